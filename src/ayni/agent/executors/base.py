@@ -1,0 +1,169 @@
+"""The executor interface: made for batches, so that a cycle costs the same for one job or a thousand.
+
+An executor knows nothing of the hub. It is given prepared jobs (inputs staged, a folder of their
+own), runs them under limits, and says what became of them. Every call is idempotent by job id: the
+agent may repeat a submission after a crash, and only one copy runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One TES executor of a job. Paths are those the command sees, absolute."""
+
+    argv: tuple[str, ...]
+    workdir: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: str | None = None
+    stdout: str | None = None
+    stderr: str | None = None
+    ignore_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A path of the host that the job sees at `target`; read-only unless said otherwise."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use. `memory` and `log` in bytes, `walltime` and `grace` in seconds."""
+
+    cores: int = 1
+    memory: int = 1 << 30
+    walltime: int = 3600
+    processes: int = 4096
+    grace: float = 10.0
+    log: int = 1 << 30  # a log is cut here, and says so; the job goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A prepared job.
+
+    `folder` belongs to the job alone. `folder/root` is what the job sees as `/` (inputs are staged
+    there, outputs found there); `folder/logs/N.stdout` and `N.stderr` are the logs of command N.
+    """
+
+    id: str  # the attempt's id: [a-z0-9-]+
+    folder: Path
+    commands: tuple[Command, ...]
+    image: str  # an alias that the site's policy resolved to a runtime
+    limits: Limits = Limits()
+    binds: tuple[Bind, ...] = ()
+    network: bool = False
+    partition: str = "local"
+    gpus: int = 0
+    nodes: int = 1
+    tasks_per_node: int = 1
+    owner: str = ""  # for the operator's eyes: project, person and e-mail
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"  # the executor cannot say now; ask again
+    LOST = "lost"  # it is certain that the job is gone and that nobody saw how it ended
+
+
+class EndReason(StrEnum):
+    """Why a job ended, when its commands did not simply return."""
+
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    CANCELED = "canceled"
+    START_FAILED = "start_failed"  # the sandbox or the command could not be started
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How one command ended: exit code as a shell gives it (128 + signal for a killed one)."""
+
+    exit_code: int
+    started: float  # Unix seconds
+    ended: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a job consumed, as measured: seconds and bytes."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    peak_memory: int = 0
+    cores: int = 1  # allocated
+    gpus: int = 0
+    nodes: int = 1
+    queue_wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    id: str
+    state: JobState
+    started: float | None = None
+    ended: float | None = None
+    results: tuple[CommandResult, ...] = ()
+    reason: EndReason | None = None
+    message: str = ""  # for a person, in English
+    usage: Usage | None = None
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """A queue of the site and what it has free; memory in bytes, walltime in seconds."""
+
+    name: str
+    nodes: int
+    cores_per_node: int
+    memory_per_node: int
+    gpus_per_node: int
+    max_walltime: int
+    free_cores: int
+    free_memory: int
+    free_gpus: int
+    pending: int = 0
+
+
+class Executor(Protocol):
+    """What the agent needs of a batch system."""
+
+    def partitions(self) -> Sequence[PartitionInfo]:
+        """The queues, their shapes and what is free now."""
+
+    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+        """Start or queue the jobs; those already known are left alone.
+
+        Returns:
+            What could not be submitted: job id → why, in words for the user.
+        """
+
+    def poll(self) -> Sequence[JobStatus]:
+        """What changed since the last call. A change may be told again after a restart."""
+
+    def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
+        """What is known of these jobs, asked afresh: for recovery after a restart."""
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """End the jobs: SIGTERM, the grace of their limits, SIGKILL. Ended ones are left alone."""
+
+    def forget(self, ids: Collection[str]) -> None:
+        """The agent has noted how these jobs ended: their traces outside `folder` may go."""
+
+    def close(self) -> None:
+        """Let go of connections; what runs goes on running."""

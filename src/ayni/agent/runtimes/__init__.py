@@ -1,0 +1,1 @@
+"""How a command sees the machine: the host's /usr in a sandbox, or a container."""
