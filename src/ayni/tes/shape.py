@@ -1,0 +1,158 @@
+"""What a task asks of a machine, with the defaults and the backend parameters made explicit.
+
+Keys of `resources.backend_parameters`: `site`, `partition`, `nodes`, `tasks_per_node`, `gpus`,
+`walltime`, `max_attempts`, `restartable`, `network`. With `backend_parameters_strict` an unknown key
+is an error (TES 1.1, tesResources.backend_parameters_strict); otherwise it is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ayni.tes.models import Task
+
+KEYS = (
+    "site",
+    "partition",
+    "nodes",
+    "tasks_per_node",
+    "gpus",
+    "walltime",
+    "max_attempts",
+    "restartable",
+    "network",
+)
+GB = 10**9
+MAX_WALLTIME = 366 * 86400
+
+
+class ShapeError(ValueError):
+    """A resource request that cannot be understood; `field` is its path in the task."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One task's needs: bytes and seconds. Defaults: 1 core, 1 GiB, 1 hour, 3 attempts, no network."""
+
+    images: tuple[str, ...]
+    cores: int = 1
+    memory: int = 1 << 30
+    disk: int = 0
+    gpus: int = 0
+    nodes: int = 1
+    tasks_per_node: int = 1
+    walltime: int = 3600
+    network: bool = False
+    site: str | None = None
+    partition: str | None = None
+    zones: tuple[str, ...] = ()
+    max_attempts: int = 3
+    restartable: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Shape:
+        return cls(**{**data, "images": tuple(data["images"]), "zones": tuple(data["zones"])})
+
+
+_DURATION = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `90`, `90s`, `15m`, `1h`, `2d`, `1h30m`, `HH:MM`, `HH:MM:SS` or `D-HH:MM:SS`.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    text = text.strip().lower()
+    if text.isascii() and text.isdigit():
+        return int(text)
+    if match := _DURATION.fullmatch(text):
+        days, hours, minutes, seconds = (int(g or 0) for g in match.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if re.fullmatch(r"(?:\d+[smhd])+", text, re.ASCII):
+        return sum(int(n) * _UNITS[u] for n, u in re.findall(r"(\d+)([smhd])", text, re.ASCII))
+    raise ValueError(f"{text[:40]!r} is no duration; write 90s, 15m, 1h, 1h30m or 01:30:00")
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 16 and low <= int(text) <= high):
+            raise ValueError(f"must be a whole number from {low} to {high}, not {text[:40]!r}")
+        return int(text)
+
+    return parse
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"must be true or false, not {text[:40]!r}")
+    return text.lower() == "true"
+
+
+def _walltime(text: str) -> int:
+    seconds = parse_duration(text)
+    if not 1 <= seconds <= MAX_WALLTIME:
+        raise ValueError(f"must be between one second and a year, not {text[:40]!r}")
+    return seconds
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError(f"{text[:40]!r} is no name")
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "site": _name,
+    "partition": _name,
+    "nodes": _whole(1, 100_000),
+    "tasks_per_node": _whole(1, 100_000),
+    "gpus": _whole(0, 100_000),
+    "walltime": _walltime,
+    "max_attempts": _whole(1, 20),
+    "restartable": _truth,
+    "network": _truth,
+}
+
+
+def shape_of(task: Task) -> Shape:
+    """The task's shape.
+
+    Raises:
+        ShapeError: a backend parameter is unknown (and strictness was asked for) or malformed.
+    """
+    resources = task.resources
+    fields: dict[str, Any] = {"images": tuple(dict.fromkeys(e.image for e in task.executors))}
+    if resources is None:
+        return Shape(**fields)
+    if resources.cpu_cores:
+        fields["cores"] = resources.cpu_cores
+    if resources.ram_gb:
+        fields["memory"] = max(1, round(resources.ram_gb * GB))
+    if resources.disk_gb:
+        fields["disk"] = round(resources.disk_gb * GB)
+    if resources.zones:
+        fields["zones"] = tuple(resources.zones)
+    for key, text in (resources.backend_parameters or {}).items():
+        where = f"resources.backend_parameters.{key}"
+        if key not in _PARSERS:
+            if resources.backend_parameters_strict:
+                raise ShapeError(where, f"unknown; known are {', '.join(KEYS)}")
+            continue
+        try:
+            fields[key] = _PARSERS[key](text)
+        except ValueError as error:
+            raise ShapeError(where, str(error)) from error
+    return Shape(**fields)
