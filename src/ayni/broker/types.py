@@ -1,0 +1,122 @@
+"""What the broker is given and what it answers. Times are Unix seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from ayni.tes.shape import Shape
+
+
+class Objection(Protocol):
+    """Why a site would refuse: `protocol.policy.Reason` fits."""
+
+    code: str
+    message: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """What a partition offers the network, and what the network already has there."""
+
+    name: str
+    nodes: int
+    cores_per_node: int
+    memory_per_node: int
+    gpus_per_node: int
+    max_walltime: int
+    cores: int  # for the network, in all
+    memory: int
+    gpus: int
+    depth: int  # tasks wanted waiting there beyond those that fit
+    foreign_cores: int = 0
+    used_cores: int = 0  # by live attempts of the network, waiting ones included
+    used_memory: int = 0
+    used_gpus: int = 0
+    live: int = 0  # live attempts
+    waiting: int = 0  # of these, not yet running
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    name: str
+    member: str
+    partitions: Sequence[Partition]
+    silent_for: float = 0.0  # seconds since the agent was last heard
+    draining: bool = False
+    banned: bool = False
+    closed: Objection | None = None  # takes nothing at this hour
+    max_tasks: int | None = None
+    ill: tuple[str, ...] = ()  # health notes that keep work away
+    bandwidth: float = 12.5e6  # bytes a second from the hub, for inputs that must move
+    start_delay: Mapping[str, float] = field(default_factory=dict)  # expected, by partition
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Queued tasks of one project, one shape, one place of inputs."""
+
+    id: int
+    project: str
+    member: str
+    shape: Shape
+    queued: int
+    oldest: float  # when the first of them was queued
+    sites: frozenset[str] | None = None  # where residency lets it run; None: anywhere
+    data: Mapping[str, int] = field(default_factory=dict)  # bytes to read by site; "" is the hub
+    objections: Mapping[str, Objection] = field(
+        default_factory=dict
+    )  # policy and refusals, by site
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project's place in the order: its decayed usage (core seconds) against its weight."""
+
+    name: str
+    usage: float = 0.0
+    weight: float = 1.0
+
+
+class Verdict(StrEnum):
+    CHOSEN = "chosen"
+    POSSIBLE = "possible"  # could have it, another was better
+    FULL = "full"  # could have it, no room now
+    HELD = "held"  # could have it now, but a better one is expected to be free in time
+    INELIGIBLE = "ineligible"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReason:
+    """What the broker thinks of one site for one group."""
+
+    site: str
+    verdict: Verdict
+    code: str
+    message: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`count` tasks of the group go to `site`; site None: they wait. Reasons for every site."""
+
+    group: int
+    site: str | None
+    partition: str | None
+    count: int
+    reasons: tuple[SiteReason, ...]
+    hopeless: bool = False  # no site of the network would ever take it
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The broker's few knobs, all with a stated unit."""
+
+    silent_after: float = 90.0  # seconds without a word that make a site unhealthy
+    hold_at_most: float = 120.0  # seconds that a task may be held for a better site
+    hold_gain: float = 2.0  # a better site must start it this many times sooner to be waited for
+    usage_half_life: float = 7 * 86400.0

@@ -1,0 +1,1 @@
+"""People, institutions, members, sign-in and tokens."""

@@ -1,0 +1,1 @@
+"""Datasets: where their bytes may be, and what may leave a task that read them."""

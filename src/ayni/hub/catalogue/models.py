@@ -1,0 +1,55 @@
+"""Datasets: named, versioned files with a licence, a residency and a release."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Residency(models.TextChoices):
+    """Where the bytes may be."""
+
+    SITE = "site", _("solo en su sitio")
+    MEMBER = "member", _("solo en su país")
+    ANY = "any", _("en cualquier parte")
+
+
+class Release(models.TextChoices):
+    """What may leave a task that read the dataset."""
+
+    NOTHING = "nothing", _("nada")
+    AGGREGATE = "aggregate", _("agregados hasta un tamaño")
+    ANYTHING = "anything", _("todo")
+
+
+class Dataset(models.Model):
+    """Held by a site (its own store, never the hub) or by a project (project files at the hub)."""
+
+    name = models.SlugField(_("nombre"), max_length=63)
+    version = models.CharField(_("versión"), max_length=40)
+    title = models.CharField(_("título"), max_length=200, blank=True)
+    licence = models.CharField(_("licencia"), max_length=100)
+    site = models.ForeignKey(
+        "network.Site", on_delete=models.CASCADE, null=True, blank=True, related_name="datasets"
+    )
+    project = models.ForeignKey(
+        "calls.Project", on_delete=models.CASCADE, null=True, blank=True, related_name="datasets"
+    )
+    prefix = models.CharField(max_length=1024, blank=True)  # of a project's files
+    size = models.BigIntegerField(default=0)
+    files = models.IntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)  # of the manifest
+    residency = models.CharField(max_length=10, choices=Residency.choices, default=Residency.SITE)
+    release = models.CharField(max_length=10, choices=Release.choices, default=Release.NOTHING)
+    release_limit = models.BigIntegerField(default=0)  # bytes a task, for aggregates
+    present = models.BooleanField(default=True)  # still at its site
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["site", "name"], name="dataset_name_at_site"),
+            models.UniqueConstraint(fields=["project", "name"], name="dataset_name_in_project"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

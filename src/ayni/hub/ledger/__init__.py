@@ -1,0 +1,1 @@
+"""Usage records; the books of the exchange will stand on them."""

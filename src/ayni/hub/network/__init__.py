@@ -1,0 +1,1 @@
+"""Sites, their health, and the agents' endpoint."""

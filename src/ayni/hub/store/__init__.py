@@ -1,0 +1,1 @@
+"""Project files: signed URLs, blocks, commit."""

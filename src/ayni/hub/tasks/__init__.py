@@ -1,0 +1,1 @@
+"""The task store, the task's life, the TES and array endpoints."""

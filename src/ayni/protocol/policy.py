@@ -1,0 +1,150 @@
+"""What a site takes: its policy, and the one function that judges a task by it.
+
+The agent parses its operator's TOML into a `Policy` and has the last word. It sends the same policy
+to the hub, so that the broker does not send what would be refused; the hub's judgement is a courtesy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, time
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from ayni.tes.shape import Shape
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Who(Model):
+    """The human behind a task, as the site's operator sees them."""
+
+    name: str
+    email: str
+    institution: str
+    project: str
+    member: str
+
+
+class Reason(Model):
+    """Why something is not so: a code for programs, parameters for translation, words for people."""
+
+    code: str
+    message: str
+    parameters: dict[str, Any] = {}
+
+
+class Hours(Model):
+    """Hours of the day in which new tasks may start, site's local time; may pass midnight."""
+
+    begin: time
+    end: time
+    days: list[Annotated[int, Field(ge=1, le=7)]] = [1, 2, 3, 4, 5, 6, 7]  # ISO: Monday is 1
+
+    def hold(self, local: datetime) -> bool:
+        now = local.time()
+        if self.begin <= self.end:
+            return local.isoweekday() in self.days and self.begin <= now < self.end
+        if now >= self.begin:
+            return local.isoweekday() in self.days
+        yesterday = (local.isoweekday() - 2) % 7 + 1
+        return now < self.end and yesterday in self.days
+
+
+class Policy(Model):
+    """The part of a site's policy that the hub may know. `None` means no limit of that kind."""
+
+    members: list[str] | None = None  # ISO 3166 codes
+    projects: list[str] | None = None  # names or patterns (`climate-*`)
+    deny_projects: list[str] = []
+    deny_persons: list[str] = []  # e-mail addresses or patterns
+    images: list[str] = ["host"]  # names or patterns that the site can run
+    network: bool = False
+    max_cores: int | None = None  # of one task, over all its nodes
+    max_memory: int | None = None  # bytes, of one node of a task
+    max_gpus: int | None = None
+    max_nodes: int | None = 1
+    max_walltime: int | None = None  # seconds
+    max_tasks: int | None = None  # live at once
+    https_from: list[str] = []  # hosts or patterns from which https inputs may come
+    hours: list[Hours] | None = None
+    timezone: str = "UTC"
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"{name!r} is no time zone; write one as America/Santiago") from error
+        return name
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _reason(code: str, message: str, **parameters: Any) -> Reason:
+    return Reason(code=code, message=message, parameters=parameters)
+
+
+def refusal(
+    policy: Policy,
+    shape: Shape,
+    who: Who,
+    *,
+    https_hosts: frozenset[str] = frozenset(),
+) -> Reason | None:
+    """Why this site would never take such a task from this person, or None.
+
+    Hours and load are not judged here, since they pass: see `not_now`.
+    """
+    if policy.members is not None and who.member not in policy.members:
+        return _reason("member", f"takes no tasks of member {who.member}", member=who.member)
+    if _matches(who.project, policy.deny_projects):
+        return _reason("project", f"refuses project {who.project}", project=who.project)
+    if policy.projects is not None and not _matches(who.project, policy.projects):
+        return _reason("project", f"does not take project {who.project}", project=who.project)
+    if _matches(who.email.lower(), [p.lower() for p in policy.deny_persons]):
+        return _reason("person", f"refuses {who.email}", person=who.email)
+    for image in shape.images:
+        if not _matches(image, policy.images):
+            return _reason("image", f"has no image {image}", image=image)
+    if shape.network and not policy.network:
+        return _reason("network", "gives tasks no network")
+    limits = (
+        ("cores", shape.cores * (shape.nodes if shape.nodes > 1 else 1), policy.max_cores),
+        ("memory", shape.memory, policy.max_memory),
+        ("gpus", shape.gpus, policy.max_gpus),
+        ("nodes", shape.nodes, policy.max_nodes),
+        ("walltime", shape.walltime, policy.max_walltime),
+    )
+    for name, wanted, limit in limits:
+        if limit is not None and wanted > limit:
+            return _reason(
+                name, f"{name}: {wanted} asked, at most {limit} taken", wanted=wanted, limit=limit
+            )
+    for host in sorted(https_hosts):
+        if not _matches(host, policy.https_from):
+            return _reason("https", f"fetches no inputs from {host}", host=host)
+    return None
+
+
+def not_now(policy: Policy, now: datetime) -> Reason | None:
+    """Why the site takes nothing at this moment, or None. `now` is aware."""
+    if policy.hours is None:
+        return None
+    local = now.astimezone(ZoneInfo(policy.timezone) if policy.timezone != "UTC" else UTC)
+    if any(hours.hold(local) for hours in policy.hours):
+        return None
+    return _reason("hours", "is outside the hours in which it takes tasks")
+
+
+def explain(reasons: Mapping[str, Reason]) -> str:
+    """Site by site, in one line each."""
+    return "\n".join(f"{site}: {reason.message}" for site, reason in sorted(reasons.items()))
