@@ -1,0 +1,49 @@
+# What a developer, an operator or a curious person does with a checkout.
+# Everything lives in .venv; nothing here but `live` and `slurm-*` needs root.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SEED   ?= 1
+KILLS  ?= 200
+
+.PHONY: help demo test lint types live fault bench messages clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of languages
+	$(BIN)/ayni demo $(ARGS)
+
+test: $(VENV)/.dev  ## the tests that need nothing but Python
+	$(BIN)/pytest tests --ignore=tests/live -m "not fault" $(ARGS)
+
+lint: $(VENV)/.dev  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## types
+	$(BIN)/mypy
+
+live: $(VENV)/.live  ## against real servers: PostgreSQL, S3, a browser, containers (root, Debian 12)
+	dev/live.sh $(ARGS)
+
+fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost
+	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+bench: $(VENV)/.dev  ## where the figures in docs/performance.md come from
+	$(BIN)/python -m bench $(ARGS)
+
+messages: $(VENV)/.dev  ## collect and compile the pages' texts (needs gettext)
+	cd src/ayni/hub && ../../../$(BIN)/django-admin makemessages --all --no-obsolete && ../../../$(BIN)/django-admin compilemessages
+
+clean:  ## forget the environment and what it made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Ayni needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.live: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
