@@ -1,0 +1,176 @@
+"""Tokens: random secrets, of which only the SHA-256 is kept, and who stands behind a request.
+
+Every request asks the database, so that a ban, a revocation or an expiry takes effect at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import Exists, OuterRef, Q
+from django.http import HttpRequest
+from django.utils import timezone
+
+from ayni.errors import UserError
+from ayni.hub.accounts.models import Person, Token
+from ayni.hub.calls.models import Membership, Project
+from ayni.hub.http import ProblemError
+from ayni.hub.network.models import Site
+
+SCOPES = ("tasks:read", "tasks:write", "store:read", "store:write")
+PREFIX = "ayni_"
+SITE_DAYS = 3650
+CHALLENGE = 'Bearer realm="ayni", Basic realm="ayni"'
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a person in a project."""
+
+    token: Token
+    person: Person
+    project: Project
+    scopes: frozenset[str]
+
+
+def digest(secret: str) -> str:
+    """What is kept of a secret."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_secret() -> str:
+    """`ayni_` and 43 url-safe characters: 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def issue_person_token(
+    person: Person,
+    project: Project,
+    scopes: Collection[str] = SCOPES,
+    days: float = 90,
+    label: str = "",
+) -> str:
+    """A new token for one person in one project; the secret is shown now and never again.
+
+    Raises:
+        UserError: an unknown scope, or the person is not in the project.
+    """
+    if unknown := set(scopes) - set(SCOPES):
+        raise UserError(f"unknown scopes {sorted(unknown)}; known are {', '.join(SCOPES)}")
+    if not Membership.objects.filter(person=person, project=project).exists():
+        raise UserError(f"{person.email} is not in project {project.name}; add them first")
+    secret = new_secret()
+    Token.objects.create(
+        digest=digest(secret),
+        label=label,
+        person=person,
+        project=project,
+        scopes=" ".join(s for s in SCOPES if s in scopes),
+        expires=timezone.now() + timedelta(days=days),
+    )
+    return secret
+
+
+def issue_site_token(site: Site) -> str:
+    """A new key for a site; its earlier keys are revoked."""
+    secret = new_secret()
+    now = timezone.now()
+    Token.objects.filter(site=site, revoked=None).update(revoked=now)
+    Token.objects.create(
+        digest=digest(secret), site=site, scopes="", expires=now + timedelta(days=SITE_DAYS)
+    )
+    return secret
+
+
+def caller(request: HttpRequest, *scopes: str) -> Caller:
+    """The person and project behind a request that needs `scopes`.
+
+    Raises:
+        ProblemError: 401 no valid token; 403 a ban, a site's token, or a scope is missing.
+    """
+    token = _token(request)
+    person, project = token.person, token.project
+    if person is None or project is None:
+        raise ProblemError(403, "Wrong kind of token", "use a token of a person in a project")
+    if not token.in_project:  # type: ignore[attr-defined]
+        raise ProblemError(403, "Not in the project", f"you are no longer in {project.name}")
+    for name, banned in (
+        ("you", person.banned_at),
+        (f"project {project.name}", project.banned_at),
+    ):
+        if banned:
+            why = person.banned_why if name == "you" else project.banned_why
+            raise ProblemError(403, "Banned", f"{name} may not use the network: {why}".rstrip(": "))
+    held = frozenset(token.scopes.split())
+    if missing := [scope for scope in scopes if scope not in held]:
+        raise ProblemError(
+            403,
+            "The token may not do this",
+            f"it lacks the scope {' '.join(missing)}; ask for a token that has it",
+            headers={
+                "WWW-Authenticate": f'Bearer realm="ayni", error="insufficient_scope", '
+                f'scope="{" ".join(missing)}"'
+            },
+        )
+    return Caller(token, person, project, held)
+
+
+def site_caller(request: HttpRequest) -> Site:
+    """The site whose agent asks.
+
+    Raises:
+        ProblemError: 401 no valid key; 403 the site is banned, or the token is a person's.
+    """
+    site = _token(request).site
+    if site is None:
+        raise ProblemError(403, "Wrong kind of token", "agents use their site's key")
+    if site.banned_at:
+        raise ProblemError(403, "Banned", f"site {site.name} is banned: {site.banned_why}")
+    return site
+
+
+def _token(request: HttpRequest) -> Token:
+    secret = presented(request.headers.get("Authorization", ""))
+    if secret is None:
+        raise _unauthorized("send a token: 'Authorization: Bearer …', or Basic with it as password")
+    membership = Membership.objects.filter(project=OuterRef("project"), person=OuterRef("person"))
+    token = (
+        Token.objects.select_related(
+            "person__institution__member", "project__institution__member", "site__institution"
+        )
+        .annotate(in_project=Exists(membership))
+        .filter(Q(person=None) | Q(person__is_active=True), digest=digest(secret))
+        .first()
+    )
+    if token is None:
+        raise _unauthorized("the token is not known; make a new one")
+    if token.revoked is not None:
+        raise _unauthorized("the token was revoked; make a new one")
+    if token.expires <= timezone.now():
+        raise _unauthorized(f"the token expired on {token.expires:%Y-%m-%d}; make a new one")
+    return token
+
+
+def presented(header: str) -> str | None:
+    """The secret in an Authorization header: Bearer, or the password of Basic (RFC 7617)."""
+    kind, _, value = header.strip().partition(" ")
+    value = value.strip()
+    if kind.lower() == "bearer":
+        return value or None
+    if kind.lower() != "basic":
+        return None
+    try:
+        pair = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return pair.partition(":")[2] or None
+
+
+def _unauthorized(detail: str) -> ProblemError:
+    return ProblemError(401, "Not signed in", detail, headers={"WWW-Authenticate": CHALLENGE})

@@ -1,0 +1,76 @@
+"""Rows for tests: each makes what it needs, with names that do not clash."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from django.utils import timezone
+
+from ayni.hub.accounts.models import Institution, Member, Person, Token
+from ayni.hub.accounts.tokens import SCOPES, digest, issue_person_token, issue_site_token
+from ayni.hub.calls.models import Membership, Project
+from ayni.hub.network.models import Site
+
+_numbers = count(1)
+
+
+def member(code: str = "CL", name: str = "") -> Member:
+    return Member.objects.get_or_create(code=code, defaults={"name": name or code})[0]
+
+
+def institution(of: Member | None = None, **fields: Any) -> Institution:
+    fields.setdefault("name", f"Universidad {next(_numbers)}")
+    return Institution.objects.create(member=of or member(), **fields)
+
+
+def person(at: Institution | None = None, **fields: Any) -> Person:
+    number = next(_numbers)
+    fields.setdefault("email", f"persona{number}@example.org")
+    fields.setdefault("name", f"Persona {number}")
+    return Person.objects.create_user(institution=at or institution(), **fields)
+
+
+def project(at: Institution | None = None, **fields: Any) -> Project:
+    fields.setdefault("name", f"project-{next(_numbers)}")
+    fields.setdefault("title", fields["name"])
+    return Project.objects.create(institution=at or institution(), **fields)
+
+
+def site(at: Institution | None = None, **fields: Any) -> Site:
+    fields.setdefault("name", f"site-{next(_numbers)}")
+    fields.setdefault("title", fields["name"])
+    return Site.objects.create(institution=at or institution(), **fields)
+
+
+def join(someone: Person, a_project: Project) -> None:
+    Membership.objects.get_or_create(person=someone, project=a_project)
+
+
+def token(
+    someone: Person | None = None,
+    a_project: Project | None = None,
+    scopes: Collection[str] = SCOPES,
+    days: float = 90,
+) -> str:
+    """The secret of a token for a person who is in the project; `days` < 0 has expired."""
+    someone, a_project = someone or person(), a_project or project()
+    join(someone, a_project)
+    return issue_person_token(someone, a_project, scopes, days)
+
+
+def site_token(a_site: Site | None = None) -> str:
+    return issue_site_token(a_site or site())
+
+
+def revoke(secret: str) -> None:
+    Token.objects.filter(digest=digest(secret)).update(
+        revoked=timezone.now() - timedelta(seconds=1)
+    )
+
+
+def auth(secret: str) -> dict[str, str]:
+    """Headers for Django's test client: `client.get(url, headers=auth(secret))`."""
+    return {"Authorization": f"Bearer {secret}"}
