@@ -4,7 +4,8 @@
   request carries the newest snapshot of each attempt that changed in `(since, through]`.
 * Acknowledgement: the hub remembers the highest `through` that followed on what it had. If it went
   back in time (a restored backup), its acknowledgement is lower than the agent's memory, and the
-  agent sends again from there; it keeps what it reported for 30 days.
+  agent sends again from there; it keeps what it reported for 30 days. If the agent went back in
+  time, the acknowledgement is higher than its journal's newest number: it counts on from there.
 * Fencing: one incarnation (journal) speaks for a site, and of that the newest generation (process).
   A copy of the journal that runs beside the original has the same generation and another session:
   it is refused. An attempt that the hub gave up stays given up.
@@ -12,12 +13,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ayni.protocol.attempts import FINAL, AttemptState, reachable
-from ayni.protocol.messages import OLDEST_VERSION, VERSION, Report, SyncReply, SyncRequest
+from ayni.protocol.messages import (
+    OLDEST_VERSION,
+    VERSION,
+    Report,
+    SiteStatus,
+    SyncReply,
+    SyncRequest,
+)
 
 KEEP = 30 * 86400  # seconds for which an agent keeps acknowledged reports
 
@@ -106,6 +114,19 @@ class Known:
     superseded: bool = False
 
 
+def missing(heard: Heard, request: SyncRequest, live: Mapping[str, AttemptState]) -> frozenset[str]:
+    """Which of the site's live attempts its agent has no more, so that they are lost.
+
+    Only an inventory that is fresh and follows on what the hub has can say so: after a rewind the
+    end of an attempt may be in reports that are still to come. An attempt that the agent has not
+    accepted yet is not missing; it is sent again.
+    """
+    if request.inventory is None or not heard.fresh or heard.rewound or heard.fence:
+        return frozenset()
+    accepted = {a for a, state in live.items() if state is not AttemptState.ASSIGNED}
+    return frozenset(accepted.difference(request.inventory))
+
+
 class Taken(StrEnum):
     """What becomes of a report."""
 
@@ -144,11 +165,21 @@ class AgentSide:
     epoch: str | None = None
     acknowledged: int = 0
     number: int = 0
-    inventory_due: bool = field(default=True)
-    status_due: bool = field(default=True)
+    inventory_due: bool = True
+    status_due: bool = True
+    _answered: bool = True  # the last request was
+    _told_inventory: bool = False  # by the last request
+    _told_status: bool = False
 
     def request(
-        self, reports: Sequence[Report], newest: int, *, complete: bool, wait: float = 0.0
+        self,
+        reports: Sequence[Report],
+        newest: int,
+        *,
+        complete: bool,
+        status: Callable[[], SiteStatus] | None = None,
+        inventory: Callable[[], list[str]] | None = None,
+        wait: float = 0.0,
     ) -> SyncRequest:
         """The next request.
 
@@ -156,8 +187,19 @@ class AgentSide:
             reports: what changed after `acknowledged`, in the order of `seq`; may be a first part.
             newest: the journal's newest sequence number.
             complete: whether `reports` holds all that changed up to `newest`.
+            status: what the site offers; asked only when it is due.
+            inventory: the live attempts; asked only when it is due and `reports` are complete, since
+                an attempt that is missing from it is taken for lost unless its end was told.
             wait: seconds that the hub may hold the request open.
         """
+        if not self._answered:  # nobody knows whether the last one arrived: say it again
+            self.status_due |= self._told_status
+            self.inventory_due |= self._told_inventory
+        self._told_status = self.status_due and status is not None
+        self._told_inventory = self.inventory_due and complete and inventory is not None
+        self.status_due &= not self._told_status
+        self.inventory_due &= not self._told_inventory
+        self._answered = False
         self.number += 1
         through = newest if complete else reports[-1].seq
         return SyncRequest(
@@ -169,18 +211,29 @@ class AgentSide:
             since=self.acknowledged,
             through=max(through, self.acknowledged),
             reports=list(reports),
+            status=status() if status and self._told_status else None,
+            inventory=inventory() if inventory and self._told_inventory else None,
             wait=wait if complete else 0.0,
         )
 
     def hear(self, reply: SyncReply) -> bool:
         """Take a reply in; False if it answers an older request and must be dropped."""
-        if reply.number != self.number:
+        if reply.number != self.number or self._answered:
             return False
-        if reply.epoch != self.epoch:
+        self._answered = True
+        if reply.epoch != self.epoch:  # another hub, or an older one: it gets what it lacks
             self.epoch = reply.epoch
-            self.inventory_due = True
-            self.status_due = True
+            self.inventory_due |= not self._told_inventory
+            self.status_due |= not self._told_status
         self.acknowledged = reply.acknowledged
         self.inventory_due |= reply.want_inventory
         self.status_due |= reply.want_status
         return True
+
+    def is_behind(self, newest: int) -> bool:
+        """Whether the hub has heard more than the journal holds: the journal went back in time.
+
+        The journal must then count on from `acknowledged` and report its live attempts anew, or the
+        hub takes its reports for old ones.
+        """
+        return self.acknowledged > newest

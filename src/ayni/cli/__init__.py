@@ -1,0 +1,8 @@
+"""The frame of the `ayni` command. Each part brings its own commands, by entry points.
+
+Import rule: this package imports no part of Ayni but `errors`; the parts are found at run time.
+"""
+
+from ayni.cli.frame import main
+
+__all__ = ["main"]

@@ -1,0 +1,89 @@
+"""Builds the `ayni` command from the parts that are installed, and speaks to the person when one fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
+
+import typer
+
+from ayni import __version__
+from ayni.errors import UserError
+
+GROUP = "ayni.commands"
+USER_ERROR = 2
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130
+
+Register = Callable[[typer.Typer], None]
+
+
+def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
+    """The command with every part that can be imported; the help names those that cannot."""
+    found = sorted(entry_points(group=GROUP) if parts is None else parts, key=lambda p: p.name)
+    registers: list[Register] = []
+    missing: list[str] = []
+    for part in found:
+        try:
+            registers.append(part.load())
+        except ModuleNotFoundError as error:
+            missing.append(f"{part.name} (needs {error.name})")
+    app = typer.Typer(
+        name="ayni",
+        help="Supercomputers, people and results of several countries in one pool.",
+        epilog=f"Not installed here: {', '.join(missing)}." if missing else None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for register in registers:
+        register(app)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; a person's mistake is one line on stderr and exit code 2."""
+    try:
+        build()(args=argv, prog_name="ayni")
+    except UserError as error:
+        _say(str(error))
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`ayni ps | head`): nothing more to say to anybody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("AYNI_DEBUG"):
+            raise
+        _say(
+            f"a fault in ayni itself: {type(error).__name__}: {error} "
+            "(set AYNI_DEBUG=1 to see where; please report it)"
+        )
+        sys.exit(INTERNAL_ERROR)
+
+
+def _say(message: str) -> None:
+    print("ayni: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ayni {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Say the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,100 @@
+"""The frame of the `ayni` command: parts, versions and how failures are told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ayni import __version__
+from ayni.cli import frame
+from ayni.errors import UserError
+
+
+def _part(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name=name, value=value, group=frame.GROUP)
+
+
+def register(app: typer.Typer) -> None:
+    """A part of these tests: commands that fail in each way."""
+
+    @app.command()
+    def mistake() -> None:
+        raise UserError("memory: '8 gigs' is no size;\n write 8GiB")
+
+    @app.command()
+    def fault() -> None:
+        raise ZeroDivisionError("a bug")
+
+    @app.command()
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def with_this_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = frame.build
+    monkeypatch.setattr(frame, "build", lambda: real([_part("x", f"{__name__}:register")]))
+
+
+def test_a_persons_mistake_is_one_line_and_exit_code_2(
+    with_this_part: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["mistake"])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "ayni: memory: '8 gigs' is no size; write 8GiB\n"
+
+
+def test_a_fault_of_ayni_shows_no_traceback_unless_asked(
+    with_this_part: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AYNI_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["fault"])
+    err = capsys.readouterr().err
+    assert exit_.value.code == 70
+    assert "ZeroDivisionError: a bug" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("AYNI_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        frame.main(["fault"])
+
+
+def test_ctrl_c_is_exit_code_130(with_this_part: None) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["interrupted"])
+    assert exit_.value.code == 130
+
+
+def test_a_wrong_option_is_exit_code_2(with_this_part: None) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(["mistake", "--nonsense"])
+    assert exit_.value.code == 2
+
+
+def test_a_part_that_lacks_its_extra_is_left_out_and_named_in_the_help() -> None:
+    app = frame.build([_part("ghost", "no_such_package.commands:register")])
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    assert "ghost (needs no_such_package)" in result.output
+
+
+def test_the_version_is_said() -> None:
+    result = CliRunner().invoke(frame.build([]), ["--version"])
+    assert (result.exit_code, result.output) == (0, f"ayni {__version__}\n")
+
+
+def test_a_reader_that_goes_away_is_no_error_worth_a_traceback() -> None:
+    shell = [sys.executable, "-c", "from ayni.cli import main; main()"]
+    process = subprocess.Popen(
+        [*shell, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
