@@ -1,0 +1,145 @@
+"""Kills one process of a stage at a time: hub, agent, spawner, supervisor or payload."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ayni.demo.stage import Stage
+
+KINDS = ("hub", "agent", "spawner", "supervisor", "payload")
+
+
+@dataclass
+class Punisher:
+    stage: Stage
+    rng: random.Random
+    kills: Counter[str] = field(default_factory=Counter)
+    dead_payloads: set[str] = field(default_factory=set)  # attempts whose command was killed
+    dead_supervisors: set[str] = field(default_factory=set)
+
+    def kill_one(self) -> str | None:
+        """Kill something that is there; the kind that was killed, or None if nothing was."""
+        kinds = list(KINDS)
+        self.rng.shuffle(kinds)
+        for kind in kinds:
+            if getattr(self, f"_{kind}")():
+                self.kills[kind] += 1
+                return kind
+        return None
+
+    # Restarts come a little later, so that the others meet the gap.
+
+    def _hub(self) -> bool:
+        self.stage.hub.kill()
+        time.sleep(self.rng.uniform(0, 1.5))
+        self.stage.hub.start()
+        self.stage.wait_hub()
+        return True
+
+    def _agent(self) -> bool:
+        site = self.stage.sites[self.rng.choice(sorted(self.stage.sites))]
+        site.kill()
+        time.sleep(self.rng.uniform(0, 1.5))
+        site.start()
+        return True
+
+    def _spawner(self) -> bool:
+        found = [pid for name in self.stage.sites for pid in self._spawners(name)]
+        return self._strike(self.rng.choice(found)) if found else False
+
+    def _supervisor(self) -> bool:
+        found = list(self._claims())
+        if not found:
+            return False
+        attempt, pid = self.rng.choice(found)
+        if not self._strike(pid):
+            return False
+        self.dead_supervisors.add(attempt)
+        return True
+
+    def _payload(self) -> bool:
+        """Kill the user's own command: the deepest process under a supervisor."""
+        found = [(a, p) for a, s in self._claims() for p in leaves(s) if is_payload(p)]
+        if not found:
+            return False
+        attempt, pid = self.rng.choice(found)
+        if not self._strike(pid):
+            return False
+        self.dead_payloads.add(attempt)
+        return True
+
+    @staticmethod
+    def _strike(pid: int) -> bool:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _spawners(self, site: str) -> Iterator[int]:
+        """The site's spawner: the process that names its folder and is nobody of ours' child."""
+        needle = os.fsencode(str(self.stage.site_folder(site)))
+        matching = {
+            pid: parent
+            for pid, parent in processes().items()
+            if needle in read(pid, "cmdline") and b"supervisor" in read(pid, "cmdline")
+        }
+        yield from (pid for pid, parent in matching.items() if parent not in matching)
+
+    def _claims(self) -> Iterator[tuple[str, int]]:
+        """(attempt, pid of its living supervisor)."""
+        for site in self.stage.sites:
+            for claim in self.stage.site_folder(site).glob("state/**/claim"):
+                try:
+                    pid = json.loads(claim.read_text())[0]
+                except (OSError, ValueError):
+                    continue  # it just ended
+                if not (claim.parent / "exit.json").exists() and Path(f"/proc/{pid}").exists():
+                    yield claim.parent.name, pid
+
+
+def read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def processes() -> dict[int, int]:
+    """pid → parent, of all that are not zombies."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = read(int(entry.name), "stat").rpartition(b")")[2].split()
+            if fields and fields[0] not in (b"Z", b"X"):
+                found[int(entry.name)] = int(fields[1])
+    return found
+
+
+def leaves(root: int) -> list[int]:
+    """The processes beneath `root` that have no children."""
+    parents = processes()
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
+    found, frontier = [], [root]
+    while frontier:
+        pid = frontier.pop()
+        below = children.get(pid, [])
+        frontier += below
+        if not below and pid != root:
+            found.append(pid)
+    return found
+
+
+def is_payload(pid: int) -> bool:
+    """The user's command, not the sandbox that is still being built around it."""
+    return read(pid, "cmdline").split(b"\0")[0] in (b"sleep", b"sh", b"/bin/sh", b"cat")
