@@ -129,7 +129,6 @@ class Report(Message):
     ended: float | None = None
     host: str = ""
     reason: Reason | None = None
-    retry: bool = True  # after SYSTEM_ERROR or LOST: another try could end better
     commands: list[CommandReport] = []
     logs: list[LogReport] = []
     outputs: list[OutputReport] = []
