@@ -94,7 +94,11 @@ def caller(request: HttpRequest, *scopes: str) -> Caller:
     Raises:
         ProblemError: 401 no valid token; 403 a ban, a site's token, or a scope is missing.
     """
-    token = _token(request)
+    return admit(_token(request), *scopes)
+
+
+def admit(token: Token, *scopes: str) -> Caller:
+    """The person and project behind a token that `valid_token` found; as `caller`."""
     person, project = token.person, token.project
     if person is None or project is None:
         raise ProblemError(403, "Wrong kind of token", "use a token of a person in a project")
@@ -139,13 +143,22 @@ def _token(request: HttpRequest) -> Token:
     secret = presented(request.headers.get("Authorization", ""))
     if secret is None:
         raise _unauthorized("send a token: 'Authorization: Bearer …', or Basic with it as password")
+    return valid_token(digest=digest(secret))
+
+
+def valid_token(**by: object) -> Token:
+    """The token with this digest (or primary key), with all that it belongs to.
+
+    Raises:
+        ProblemError: 401 it is unknown, revoked or expired.
+    """
     membership = Membership.objects.filter(project=OuterRef("project"), person=OuterRef("person"))
     token = (
         Token.objects.select_related(
             "person__institution__member", "project__institution__member", "site__institution"
         )
         .annotate(in_project=Exists(membership))
-        .filter(Q(person=None) | Q(person__is_active=True), digest=digest(secret))
+        .filter(Q(person=None) | Q(person__is_active=True), **by)
         .first()
     )
     if token is None:
