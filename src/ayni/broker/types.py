@@ -64,7 +64,8 @@ class Group:
     member: str
     shape: Shape
     queued: int
-    oldest: float  # when the first of them was queued
+    oldest: float  # since when tasks of it wait for a site
+    service: float | None = None  # seconds that such a task runs, as seen so far
     sites: frozenset[str] | None = None  # where residency lets it run; None: anywhere
     data: Mapping[str, int] = field(default_factory=dict)  # bytes to read by site; "" is the hub
     objections: Mapping[str, Objection] = field(
@@ -113,10 +114,38 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Attempts of a group that a site has and has not started."""
+
+    group: Group
+    site: str
+    partition: str
+    count: int
+    since: float  # when the first of them was assigned
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """`count` waiting attempts of the group are asked back, since `better` could start them now."""
+
+    group: int
+    site: str
+    partition: str
+    count: int
+    better: str | None  # None: the site takes no part any more
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The broker's few knobs, all with a stated unit."""
 
     silent_after: float = 90.0  # seconds without a word that make a site unhealthy
     hold_at_most: float = 120.0  # seconds that a task may be held for a better site
     hold_gain: float = 2.0  # a better site must start it this many times sooner to be waited for
+    least_gain: float = 30.0  # … and at least so many seconds sooner
+    same_cost: float = 5.0  # seconds of expected start within which sites count as equally good
+    recall_after: float = (
+        30.0  # seconds that an attempt waits at its site before it may be recalled
+    )
+    most_tasks: int = 2000  # placed in one cycle
     usage_half_life: float = 7 * 86400.0

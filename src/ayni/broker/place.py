@@ -1,0 +1,243 @@
+"""One cycle of the broker: which groups' tasks go where, and what is thought of every site.
+
+First the projects are ordered (`order`), then each group in its turn is given the best sites that
+have room. The cost of a site is the expected time until the task's commands run there: its queue and
+the bytes to move. Works by groups and sites; the number of tasks does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ayni.broker import reasons
+from ayni.broker.eligible import Eligibility, judge
+from ayni.broker.order import Ask, serve
+from ayni.broker.room import Room, rooms_of, service_guess
+from ayni.broker.types import Decision, Group, Project, Settings, Site, SiteReason
+
+Key = tuple[object, ...]
+RoomKey = tuple[str, str]  # site, partition
+
+
+@dataclass(slots=True)
+class Judged:
+    """What all sites say to groups of one kind. Room only shrinks in a cycle: `full` stays so."""
+
+    sites: list[tuple[Site, Eligibility]]
+    rooms: list[Room]
+    full: bool = False
+    waiting: tuple[SiteReason, ...] | None = None  # the reasons, when no site has room
+
+    @property
+    def hopeless(self) -> bool:
+        return all(e.final for _, e in self.sites)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A site is passed over for now, since `better` is expected to be free in time."""
+
+    better: Room
+    start_in: float  # there, seconds
+    cost: float  # here, seconds
+
+
+@dataclass(slots=True)
+class Case:
+    """One group in this cycle."""
+
+    group: Group
+    judged: Judged
+    service: float  # seconds that one task runs
+    given: dict[RoomKey, int] = field(default_factory=dict)
+    held: dict[str, Hold] = field(default_factory=dict)  # by site
+
+    @property
+    def left(self) -> int:
+        return self.group.queued - sum(self.given.values())
+
+
+def place(
+    groups: Sequence[Group],
+    sites: Sequence[Site],
+    projects: Sequence[Project],
+    now: float,
+    settings: Settings,
+) -> list[Decision]:
+    """Decide for every group. A group that is placed in part has several decisions.
+
+    Every decision carries one reason for each site. The result depends on the arguments alone, not
+    on their order.
+    """
+    cycle = _Cycle(sites, now, settings)
+    cases = {g.id: cycle.case(g) for g in sorted(groups, key=lambda g: g.id) if g.queued > 0}
+    asks = [
+        Ask(
+            id=c.group.id,
+            project=c.group.project,
+            oldest=c.group.oldest,
+            left=c.group.queued,
+            cost=c.group.shape.cores * c.group.shape.nodes * c.service,
+        )
+        for c in cases.values()
+    ]
+    serve(
+        asks,
+        {p.name: p for p in projects},
+        lambda group, count: cycle.give(cases[group], count),
+        most=settings.most_tasks,
+        step=cycle.step(),
+    )
+    return [decision for case in cases.values() for decision in cycle.decide(case)]
+
+
+class _Cycle:
+    def __init__(self, sites: Sequence[Site], now: float, settings: Settings) -> None:
+        self.sites = sorted(sites, key=lambda s: s.name)
+        self.rooms = rooms_of(self.sites)
+        self.now = now
+        self.settings = settings
+        self._judged: dict[Key, Judged] = {}
+
+    def step(self) -> int:
+        """Tasks in a turn: small beside the room there is, so that equals come out equal."""
+        room = sum(max(0, r.cores) + r.deep() for r in self.rooms.values())
+        return max(1, min(room, self.settings.most_tasks) // 64)
+
+    def case(self, group: Group) -> Case:
+        # Objections are compared by identity: the same mapping stands for the same objections.
+        objections = id(group.objections) if group.objections else None
+        key = (group.shape, group.sites, objections)
+        judged = self._judged.get(key)
+        if judged is None:
+            verdicts = [(site, judge(site, group, self.settings)) for site in self.sites]
+            rooms = [self.rooms[s.name, p.name] for s, e in verdicts for p in e.partitions]
+            judged = self._judged[key] = Judged(verdicts, rooms)
+        return Case(group, judged, group.service or service_guess(group.shape))
+
+    # --- giving ---------------------------------------------------------------------------
+
+    def give(self, case: Case, count: int) -> int:
+        """Give up to `count` tasks to the best sites with room."""
+        given = 0
+        while given < count and (tier := self._best(case)):
+            for room, share in _shares(case, tier, count - given):
+                room.take(case.group.shape, share)
+                key = (room.site.name, room.partition.name)
+                case.given[key] = case.given.get(key, 0) + share
+                given += share
+        return given
+
+    def _best(self, case: Case) -> list[Room]:
+        """The rooms that would start a task soonest, equals together; none if it has to wait."""
+        if case.judged.full:
+            return []
+        shape = case.group.shape
+        open_rooms = [r for r in case.judged.rooms if r.of_shape(shape) > 0]
+        if not open_rooms:
+            case.judged.full = True
+            return []
+        costs = [(self.cost(case, room), room) for room in open_rooms]
+        costs = list(self._worth_taking(case, costs))
+        if not costs:
+            return []
+        best = min(cost for cost, _ in costs)
+        tier = [room for cost, room in costs if cost <= best + self.settings.same_cost]
+        return [r for r in tier if r.fits(shape)] or tier
+
+    def cost(self, case: Case, room: Room, ahead: int = 0) -> float:
+        """Seconds until one more task's commands would run there."""
+        start = room.start_in(case.group.shape, case.service, ahead)
+        return start + bytes_to_move(case.group, room.site) / room.site.bandwidth
+
+    def _worth_taking(
+        self, case: Case, costs: list[tuple[float, Room]]
+    ) -> Iterator[tuple[float, Room]]:
+        """Leave out sites for which a much better one, full now, is worth a bounded wait."""
+        until_end = self.settings.hold_at_most - (self.now - case.group.oldest)
+        better = self._better_but_full(case, until_end) if until_end > 0 else None
+        for cost, room in costs:
+            if better is not None and self._much_sooner(better[0], cost):
+                case.held[room.site.name] = Hold(better[2], better[1], cost)
+            else:
+                yield cost, room
+
+    def _better_but_full(self, case: Case, until_end: float) -> tuple[float, float, Room] | None:
+        """Cost, start and room of the best full site that is expected to be free in time."""
+        shape = case.group.shape
+        best: tuple[float, float, Room] | None = None
+        for room in case.judged.rooms:
+            if room.of_shape(shape) > 0:
+                continue
+            start = room.start_in(shape, case.service, case.left - 1)
+            cost = self.cost(case, room, case.left - 1)
+            if start <= until_end and (best is None or cost < best[0]):
+                best = cost, start, room
+        return best
+
+    def _much_sooner(self, better: float, cost: float) -> bool:
+        s = self.settings
+        return better * s.hold_gain < cost and cost - better >= s.least_gain
+
+    # --- explaining -----------------------------------------------------------------------
+
+    def decide(self, case: Case) -> Iterator[Decision]:
+        why = self._reasons(case)
+        for (site, partition), count in sorted(case.given.items()):
+            yield Decision(case.group.id, site, partition, count, why)
+        if case.left:
+            hopeless = not case.given and case.judged.hopeless
+            yield Decision(case.group.id, None, None, case.left, why, hopeless)
+
+    def _reasons(self, case: Case) -> tuple[SiteReason, ...]:
+        plain = case.judged.full and not case.given and not case.held
+        if plain and case.judged.waiting is not None:
+            return case.judged.waiting
+        why = tuple(
+            eligibility.reason or self._reason(case, site, eligibility)
+            for site, eligibility in case.judged.sites
+        )
+        if plain:
+            case.judged.waiting = why
+        return why
+
+    def _reason(self, case: Case, site: Site, eligibility: Eligibility) -> SiteReason:
+        shape = case.group.shape
+        rooms = [self.rooms[site.name, p.name] for p in eligibility.partitions]
+        if count := sum(n for (name, _), n in case.given.items() if name == site.name):
+            return reasons.chosen(site, count)
+        if all(room.of_shape(shape) == 0 for room in rooms):
+            return reasons.full(site, rooms)
+        if hold := case.held.get(site.name):
+            limit = self.settings.hold_at_most
+            return reasons.held(site, hold.cost, hold.better.site.name, hold.start_in, limit)
+        cost = min(self.cost(case, room) for room in rooms)
+        return reasons.possible(
+            site, cost, bytes_to_move(case.group, site), chosen=bool(case.given)
+        )
+
+
+def bytes_to_move(group: Group, site: Site) -> int:
+    """Bytes of the group's inputs that are not at the site."""
+    return sum(group.data.values()) - group.data.get(site.name, 0)
+
+
+def _shares(case: Case, tier: list[Room], count: int) -> Iterator[tuple[Room, int]]:
+    """Divide `count` tasks over equally good rooms by what each can take (largest remainder)."""
+    shape = case.group.shape
+    starts_now = any(room.fits(shape) for room in tier)
+    caps = []
+    for room in tier:
+        cap = room.of_shape(shape)
+        caps.append(min(cap, room.fits(shape)) if starts_now else cap)
+    total = sum(caps)
+    count = min(count, total)
+    shares = [count * cap // total for cap in caps]
+    by_remainder = sorted(range(len(tier)), key=lambda i: (-(count * caps[i] % total), i))
+    for i in by_remainder[: count - sum(shares)]:
+        shares[i] += 1
+    for room, share in zip(tier, shares, strict=True):
+        # Partitions of one site share what its policy leaves.
+        if share := min(share, room.of_shape(shape)):
+            yield room, share

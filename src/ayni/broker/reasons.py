@@ -1,0 +1,70 @@
+"""What is said of a site that could have a group's tasks: a code, numbers and plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ayni.broker.room import Room
+from ayni.broker.types import Site, SiteReason, Verdict
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """A number of bytes as people say it."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power:
+            return f"{count / 1000**power:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def chosen(site: Site, count: int) -> SiteReason:
+    tasks = "1 task" if count == 1 else f"{count} tasks"
+    return SiteReason(site.name, Verdict.CHOSEN, "chosen", f"was given {tasks}", {"count": count})
+
+
+def possible(site: Site, cost: float, move: int, *, chosen: bool) -> SiteReason:
+    """It has room; another was better, or this cycle's share ended before its turn."""
+    moving = f", {size(move)} to move" if move else ""
+    code = "later" if chosen else "turn"
+    why = "another was better" if chosen else "the project's turn comes"
+    message = f"could start it in {span(cost)}{moving}; {why}"
+    return SiteReason(
+        site.name, Verdict.POSSIBLE, code, message, {"start_in": round(cost), "move": move}
+    )
+
+
+def full(site: Site, rooms: Sequence[Room]) -> SiteReason:
+    """No room in any partition that fits."""
+    waiting = sum(room.partition.waiting for room in rooms)
+    running = sum(room.partition.live for room in rooms) - waiting
+    foreign = sum(room.partition.foreign_cores for room in rooms)
+    numbers: dict[str, int] = {"running": running, "waiting": waiting, "foreign_cores": foreign}
+    if site.max_tasks is not None and all(room.shared.tasks <= 0 for room in rooms):
+        message = f"has as many tasks as it takes at once ({site.max_tasks})"
+        return SiteReason(
+            site.name, Verdict.FULL, "most-tasks", message, {**numbers, "limit": site.max_tasks}
+        )
+    others = f", {foreign} cores in use by others" if foreign else ""
+    message = f"is full: {running} running and {waiting} waiting there{others}"
+    return SiteReason(site.name, Verdict.FULL, "full", message, numbers)
+
+
+def held(site: Site, cost: float, better: str, start_in: float, limit: float) -> SiteReason:
+    message = (
+        f"could start it in {span(cost)}; held, for {span(limit)} at most, for {better}, "
+        f"expected in {span(start_in)}"
+    )
+    return SiteReason(
+        site.name,
+        Verdict.HELD,
+        "held",
+        message,
+        {"start_in": round(cost), "better": better, "better_in": round(start_in), "limit": limit},
+    )

@@ -1,0 +1,147 @@
+"""Which site is chosen, and what is said of it, in small worlds made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from ayni.broker.place import place
+from ayni.broker.recall import recall
+from ayni.broker.types import Decision, Group, Settings, Site, SiteReason, Verdict, Waiting
+from ayni.protocol.policy import Reason
+from tests.broker.worlds import GIB, NOW, group, partition, site
+
+SETTINGS = Settings()
+
+
+def decide(g: Group, *sites: Site) -> list[Decision]:
+    return place([g], sites, [], NOW, SETTINGS)
+
+
+def reason(g: Group, s: Site) -> SiteReason:
+    return decide(g, s)[0].reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("g", "s", "code"),
+    [
+        (group(wants={"site": "bravo"}), site("andes"), "site"),
+        (group(wants={"zones": ("MX",)}), site("andes"), "zone"),
+        (group(sites=frozenset({"bravo"})), site("andes"), "residency"),
+        (group(), site("andes", banned=True), "banned"),
+        (group(objections={"andes": Reason(code="image", message="no")}), site("andes"), "image"),
+        (group(), Site("andes", "CL", ()), "never"),
+        (group(wants={"partition": "gpu"}), site("andes"), "partition"),
+        (group(wants={"cores": 5}), site("andes"), "cores"),
+        (group(wants={"memory": 65 * GIB}), site("andes"), "memory"),
+        (group(wants={"gpus": 1}), site("andes"), "gpus"),
+        (group(wants={"nodes": 2}), site("andes"), "nodes"),
+        (group(wants={"walltime": 86401}), site("andes"), "walltime"),
+        (group(), site("andes", silent_for=91), "silent"),
+        (group(), site("andes", draining=True), "draining"),
+        (group(), site("andes", ill=("disk",)), "ill"),
+        (group(), site("andes", closed=Reason(code="hours", message="closed")), "hours"),
+    ],
+)
+def test_an_ineligible_site_says_why(g: Group, s: Site, code: str) -> None:
+    assert (reason(g, s).verdict, reason(g, s).code) == (Verdict.INELIGIBLE, code)
+
+
+@pytest.mark.parametrize("zone", ["andes", "CL"])
+def test_a_zone_names_a_site_or_a_member(zone: str) -> None:
+    assert decide(group(wants={"zones": (zone,)}), site("andes"))[0].site == "andes"
+
+
+def test_what_passes_leaves_hope_and_what_is_final_does_not() -> None:
+    silent, small = site("andes", silent_for=1e4), site("bravo", partition(cores=1))
+    g = group(wants={"cores": 2})
+    assert not decide(g, silent, small)[0].hopeless
+    assert decide(g, small)[0].hopeless
+
+
+def test_a_task_goes_where_it_starts_first() -> None:
+    busy = site("andes", partition(live=4, used_cores=4))
+    assert decide(group(), busy, site("bravo"))[0].site == "bravo"
+
+
+def test_a_task_goes_where_its_data_lie() -> None:
+    g = group(data={"": 10, "bravo": 10**9})
+    assert decide(g, site("andes"), site("bravo"))[0].site == "bravo"
+
+
+def test_a_large_group_is_spread_over_like_sites_and_then_queued_to_their_depth() -> None:
+    decisions = decide(group(queued=100), site("andes"), site("bravo"), site("caribe"))
+    assert [(d.site, d.count) for d in decisions] == [
+        ("andes", 6),
+        ("bravo", 6),
+        ("caribe", 6),
+        (None, 82),
+    ]
+
+
+def test_a_few_tasks_are_spread_too() -> None:
+    decisions = decide(group(queued=6), site("andes"), site("bravo"), site("caribe"))
+    assert [d.count for d in decisions] == [2, 2, 2]
+
+
+def test_attempts_that_only_just_fit_are_no_backlog() -> None:
+    just_assigned = partition(live=4, waiting=4, used_cores=4, used_memory=4 * GIB)
+    assert decide(group(queued=9), site("andes", just_assigned))[0].count == just_assigned.depth
+
+
+def test_a_full_site_says_what_fills_it() -> None:
+    r = reason(group(), site("andes", partition(live=6, waiting=2, used_cores=6)))
+    assert r.verdict is Verdict.FULL
+    assert r.message == "is full: 4 running and 2 waiting there"
+
+
+def test_the_policy_limit_on_tasks_is_named() -> None:
+    assert reason(group(), site("andes", max_tasks=0)).code == "most-tasks"
+
+
+def test_a_task_is_held_for_a_much_better_site_but_not_for_ever() -> None:
+    full = site("andes", partition(cores=8, live=10, waiting=2, used_cores=10))
+    data = {"andes": 10**11}  # 8,000 s to any other site
+    fresh, old = (group(service=60.0, data=data, oldest=NOW - age) for age in (1, 121))
+    held = decide(fresh, full, site("bravo"))
+    assert held[0].site is None
+    assert held[0].reasons[1].verdict is Verdict.HELD
+    assert "andes" in held[0].reasons[1].message
+    assert decide(old, full, site("bravo"))[0].site == "bravo"
+
+
+def test_waiting_attempts_are_recalled_for_a_free_site_only_after_a_while() -> None:
+    busy = site("andes", partition(live=6, waiting=2, used_cores=6))
+    free = site("bravo")
+    for age, wanted in ((10, []), (60, [("bravo", 2)])):
+        waiting = Waiting(group(), "andes", "main", 2, NOW - age)
+        recalls = recall([waiting], [busy, free], NOW, SETTINGS)
+        assert [(r.better, r.count) for r in recalls] == wanted
+
+
+def test_a_draining_site_is_asked_for_all_that_waits() -> None:
+    waiting = Waiting(group(), "andes", "main", 2, NOW)
+    [r] = recall([waiting], [site("andes", draining=True)], NOW, SETTINGS)
+    assert (r.count, r.better) == (2, None)
+
+
+def test_ten_thousand_groups_at_a_hundred_sites_need_little_work() -> None:
+    """No clock: like groups are judged once, so the number of judgements is counted."""
+    import ayni.broker.place as module
+
+    calls = 0
+    judge = module.judge
+
+    def counted(*args: object) -> object:
+        nonlocal calls
+        calls += 1
+        return judge(*args)  # type: ignore[arg-type]
+
+    sites = [site(f"s{i}") for i in range(100)]
+    groups = [group(i, 5, f"p{i % 50}", wants={"cores": 1 + i % 4}) for i in range(10_000)]
+    module.judge = counted  # type: ignore[assignment]
+    try:
+        decisions = place(groups, sites, [], NOW, SETTINGS)
+    finally:
+        module.judge = judge
+    assert calls == 4 * 100
+    assert len({d.group for d in decisions}) == 10_000
