@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from importlib.util import find_spec
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import URLPattern, URLResolver, include, path
+
+from ayni.hub.api import build
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", build().urls),
+]
+if find_spec("ayni.hub.tasks.tes_urls"):
+    urlpatterns.append(path("ga4gh/tes/v1/", include("ayni.hub.tasks.tes_urls")))
+if find_spec("ayni.hub.network.agent_urls"):
+    urlpatterns.append(path("agent/v1/", include("ayni.hub.network.agent_urls")))

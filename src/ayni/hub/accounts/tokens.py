@@ -94,6 +94,9 @@ def caller(request: HttpRequest, *scopes: str) -> Caller:
     Raises:
         ProblemError: 401 no valid token; 403 a ban, a site's token, or a scope is missing.
     """
+    found = getattr(request, "auth", None)  # our API has asked already: see accounts.auth
+    if isinstance(found, Caller):
+        return _require(found, scopes)
     return admit(_token(request), *scopes)
 
 
@@ -104,25 +107,32 @@ def admit(token: Token, *scopes: str) -> Caller:
         raise ProblemError(403, "Wrong kind of token", "use a token of a person in a project")
     if not token.in_project:  # type: ignore[attr-defined]
         raise ProblemError(403, "Not in the project", f"you are no longer in {project.name}")
-    for name, banned in (
-        ("you", person.banned_at),
-        (f"project {project.name}", project.banned_at),
-    ):
-        if banned:
-            why = person.banned_why if name == "you" else project.banned_why
-            raise ProblemError(403, "Banned", f"{name} may not use the network: {why}".rstrip(": "))
-    held = frozenset(token.scopes.split())
-    if missing := [scope for scope in scopes if scope not in held]:
+    if person.banned_at:
+        raise _banned("you", person.banned_why)
+    if project.banned_at:
+        raise _banned(f"project {project.name}", project.banned_why)
+    return _require(Caller(token, person, project, frozenset(token.scopes.split())), scopes)
+
+
+def _require(who: Caller, scopes: Collection[str]) -> Caller:
+    missing = " ".join(scope for scope in scopes if scope not in who.scopes)
+    if missing:
         raise ProblemError(
             403,
             "The token may not do this",
-            f"it lacks the scope {' '.join(missing)}; ask for a token that has it",
+            f"it lacks the scope {missing}; ask for a token that has it",
             headers={
-                "WWW-Authenticate": f'Bearer realm="ayni", error="insufficient_scope", '
-                f'scope="{" ".join(missing)}"'
+                "WWW-Authenticate": 'Bearer realm="ayni", error="insufficient_scope", '
+                f'scope="{missing}"'
             },
         )
-    return Caller(token, person, project, held)
+    return who
+
+
+def _banned(whom: str, why: str) -> ProblemError:
+    return ProblemError(
+        403, "Banned", f"{whom} may not use the network: {why or 'no reason given'}"
+    )
 
 
 def site_caller(request: HttpRequest) -> Site:
@@ -135,7 +145,7 @@ def site_caller(request: HttpRequest) -> Site:
     if site is None:
         raise ProblemError(403, "Wrong kind of token", "agents use their site's key")
     if site.banned_at:
-        raise ProblemError(403, "Banned", f"site {site.name} is banned: {site.banned_why}")
+        raise _banned(f"site {site.name}", site.banned_why)
     return site
 
 
