@@ -6,7 +6,7 @@ to the hub, so that the broker does not send what would be refused; the hub's ju
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
@@ -93,6 +93,46 @@ def _reason(code: str, message: str, **parameters: Any) -> Reason:
     return Reason(code=code, message=message, parameters=parameters)
 
 
+def refusals(
+    policy: Policy,
+    shape: Shape,
+    who: Who,
+    *,
+    https_hosts: frozenset[str] = frozenset(),
+) -> Iterator[Reason]:
+    """Every reason why this site would never take such a task from this person.
+
+    Hours and load are not judged here, since they pass: see `not_now`.
+    """
+    if policy.members is not None and who.member not in policy.members:
+        yield _reason("member", f"takes no tasks of member {who.member}", member=who.member)
+    if _matches(who.project, policy.deny_projects):
+        yield _reason("project", f"refuses project {who.project}", project=who.project)
+    elif policy.projects is not None and not _matches(who.project, policy.projects):
+        yield _reason("project", f"does not take project {who.project}", project=who.project)
+    if _matches(who.email.lower(), [p.lower() for p in policy.deny_persons]):
+        yield _reason("person", f"refuses {who.email}", person=who.email)
+    for image in shape.images:
+        if not _matches(image, policy.images):
+            yield _reason("image", f"has no image {image}", image=image)
+    if shape.network and not policy.network:
+        yield _reason("network", "gives tasks no network")
+    for name, wanted, limit in (
+        ("cores", shape.cores * shape.nodes, policy.max_cores),
+        ("memory", shape.memory, policy.max_memory),
+        ("gpus", shape.gpus, policy.max_gpus),
+        ("nodes", shape.nodes, policy.max_nodes),
+        ("walltime", shape.walltime, policy.max_walltime),
+    ):
+        if limit is not None and wanted > limit:
+            yield _reason(
+                name, f"{name}: {wanted} asked, at most {limit} taken", wanted=wanted, limit=limit
+            )
+    for host in sorted(https_hosts):
+        if not _matches(host, policy.https_from):
+            yield _reason("https", f"exchanges nothing with {host}", host=host)
+
+
 def refusal(
     policy: Policy,
     shape: Shape,
@@ -100,39 +140,8 @@ def refusal(
     *,
     https_hosts: frozenset[str] = frozenset(),
 ) -> Reason | None:
-    """Why this site would never take such a task from this person, or None.
-
-    Hours and load are not judged here, since they pass: see `not_now`.
-    """
-    if policy.members is not None and who.member not in policy.members:
-        return _reason("member", f"takes no tasks of member {who.member}", member=who.member)
-    if _matches(who.project, policy.deny_projects):
-        return _reason("project", f"refuses project {who.project}", project=who.project)
-    if policy.projects is not None and not _matches(who.project, policy.projects):
-        return _reason("project", f"does not take project {who.project}", project=who.project)
-    if _matches(who.email.lower(), [p.lower() for p in policy.deny_persons]):
-        return _reason("person", f"refuses {who.email}", person=who.email)
-    for image in shape.images:
-        if not _matches(image, policy.images):
-            return _reason("image", f"has no image {image}", image=image)
-    if shape.network and not policy.network:
-        return _reason("network", "gives tasks no network")
-    limits = (
-        ("cores", shape.cores * (shape.nodes if shape.nodes > 1 else 1), policy.max_cores),
-        ("memory", shape.memory, policy.max_memory),
-        ("gpus", shape.gpus, policy.max_gpus),
-        ("nodes", shape.nodes, policy.max_nodes),
-        ("walltime", shape.walltime, policy.max_walltime),
-    )
-    for name, wanted, limit in limits:
-        if limit is not None and wanted > limit:
-            return _reason(
-                name, f"{name}: {wanted} asked, at most {limit} taken", wanted=wanted, limit=limit
-            )
-    for host in sorted(https_hosts):
-        if not _matches(host, policy.https_from):
-            return _reason("https", f"fetches no inputs from {host}", host=host)
-    return None
+    """The first of `refusals`, or None."""
+    return next(refusals(policy, shape, who, https_hosts=https_hosts), None)
 
 
 def not_now(policy: Policy, now: datetime) -> Reason | None:
