@@ -40,22 +40,33 @@ class Array(models.Model):
     rerun_of = models.ForeignKey("self", on_delete=models.SET_NULL, null=True)
     created = models.DateTimeField()
     ended = models.DateTimeField(null=True)  # when its last task ended
+    counts = models.JSONField(null=True)  # tasks by state (shown), once it has ended
 
     class Meta:
         indexes = [models.Index(fields=["project", "-id"], name="array_project")]
 
 
 class Task(models.Model):
-    """One TES task. See `life` for its states."""
+    """One TES task. See `life` for its states.
+
+    Foreign keys without an index of their own: a hundred thousand rows are inserted at once, and the
+    indexes below begin with what is looked up. An array's tasks are the numbers after its own.
+    """
 
     id = models.BigIntegerField(primary_key=True)  # tasks.ids
-    project = models.ForeignKey("calls.Project", on_delete=models.CASCADE, related_name="tasks")
-    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT)
-    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="tasks")
-    array = models.ForeignKey(Array, on_delete=models.CASCADE, null=True, related_name="tasks")
+    project = models.ForeignKey(
+        "calls.Project", on_delete=models.CASCADE, related_name="tasks", db_index=False
+    )
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False)
+    group = models.ForeignKey(
+        Group, on_delete=models.PROTECT, related_name="tasks", db_index=False
+    )
+    array = models.ForeignKey(
+        Array, on_delete=models.CASCADE, null=True, related_name="tasks", db_index=False
+    )
     index = models.IntegerField(null=True)
     parameters = models.JSONField(null=True)  # of this task of the array
-    name = models.CharField(max_length=256, blank=True)
+    name = models.CharField(max_length=256, blank=True)  # sorts by its bytes: migration 0002
     state = models.SmallIntegerField(choices=[(s.value, s.name) for s in TaskState])
     tries = models.SmallIntegerField(default=0)  # attempts that count against max_attempts
     reason = models.JSONField(null=True)  # why it ended badly: protocol.policy.Reason
@@ -67,8 +78,8 @@ class Task(models.Model):
         indexes = [
             models.Index(fields=["project", "-id"], name="task_project"),
             models.Index(fields=["project", "state", "-id"], name="task_project_state"),
-            models.Index(fields=["project", "name", "id"], name="task_project_name"),
-            models.Index(fields=["array", "state"], name="task_array_state"),
+            models.Index(fields=["project", "name", "id", "state"], name="task_project_name"),
+            models.Index(fields=["array", "state", "id"], name="task_array_state"),
             models.Index(
                 fields=["group", "id"],
                 name="task_queue",
@@ -88,12 +99,31 @@ class TaskBody(models.Model):
 
 class TaskTag(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="tags")
-    project = models.ForeignKey("calls.Project", on_delete=models.CASCADE, related_name="+")
+    project = models.ForeignKey(
+        "calls.Project", on_delete=models.CASCADE, related_name="+", db_index=False
+    )
     key = models.CharField(max_length=256)
     value = models.CharField(max_length=4096)
 
     class Meta:
         indexes = [models.Index(fields=["project", "key", "value", "-task"], name="task_tag")]
+
+
+class IdempotencyKey(models.Model):
+    """What a request with `Idempotency-Key` made, so that sending it again makes nothing."""
+
+    project = models.ForeignKey("calls.Project", on_delete=models.CASCADE, related_name="+")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    key = models.CharField(max_length=255)
+    digest = models.CharField(max_length=64)  # SHA-256 of what was asked
+    made = models.BigIntegerField()  # the task or array
+    created = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "person", "key"], name="idempotency_key")
+        ]
+        indexes = [models.Index(fields=["created"], name="idempotency_age")]
 
 
 class After(models.Model):
@@ -181,7 +211,13 @@ class Notice(models.Model):
     array = models.ForeignKey(Array, on_delete=models.CASCADE, null=True)
     kind = models.CharField(max_length=10)  # mail or webhook
     target = models.CharField(max_length=500)
+    created = models.DateTimeField()
     tries = models.SmallIntegerField(default=0)
-    due = models.DateTimeField(null=True)  # set when the task or array has ended
+    due = models.DateTimeField(null=True)  # set when the task or array has ended; next try
     sent = models.DateTimeField(null=True)
     error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["due"], name="notice_due", condition=models.Q(sent=None)),
+        ]
