@@ -86,7 +86,9 @@ class EndReason(StrEnum):
     MEMORY = "memory"
     PROCESSES = "processes"
     CANCELED = "canceled"
-    START_FAILED = "start_failed"  # the sandbox or the command could not be started
+    # The sandbox could not be built: the site's fault. (A command that is not there is EXITED with
+    # 127, one that cannot be executed with 126, a stdin that is not there with 1, as in a shell.)
+    START_FAILED = "start_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,12 @@ class PartitionInfo:
     pending: int = 0
 
 
+class ExecutorUnavailable(Exception):
+    """The executor cannot be reached now. Nothing was decided: ask again; what runs goes on."""
+
+
 class Executor(Protocol):
-    """What the agent needs of a batch system."""
+    """What the agent needs of a batch system. Any call may raise `ExecutorUnavailable`."""
 
     def partitions(self) -> Sequence[PartitionInfo]:
         """The queues, their shapes and what is free now."""
@@ -157,7 +163,10 @@ class Executor(Protocol):
         """What changed since the last call. A change may be told again after a restart."""
 
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
-        """What is known of these jobs, asked afresh: for recovery after a restart."""
+        """What is known of these jobs, asked afresh: for recovery after a restart.
+
+        A job that is not in the answer was never submitted (or is forgotten): it is safe to submit.
+        """
 
     def cancel(self, ids: Collection[str]) -> None:
         """End the jobs: SIGTERM, the grace of their limits, SIGKILL. Ended ones are left alone."""

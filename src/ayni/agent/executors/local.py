@@ -1,0 +1,287 @@
+"""The local executor: jobs as processes of this machine. The embedded default, not a scheduler.
+
+It writes each job's plan to a file and tells the spawner, which goes on while the agent is down.
+What is known of a job is in files (see `supervisor.files`), so a new executor on the same state
+folder takes over.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ayni.agent.executors.base import (
+    CommandResult,
+    EndReason,
+    ExecutorUnavailable,
+    Job,
+    JobState,
+    JobStatus,
+    PartitionInfo,
+    Usage,
+)
+from ayni.agent.executors.spawner_client import SpawnerClient
+from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, plan_as_json
+from ayni.agent.runtimes.choose import runtimes
+from ayni.agent.supervisor import cgroup, files
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
+_DAY = 86400
+
+
+class LocalExecutor:
+    """Runs jobs on this machine, first come, first served, within its cores, memory and GPUs."""
+
+    def __init__(
+        self,
+        state: Path,
+        cores: int,
+        memory: int,
+        gpus: int = 0,
+        images: Mapping[str, ImageSpec] | None = None,
+        allow_unsandboxed: bool = False,
+        max_walltime: int = 7 * _DAY,
+        pin: bool = False,
+    ) -> None:
+        """Open, or take over, a state folder.
+
+        Args:
+            state: a folder on a local disk, for this executor alone.
+            cores: how many cores jobs may hold together.
+            memory: how much memory, in bytes.
+            gpus: how many GPUs.
+            images: what each image name means; `host` alone if not given.
+            allow_unsandboxed: run without isolation where none works.
+            max_walltime: the longest a job may ask for, in seconds.
+            pin: tie each job to as many of the machine's cores as it asked for.
+
+        Raises:
+            NoSandbox: nothing here can isolate a job, and that was not allowed.
+        """
+        self._state = state.absolute()
+        (self._state / "jobs").mkdir(parents=True, exist_ok=True)
+        self._state.chmod(0o700)
+        self._shape = (cores, memory, gpus)
+        self._max_walltime = max_walltime
+        self._images = dict(images or {"host": ImageSpec()})
+        names = {image.runtime for image in self._images.values()}
+        self._runtimes, self.findings = runtimes(
+            self._state, names, allow_unsandboxed=allow_unsandboxed
+        )
+        group = cgroup.own_path()
+        config = {
+            "cores": cores,
+            "memory": memory,
+            "gpus": gpus,
+            "pin": pin,
+            "cgroup": None if cgroup.missing(group) else group,
+        }
+        self._client = SpawnerClient(self._state, config)
+        self._heard_from = 0
+        self._told: dict[str, JobState] = {}
+        self._host = socket.gethostname()
+
+    findings: Sequence[Finding]
+
+    def partitions(self) -> Sequence[PartitionInfo]:
+        cores, memory, gpus = self._shape
+        count = self._client.count()
+        return [
+            PartitionInfo(
+                name="local",
+                nodes=1,
+                cores_per_node=cores,
+                memory_per_node=memory,
+                gpus_per_node=gpus,
+                max_walltime=self._max_walltime,
+                free_cores=count["free_cores"],
+                free_memory=count["free_memory"],
+                free_gpus=count["free_gpus"],
+                pending=count["waiting"],
+            )
+        ]
+
+    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+        refused: dict[str, str] = {}
+        known: list[tuple[str, str, tuple[int, int, int]]] = []
+        for job in jobs:
+            try:
+                self._write(job)
+            except PlanError as error:
+                refused[job.id] = str(error)
+            else:
+                need = (job.limits.cores, job.limits.memory, job.gpus)
+                known.append((job.id, str(job.folder), need))
+        if known:
+            self._client.submit(known)
+        return refused
+
+    def _write(self, job: Job) -> None:
+        """Note the job in a file, once.
+
+        Raises:
+            PlanError: it cannot run here.
+        """
+        if not _ID.fullmatch(job.id):
+            raise PlanError(f"job id {job.id!r}: only a-z, 0-9 and '-' are allowed")
+        path = self._path(job.id)
+        if path.exists():
+            return
+        self._check(job)
+        image = self._images[job.image]
+        try:
+            plan = self._runtimes[image.runtime].plan(image, job)
+            files.write_json(str(path), plan_as_json(job, plan, time.time()))
+        except OSError as error:
+            raise PlanError(f"the job's folder cannot be used: {error}") from error
+
+    def _check(self, job: Job) -> None:
+        cores, memory, gpus = self._shape
+        limits = job.limits
+        for name, asked, most in (
+            ("cores", limits.cores, cores),
+            ("memory", limits.memory, memory),
+            ("gpus", job.gpus, gpus),
+            ("walltime", limits.walltime, self._max_walltime),
+            ("nodes", job.nodes, 1),
+        ):
+            if asked > most:
+                raise PlanError(f"{name}: {asked} asked for, this site has {most}")
+        if limits.cores < 1 or limits.memory < 1 or limits.walltime < 1:
+            raise PlanError("cores, memory and walltime must be at least 1")
+        if job.image not in self._images:
+            raise PlanError(f"image {job.image!r} is not known at this site")
+        if not job.commands:
+            raise PlanError("a job needs at least one command")
+        if not (job.folder / "root").is_dir():
+            raise PlanError(f"the job's folder has no 'root': {job.folder}")
+        for index, command in enumerate(job.commands):
+            if not command.argv or not command.argv[0]:
+                raise PlanError(f"command {index} is empty")
+            _check_texts(f"command {index}", (*command.argv, *_named(command.env)))
+            paths = (command.workdir, command.stdin, command.stdout, command.stderr)
+            _check_texts(f"command {index}", tuple(path for path in paths if path))
+
+    def poll(self) -> Sequence[JobStatus]:
+        changes = self._client.poll()
+        if self._heard_from != self._client.connections:
+            # A new spawner, or a first call: what was said before now may not have reached us.
+            self._heard_from = self._client.connections
+            return self._catch_up(changes)
+        return self._news(changes)
+
+    def _news(self, changes: dict[str, Any]) -> list[JobStatus]:
+        found = [
+            JobStatus(job_id, JobState.RUNNING, started=started, host=self._host)
+            for job_id, started in changes["running"].items()
+        ]
+        found += [self._ended(job_id, status) for job_id, status in changes["ended"].items()]
+        return self._not_yet_told(found)
+
+    def _catch_up(self, changes: dict[str, Any]) -> list[JobStatus]:
+        ids = {path.stem for path in (self._state / "jobs").glob("*.json")}
+        decided = {job_id: status for job_id, status in changes["ended"].items() if status}
+        known = {**self.states(ids - set(decided))}
+        known.update((job_id, self._ended(job_id, status)) for job_id, status in decided.items())
+        return self._not_yet_told(list(known.values()))
+
+    def _not_yet_told(self, statuses: list[JobStatus]) -> list[JobStatus]:
+        fresh = [status for status in statuses if self._told.get(status.id) != status.state]
+        for status in fresh:
+            self._told[status.id] = status.state
+        return fresh
+
+    def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
+        found: dict[str, JobStatus] = {}
+        for job_id in ids:
+            spec = files.read_json(str(self._path(job_id)))
+            if spec is not None:
+                found[job_id] = self._state_of(job_id, spec["folder"])
+        return found
+
+    def _state_of(self, job_id: str, folder: str) -> JobStatus:
+        ended = files.read_exit(folder)
+        if ended is not None:
+            return _status(ended, self._host)
+        process = files.claimed_by(folder)
+        if process is None:
+            return JobStatus(job_id, JobState.PENDING)
+        if files.is_alive(process):
+            return JobStatus(job_id, JobState.RUNNING, host=self._host)
+        # It may have ended since we looked; if not, the spawner is about to decide.
+        ended = files.read_exit(folder)
+        return _status(ended, self._host) if ended else JobStatus(job_id, JobState.UNKNOWN)
+
+    def _ended(self, job_id: str, status: dict[str, Any] | None) -> JobStatus:
+        if status is None:
+            spec = files.read_json(str(self._path(job_id)))
+            status = None if spec is None else files.read_exit(spec["folder"])
+        if status is None:
+            return JobStatus(job_id, JobState.LOST, message="its folder is gone")
+        return _status(status, self._host)
+
+    def cancel(self, ids: Collection[str]) -> None:
+        if ids:
+            self._client.cancel(ids)
+
+    def forget(self, ids: Collection[str]) -> None:
+        if ids:
+            self._client.forget(ids)
+            for job_id in ids:
+                self._told.pop(job_id, None)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def shutdown(self, patience: float = 30.0) -> None:
+        """Cancel all jobs, wait for their end and let the spawner go: for tests and demos.
+
+        Raises:
+            ExecutorUnavailable: some jobs did not end in time.
+        """
+        self.cancel({path.stem for path in (self._state / "jobs").glob("*.json")})
+        until = time.monotonic() + patience
+        while (count := self._client.count())["running"] or count["waiting"]:
+            if time.monotonic() > until:
+                raise ExecutorUnavailable(f"{count['running']} jobs did not end in {patience} s")
+            time.sleep(0.02)
+        self._client.leave()
+
+    def _path(self, job_id: str) -> Path:
+        return Path(files.job_file(str(self._state), job_id))
+
+
+def _named(env: Mapping[str, str]) -> tuple[str, ...]:
+    for name in env:
+        if not name or "=" in name:
+            raise PlanError(f"env {name!r} is not a name of a variable")
+    return (*env, *env.values())
+
+
+def _check_texts(what: str, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise PlanError(f"{what}: {text[:40]!r} has a NUL character")
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise PlanError(f"{what}: {text[:40]!r} is not valid Unicode") from error
+
+
+def _status(found: dict[str, Any], host: str) -> JobStatus:
+    usage = found["usage"]
+    return JobStatus(
+        id=found["id"],
+        state=JobState(found["state"]),
+        started=found["started"],
+        ended=found["ended"],
+        results=tuple(CommandResult(**result) for result in found["results"]),
+        reason=None if found["reason"] is None else EndReason(found["reason"]),
+        message=found["message"],
+        usage=None if usage is None else Usage(**usage),
+        host=host,
+    )

@@ -1,0 +1,156 @@
+"""The files by which the agent, the spawner and the supervisors know of a job.
+
+`STATE/jobs/ID.json` the job as submitted; `FOLDER/claim` the process that has it (made once, whole);
+`FOLDER/exit.json` how it ended. Whoever starts again reads these and knows where things stand.
+"""
+
+# ruff: noqa: PTH  (pathlib would make every fork heavier)
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+from typing import Any, NamedTuple
+
+CLAIM = "claim"
+EXIT = "exit.json"
+_RESERVE = 16 * 1024  # room for the exit file, kept from the start: a full disk must not lose it
+
+
+class Process(NamedTuple):
+    """A process, told apart from a later one with the same number."""
+
+    pid: int
+    start: int  # clock ticks since boot
+    boot: str
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started (field 22 of /proc/PID/stat); None if there is none, or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in b"ZX" else int(fields[19])
+
+
+def this_process() -> Process:
+    pid = os.getpid()
+    return Process(pid, start_ticks(pid) or 0, boot_id())
+
+
+def is_alive(process: Process) -> bool:
+    return process.boot == boot_id() and start_ticks(process.pid) == process.start
+
+
+def job_file(state: str, job_id: str) -> str:
+    return os.path.join(state, "jobs", job_id + ".json")
+
+
+def read_json(path: str) -> Any:
+    """What a JSON file holds; None if it is not there or was never finished."""
+    try:
+        with open(path, "rb") as file:
+            return json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def write_json(path: str, value: Any) -> None:
+    """Write a small file that is either there whole or not at all."""
+    part = f"{path}.{os.getpid()}"
+    with open(part, "w") as file:
+        json.dump(value, file, separators=(",", ":"))
+    os.replace(part, path)
+
+
+def claim(folder: str) -> bool:
+    """Take a job: True for exactly one caller, ever. Reserves the room for its exit file."""
+    path = os.path.join(folder, CLAIM)
+    part = f"{path}.{os.getpid()}"
+    with open(part, "w") as file:
+        json.dump(this_process(), file)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(part)
+    with open(_part(folder), "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, _RESERVE)
+    return True
+
+
+def claimed_by(folder: str) -> Process | None:
+    found = read_json(os.path.join(folder, CLAIM))
+    return None if found is None else Process(*found)
+
+
+def write_exit(folder: str, status: dict[str, Any]) -> None:
+    """Note how a job ended: durable and whole, also when the disk is full."""
+    data = json.dumps(status, separators=(",", ":")).encode()
+    part = _part(folder)
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+        os.ftruncate(fd, len(data))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(part, os.path.join(folder, EXIT))
+
+
+def read_exit(folder: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = read_json(os.path.join(folder, EXIT))
+    return found
+
+
+def _part(folder: str) -> str:
+    return os.path.join(folder, EXIT + ".part")
+
+
+def open_beneath(base: str, relative: str, flags: int, *, parents: bool = False) -> int:
+    """Open a path that a job named, never following a symbolic link of the job's making.
+
+    Args:
+        base: a folder that the job cannot replace.
+        relative: the path beneath it; `..` is refused.
+        parents: make the folders on the way.
+
+    Raises:
+        OSError: ELOOP where a symbolic link stands in the way.
+    """
+    names = [name for name in relative.split("/") if name not in ("", ".")]
+    if ".." in names or not names:
+        raise OSError(errno.EINVAL, "not a path of a file beneath the job's folder", relative)
+    here = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in names[:-1]:
+            if parents:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=here)
+            step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            os.close(here)
+            here = step
+            _refuse_link(here, relative)
+        return os.open(
+            names[-1],
+            flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK,  # a FIFO must not block us
+            0o644,
+            dir_fd=here,
+        )
+    finally:
+        os.close(here)
+
+
+def _refuse_link(fd: int, path: str) -> None:
+    if stat.S_ISLNK(os.fstat(fd).st_mode):
+        raise OSError(errno.ELOOP, "a symbolic link is in the way", path)

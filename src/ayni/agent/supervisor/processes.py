@@ -1,0 +1,147 @@
+"""A job's processes, as /proc shows them: what they use, and their end."""
+
+# ruff: noqa: PTH  (pathlib would make every fork heavier)
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+MARKER = "AYNI_ATTEMPT"  # in the environment of every process of a job
+_GONE = (FileNotFoundError, ProcessLookupError)
+
+
+class Sample(NamedTuple):
+    """What a tree of processes uses now. Memory in bytes; `tasks` counts threads."""
+
+    pids: tuple[int, ...]
+    tasks: int
+    memory: int
+
+
+def children(pid: int, threads: int = 1) -> list[int]:
+    """The children of a process; of each of its threads, when it has several."""
+    base = f"/proc/{pid}/task"
+    try:
+        tasks = os.listdir(base) if threads > 1 else [str(pid)]
+    except _GONE:
+        return []
+    found: list[int] = []
+    for task in tasks:
+        with contextlib.suppress(*_GONE), open(f"{base}/{task}/children", "rb") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def tree(root: int, init: int = 0) -> Sample:
+    """The descendants of a process, without itself and without the sandbox's `init`."""
+    pids: list[int] = []
+    tasks = memory = 0
+    waiting = children(root)
+    while waiting:
+        pid = waiting.pop()
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except _GONE:
+            continue
+        threads = int(fields[17])
+        waiting += children(pid, threads)
+        if pid != init:
+            pids.append(pid)
+            tasks += threads
+            memory += int(fields[21]) * PAGE
+    return Sample(tuple(pids), tasks, memory)
+
+
+def fair_memory(pids: Collection[int], shm: int) -> int:
+    """The memory of some processes, each shared page counted once (the kernel's PSS), in bytes.
+
+    It walks page tables, so it is asked only when the sum of resident memory is over the limit.
+
+    Args:
+        pids: the processes.
+        shm: what their /dev/shm holds, mapped by them or not.
+    """
+    private = shared = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+                lines = [line.split() for line in file.read().splitlines()[1:]]
+        except (*_GONE, PermissionError):  # gone, or just starting
+            continue
+        sizes = {fields[0]: int(fields[1]) * 1024 for fields in lines}
+        ours = sizes.get(b"Pss_Shmem:", 0)
+        shared += ours
+        private += sizes.get(b"Pss:", 0) - ours
+    return private + max(shared, shm)
+
+
+def send(pids: Collection[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def stop_and_kill() -> bool:
+    """Kill all descendants of this process, a subreaper; False if there were none.
+
+    They are stopped first, so that nothing forks away while the rest is killed.
+    """
+    me = os.getpid()
+    seen: set[int] = set()
+    while new := set(tree(me).pids) - seen:
+        send(new, signal.SIGSTOP)
+        seen |= new
+    send(seen, signal.SIGKILL)
+    return bool(seen)
+
+
+def kill_descendants() -> None:
+    """Kill and bury all descendants of this process, a subreaper."""
+    while stop_and_kill():
+        _bury(1.0)
+    _bury(0.0)
+
+
+def _bury(seconds: float) -> None:
+    """Wait for children as they end, until there are none or the time is over."""
+    until = time.monotonic() + seconds
+    pause = 0.0005
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            if time.monotonic() >= until:
+                return
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+
+
+def marked() -> Iterator[tuple[int, str]]:
+    """All processes of this machine that carry a job's marker, with the job's id."""
+    key = f"{MARKER}=".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                variables = file.read().split(b"\0")
+        except (*_GONE, PermissionError):
+            continue
+        for variable in variables:
+            if variable.startswith(key):
+                yield int(name), os.fsdecode(variable[len(key) :])
+
+
+def kill_marked(ids: Collection[str]) -> bool:
+    """Kill what carries the marker of these jobs; True if something was found."""
+    found = [pid for pid, job in marked() if job in ids]
+    send(found, signal.SIGKILL)
+    return bool(found)

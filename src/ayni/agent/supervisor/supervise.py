@@ -1,0 +1,311 @@
+"""One job's life, from its claim to its exit file."""
+
+# ruff: noqa: PTH  (pathlib would make every fork heavier)
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ayni.agent.supervisor import files, launch, namespaces, processes
+from ayni.agent.supervisor.cgroup import Group
+from ayni.agent.supervisor.streams import Streams, UserError
+
+_FILL_RATE = 2e9  # bytes of memory that one core fills in a second: how far apart we may look
+_SHORTEST_LOOK = 0.05
+_LONGEST_LOOK = 1.0
+
+EXITED, TIMEOUT, MEMORY, PROCESSES = "exited", "timeout", "memory", "processes"
+CANCELED, START_FAILED = "canceled", "start_failed"
+
+
+class Supervisor:
+    """Runs the commands of a job in order, watches them, and says how they ended."""
+
+    def __init__(self, spec: dict[str, Any], wakeup: int, group: Group | None) -> None:
+        """Prepare.
+
+        Args:
+            spec: the job, as `runtimes.plan` writes it.
+            wakeup: a descriptor from which the numbers of signals that came can be read.
+            group: the job's cgroup, where the site delegates one.
+        """
+        self._spec = spec
+        self._limits: dict[str, Any] = spec["limits"]
+        self._sandbox: dict[str, Any] | None = spec["sandbox"]
+        self._wakeup = wakeup
+        self._group = group
+        self._started = time.time()
+        self._deadline = time.monotonic() + self._limits["walltime"]
+        self._reason = EXITED
+        self._message = ""
+        self._kill_at: float | None = None
+        self._peak = 0
+        self._main = 0
+        self._shm: int | None = None
+        self._interval = _SHORTEST_LOOK
+        self._next_look = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Run all commands.
+
+        Returns:
+            What goes into the exit file.
+        """
+        results = []
+        if self._sandbox is not None and self._sandbox["root"] is not None:
+            namespaces.give_away(self._sandbox["root"])
+        for index, command in enumerate(self._spec["commands"]):
+            if self._reason != EXITED:
+                break
+            started = time.time()
+            code = self._run(index, command)
+            if self._reason != START_FAILED:
+                results.append({"exit_code": code, "started": started, "ended": time.time()})
+            if code != 0 and not command["ignore_error"]:
+                break
+        return self._status(results)
+
+    # One command
+
+    def _run(self, index: int, command: dict[str, Any]) -> int:
+        with Streams(self._spec, index, command) as streams:
+            try:
+                streams.open()
+            except UserError as error:
+                streams.fail(str(error))
+                return 1
+            self._main, control = launch.start(
+                command, self._limits, self._sandbox, streams.descriptors(), self._join
+            )
+            with control:
+                streams.opened_by_command()
+                status = self._attend(streams, control)
+            self._main = 0
+            processes.kill_descendants()
+            streams.drain()
+            return launch.exit_code(status)
+
+    def _join(self, pid: int) -> None:
+        if self._group is not None:
+            self._group.add(pid)
+
+    def _attend(self, streams: Streams, control: socket.socket) -> int:
+        """Wait for the command's end, minding its output, the clock and its limits.
+
+        Returns:
+            The wait status.
+        """
+        poller = select.poll()
+        handlers: dict[int, Callable[[], bool]] = {
+            self._wakeup: lambda: True,
+            control.fileno(): lambda: self._hear(control),
+            **streams.handlers(),
+        }
+        for fd in handlers:
+            poller.register(fd, select.POLLIN)
+        self._interval = _SHORTEST_LOOK
+        self._next_look = time.monotonic() + self._interval
+        while True:
+            for fd, _ in poller.poll(self._pause()):
+                if fd == self._wakeup:
+                    if signal.SIGTERM in os.read(fd, 512):
+                        self._end(CANCELED, "canceled")
+                    status = self._reap()
+                    if status is not None:
+                        self._hear(control)
+                        self._let_go_of_shm()
+                        return status
+                elif not handlers[fd]():
+                    poller.unregister(fd)
+            self._mind(time.monotonic())
+
+    def _pause(self) -> float:
+        """How long nothing needs to be looked at, in milliseconds."""
+        until = min(self._next_look, self._deadline)
+        if self._kill_at is not None:
+            until = min(until, self._kill_at)
+        return max(0.0, (until - time.monotonic()) * 1000) + 1
+
+    def _hear(self, control: socket.socket) -> bool:
+        """Take in what the child says of the sandbox; False once it has said all."""
+        while (said := launch.heard(control)) is not None:
+            error, shm = said
+            if error:
+                self._reason, self._message = START_FAILED, error
+            if shm is not None:
+                self._shm = shm
+            if not error and shm is None:
+                return True
+        return False
+
+    def _let_go_of_shm(self) -> None:
+        if self._shm is not None:
+            os.close(self._shm)
+            self._shm = None
+
+    def _reap(self) -> int | None:
+        """Bury who died; the command's wait status if it was among them."""
+        found = None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return found
+            if pid == 0:
+                return found
+            if pid == self._main:
+                found = status
+
+    # Limits
+
+    def _mind(self, now: float) -> None:
+        if self._kill_at is not None:
+            if now >= self._kill_at:
+                self._kill()
+                self._kill_at = now + 1.0
+        elif now >= self._deadline:
+            limit = self._limits["walltime"]
+            self._end(TIMEOUT, f"it ran longer than its walltime of {limit} s")
+        if now >= self._next_look:
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        sample = processes.tree(os.getpid(), self._init())
+        limit = self._limits["memory"]
+        shm = self._shm_used()
+        memory = sample.memory + shm
+        if memory > limit:
+            memory = processes.fair_memory(sample.pids, shm)
+        self._peak = max(self._peak, memory)
+        tasks = sample.tasks
+        if memory > limit:
+            self._end(MEMORY, f"it used {_mib(memory)} of memory; its limit is {_mib(limit)}", 0)
+        elif tasks > self._limits["processes"]:
+            most = self._limits["processes"]
+            self._end(PROCESSES, f"it had {tasks} processes and threads; its limit is {most}", 0)
+        headroom = max(0, limit - memory) / (_FILL_RATE * self._limits["cores"])
+        self._interval = min(max(headroom, _SHORTEST_LOOK), self._interval * 2, _LONGEST_LOOK)
+        self._next_look = now + self._interval
+
+    def _init(self) -> int:
+        """The process in a sandbox that is ours and not the job's; 0 without a sandbox."""
+        return 0 if self._sandbox is None else self._main
+
+    def _shm_used(self) -> int:
+        if self._shm is None:
+            return 0
+        found = os.fstatvfs(self._shm)
+        return (found.f_blocks - found.f_bfree) * found.f_frsize
+
+    # Ends
+
+    def _end(self, reason: str, message: str, grace: float | None = None) -> None:
+        """End the job: SIGTERM, a grace, SIGKILL. The first reason stands."""
+        if self._kill_at is not None:
+            return
+        if self._reason == EXITED:
+            self._reason, self._message = reason, message
+        grace = self._limits["grace"] if grace is None else grace
+        self._kill_at = time.monotonic() + grace
+        if grace == 0:
+            self._kill()
+        else:
+            processes.send(processes.tree(os.getpid(), self._init()).pids, signal.SIGTERM)
+
+    def _kill(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+        if self._init():
+            processes.send([self._main], signal.SIGKILL)
+        processes.stop_and_kill()
+
+    def _status(self, results: list[dict[str, Any]]) -> dict[str, Any]:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = used.ru_utime + used.ru_stime
+        peak = max(self._peak, used.ru_maxrss * 1024)
+        if self._group is not None:
+            cpu = self._group.cpu_seconds() or cpu
+            peak = self._group.peak_memory() or peak
+            if self._reason == EXITED and self._group.was_out_of_memory():
+                limit = _mib(self._limits["memory"])
+                self._reason, self._message = MEMORY, f"it needed more than its {limit} of memory"
+            self._group.remove()
+        ended = time.time()
+        return {
+            "id": self._spec["id"],
+            "state": "ended",
+            "reason": self._reason,
+            "message": self._message,
+            "started": self._started,
+            "ended": ended,
+            "results": results,
+            "usage": {
+                "wall": ended - self._started,
+                "cpu": cpu,
+                "peak_memory": peak,
+                "cores": self._limits["cores"],
+                "gpus": self._spec["gpus"],
+                "queue_wait": max(0.0, self._started - self._spec["submitted"]),
+            },
+        }
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.0f} MiB"
+
+
+def supervise(
+    state: str, job_id: str, cpus: set[int], gpus: list[int], cgroup: str | None
+) -> None:
+    """The forked process: claim the job, run it, write its exit file.
+
+    Raises:
+        OSError: the job's folder cannot be used; nothing was started.
+    """
+    spec = files.read_json(files.job_file(state, job_id))
+    if spec is None:
+        raise OSError(f"no such job in {state}: {job_id}")
+    if not files.claim(spec["folder"]):
+        return
+    wakeup = _signals()
+    if cpus:
+        with contextlib.suppress(OSError):  # a core that went offline: run anywhere
+            os.sched_setaffinity(0, cpus)
+    _give_gpus(spec, gpus)
+    group = None
+    if cgroup is not None:
+        group = Group(cgroup, job_id)
+        group.create(spec["limits"])
+    files.write_exit(spec["folder"], Supervisor(spec, wakeup, group).run())
+
+
+def _signals() -> int:
+    """Let signals come as bytes on a descriptor."""
+    source, target = os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(target, False)
+    signal.set_wakeup_fd(target, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGCHLD))
+    return source
+
+
+def _give_gpus(spec: dict[str, Any], gpus: list[int]) -> None:
+    if not gpus:
+        return
+    sandbox = spec["sandbox"]
+    if sandbox is not None and sandbox["root"] is not None:
+        shared = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
+        names = [*(f"nvidia{number}" for number in gpus), *shared]
+        sandbox["devices"] += [f"/dev/{name}" for name in names if os.path.exists(f"/dev/{name}")]
+        return
+    for command in spec["commands"]:
+        command["env"]["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
