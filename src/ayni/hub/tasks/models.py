@@ -85,6 +85,11 @@ class Task(models.Model):
                 name="task_queue",
                 condition=models.Q(state=TaskState.QUEUED.value),
             ),
+            models.Index(
+                fields=["watched_until"],
+                name="task_watched",
+                condition=models.Q(watched_until__isnull=False),
+            ),
         ]
 
 
@@ -172,6 +177,11 @@ class Attempt(models.Model):
         indexes = [
             models.Index(
                 fields=["site", "state"], name="attempt_site_live", condition=models.Q(live=True)
+            ),
+            models.Index(  # what a site is still to be told
+                fields=["site"],
+                name="attempt_site_orders",
+                condition=models.Q(cancel=True) | models.Q(withdraw=True),
             ),
         ]
 
