@@ -15,3 +15,4 @@ if find_spec("ayni.hub.tasks.tes_urls"):
     urlpatterns.append(path("ga4gh/tes/v1/", include("ayni.hub.tasks.tes_urls")))
 if find_spec("ayni.hub.network.agent_urls"):
     urlpatterns.append(path("agent/v1/", include("ayni.hub.network.agent_urls")))
+urlpatterns.append(path("", include("ayni.hub.portal.urls")))

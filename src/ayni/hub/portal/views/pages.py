@@ -1,0 +1,12 @@
+"""Pages of text."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+
+@require_safe
+def responsible(request: HttpRequest) -> HttpResponse:
+    return render(request, "portal/responsible.html", {"section": "responsible"})
