@@ -1,0 +1,134 @@
+"""`ayni site dataset add|ls|rm`: what the site's own store offers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from ayni.agent.config import load
+from ayni.agent.datasets import Card, Datasets
+from ayni.agent.units import show_size
+from ayni.errors import UserError
+
+ConfigPath = Annotated[
+    Path | None, typer.Option("--config", help="The agent's TOML file.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `ayni site dataset`."""
+    app.command("add")(add)
+    app.command("ls")(ls)
+    app.command("rm")(rm)
+
+
+def _store(config: Path | None) -> Datasets:
+    return Datasets(load(config).store_folder)
+
+
+def add(
+    path: Annotated[Path, typer.Argument(help="The folder; its files stay where they are.")],
+    version: Annotated[str, typer.Option(help="Of the data, as in 2026-03.")],
+    licence: Annotated[str, typer.Option(help="As in CC-BY-4.0, or a name of your own.")],
+    name: Annotated[
+        str | None, typer.Option(help="How tasks call it; by default the folder's name.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="For people.")] = "",
+    residency: Annotated[
+        str, typer.Option(help="Where the bytes may be: site, member or any.")
+    ] = "site",
+    release: Annotated[
+        str, typer.Option(help="What may leave a task: nothing, aggregate or anything.")
+    ] = "nothing",
+    release_limit: Annotated[
+        str, typer.Option(help="Bytes a task for aggregates, as in 256KiB.")
+    ] = "0",
+    config: ConfigPath = None,
+) -> None:
+    """Offer a folder as a dataset, or describe anew one that is offered."""
+    try:
+        card = Card.model_validate(
+            {
+                "version": version,
+                "licence": licence,
+                "title": title,
+                "residency": residency,
+                "release": release,
+                "release_limit": release_limit,
+            }
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = "--" + "-".join(str(fault["loc"][0]).split("_")) if fault["loc"] else "dataset"
+        raise UserError(f"{option}: {fault['msg'].removeprefix('Value error, ')}") from error
+    with _shown_progress() as shown:
+        dataset = _store(config).add(
+            path, name or path.absolute().name, card, progress=_steps(shown)
+        )
+    typer.echo(
+        f"{dataset.name} {card.version}: {dataset.files} files, {show_size(dataset.size)}, "
+        f"residency {card.residency}, release {card.release}"
+    )
+
+
+def ls(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Show what is offered, and what is not and why."""
+    store = _store(config)
+    with _shown_progress() as shown:
+        store.scan(progress=_steps(shown))
+    cards = store.cards()
+    if as_json:
+        datasets = [card.model_dump() for card in cards]
+        typer.echo(json.dumps({"datasets": datasets, "problems": store.problems}, indent=2))
+        return
+    table = Table("dataset", "version", "files", "size", "residency", "release", "licence")
+    for card in cards:
+        limit = f" ≤ {show_size(card.release_limit)}" if card.release == "aggregate" else ""
+        table.add_row(
+            card.name,
+            card.version,
+            str(card.files),
+            show_size(card.size),
+            card.residency,
+            card.release + limit,
+            card.licence,
+        )
+    Console().print(table if cards else "no datasets; add one with 'ayni site dataset add PATH'")
+    for name, problem in store.problems.items():
+        typer.echo(f"{name} is not offered: {problem}", err=True)
+
+
+def rm(
+    name: Annotated[str, typer.Argument(help="The dataset.")], config: ConfigPath = None
+) -> None:
+    """Offer a dataset no more; its files stay."""
+    folder = _store(config).remove(name)
+    typer.echo(f"{name} is offered no more; its files stay at {folder}")
+
+
+def _shown_progress() -> Progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}")
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def _steps(shown: Progress) -> Callable[[str, int], None]:
+    task = shown.add_task("")
+    done = 0
+
+    def step(path: str, size: int) -> None:
+        nonlocal done
+        done += size
+        shown.update(task, description=f"{show_size(done)}  {path[-60:]}")
+
+    return step
