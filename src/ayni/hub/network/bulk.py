@@ -19,15 +19,24 @@ def execute(sql: str, rows: Sequence[Sequence[Any]]) -> None:
             cursor.executemany(sql, [[_adapt(v) for v in row] for row in rows])
 
 
+def run(sql: str, parameters: Sequence[Any]) -> int:
+    """Run the statement once; how many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [_adapt(v) for v in parameters])
+        return int(cursor.rowcount)
+
+
 def select(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, [_adapt(v) for v in parameters])
         return list(cursor.fetchall())
 
 
-def for_update(of: str) -> str:
+def for_update(of: str, *, skip_locked: bool = False) -> str:
     """The clause that locks rows; on SQLite a write transaction holds the whole database."""
-    return f" FOR UPDATE OF {of}" if connection.vendor == "postgresql" else ""
+    if connection.vendor != "postgresql":
+        return ""
+    return f" FOR UPDATE OF {of}{' SKIP LOCKED' if skip_locked else ''}"
 
 
 def marks(values: Sequence[Any]) -> str:

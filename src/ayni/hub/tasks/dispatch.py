@@ -28,7 +28,7 @@ __all__ = ["Applied", "apply_reports", "assignments", "give_up", "inventory", "o
 MAX_BYTES = 16 << 20  # of task documents in one reply
 
 _ASSIGNED = """
-SELECT a.id, a.number, a.partition, t.id, t.index, t.parameters, t.array_id,
+SELECT a.id, a.number, a.partition, t.id, t."index", t.parameters, t.array_id,
        COALESCE(b.document, r.template), LENGTH(COALESCE(b.document, r.template)), t.group_id,
        p.name, p.email, COALESCE(i.name, j.name), q.name, j.member_id
 FROM tasks_attempt a
@@ -152,7 +152,7 @@ def orders(site: Site) -> Orders:
             answer.cancels.append(ids.show(number))
         elif withdraw and AttemptState(state) in WITHDRAWABLE:
             answer.withdrawals.append(ids.show(number))
-        answer.unaccepted |= state == AttemptState.ASSIGNED.value
+        answer.unaccepted |= state in (AttemptState.ASSIGNED.value, AttemptState.LOST.value)
     answer.watched = [ids.show(r[0]) for r in bulk.select(_WATCHED, [timezone.now(), site.id])]
     return answer
 

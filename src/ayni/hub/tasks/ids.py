@@ -23,6 +23,16 @@ def new(count: int = 1) -> int:
     return (ms << _BITS) + secrets.randbelow((1 << _BITS) - count)
 
 
+def made_at(number: int) -> float:
+    """When the identifier was made, in Unix seconds."""
+    return ((number >> _BITS) + _EPOCH_MS) / 1000
+
+
+def at(seconds: float) -> int:
+    """The least identifier made at this time, in Unix seconds."""
+    return max(0, round(seconds * 1000) - _EPOCH_MS) << _BITS
+
+
 def show(number: int) -> str:
     """13 characters, which sort as the numbers do."""
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(60, -1, -5))

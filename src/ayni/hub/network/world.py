@@ -1,0 +1,360 @@
+"""The network as the broker sees it: read from the database in a few queries, whatever is queued."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ayni.broker.room import service_guess
+from ayni.broker.types import Group, Partition, Project, Settings, Site
+from ayni.hub.calls.models import Project as ProjectRow
+from ayni.hub.catalogue.models import Dataset
+from ayni.hub.network import bulk
+from ayni.hub.network.models import Site as SiteRow
+from ayni.hub.network.usage import Past
+from ayni.hub.tasks.ids import made_at
+from ayni.hub.tasks.models import Group as GroupRow
+from ayni.hub.tasks.models import Refusal
+from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import SiteStatus
+from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
+from ayni.tes.shape import Shape
+
+MOST_GROUPS = 2000  # judged in one cycle; the others have their turn in the next ones
+STOPPING = frozenset({"disk", "scheduler", "sandbox", "store"})  # health notes that keep work away
+#: Refusals that pass by themselves, and for how long they are remembered, in seconds.
+PASSING = frozenset({"hours", "busy", "tasks", "draining"})
+PASSING_FOR = 300.0
+
+_QUEUED = "SELECT group_id, COUNT(*), MIN(id) FROM tasks_task WHERE state = 2 GROUP BY group_id"
+_LIVE = """
+SELECT a.site_id, a.partition, t.group_id, a.state, COUNT(*)
+FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
+WHERE a.live GROUP BY a.site_id, a.partition, t.group_id, a.state
+"""
+_RUNNING = frozenset({AttemptState.RUNNING.value, AttemptState.FINALIZING.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a group's row holds; never changes."""
+
+    shape: Shape
+    sites: frozenset[str] | None
+    data: Mapping[str, int]
+    datasets: tuple[tuple[str, str], ...]
+    https_hosts: frozenset[str]
+
+
+@dataclass(slots=True)
+class World:
+    """The arguments of one cycle, and how the broker's names map to rows."""
+
+    now: float
+    groups: list[Group]
+    sites: list[Site]
+    projects: list[Project]
+    site_ids: dict[str, int]
+    group_projects: dict[int, int]  # group → project
+    oldest: dict[int, float]  # group → when its oldest queued task was made
+    refused: frozenset[int]  # groups that some site's agent has refused
+
+
+@dataclass(slots=True)
+class _Load:
+    """What live attempts use of a partition."""
+
+    live: int = 0
+    waiting: int = 0
+    cores: int = 0
+    memory: int = 0
+    gpus: int = 0
+
+
+@dataclass(slots=True)
+class _SiteFacts:
+    row: SiteRow
+    status: SiteStatus | None
+    version: object
+
+    @property
+    def policy(self) -> Policy | None:
+        return self.status.policy if self.status else None
+
+
+@dataclass
+class Loader:
+    """Reads worlds. Keeps between cycles what is costly to make and does not change."""
+
+    settings: Settings = field(default_factory=Settings)
+    past: Past = field(init=False)
+    _contents: dict[str, Content] = field(default_factory=dict)
+    _statuses: dict[int, tuple[object, SiteStatus]] = field(default_factory=dict)
+    _objections: dict[object, dict[str, Reason]] = field(default_factory=dict)
+    _versions: object = None
+    _waits_since: dict[int, float] = field(default_factory=dict)
+    _considered: Counter[int] = field(default_factory=Counter)
+    _cycle: int = 0
+
+    def __post_init__(self) -> None:
+        self.past = Past(self.settings.usage_half_life)
+
+    def load(self, now: float) -> World:
+        """All groups that wait (at most MOST_GROUPS of them), all sites, the waiting projects."""
+        queued = {group: (count, first) for group, count, first in bulk.select(_QUEUED)}
+        return self._load(now, queued, self._choose(queued, now))
+
+    def load_groups(self, now: float, groups: Collection[int]) -> World:
+        """The world with these groups alone, as if each had a task waiting: to explain."""
+        return self._load(now, {}, list(groups))
+
+    def hypothetical(self, now: float, project: int, content: Content) -> World:
+        """The world with one group that is not stored: for a dry run."""
+        world = self._load(now, {}, [])
+        [row] = _projects([project])
+        cards = _datasets([content])
+        world.projects = [Project(row[1], 0.0, row[2])]
+        world.groups = [self._group(0, content, row, 1, now, self._site_facts(), {}, cards)]
+        return world
+
+    # --- parts ----------------------------------------------------------------------------
+
+    def _choose(self, queued: Mapping[int, tuple[int, int]], now: float) -> list[int]:
+        """Which groups to judge now: all, or in turn; and since when each has waited."""
+        self._cycle += 1
+        self._waits_since = {g: self._waits_since.get(g, now) for g in queued}
+        if len(queued) <= MOST_GROUPS:
+            return list(queued)
+        last = self._considered
+        chosen = sorted(queued, key=lambda g: (last[g], queued[g][1]))[:MOST_GROUPS]
+        self._considered = Counter({g: last[g] for g in queued if last[g]})
+        self._considered.update({g: self._cycle - last[g] for g in chosen})
+        return chosen
+
+    def _load(
+        self, now: float, queued: Mapping[int, tuple[int, int]], chosen: Collection[int]
+    ) -> World:
+        self.past.update(now)
+        live = bulk.select(_LIVE)
+        rows = _group_rows({*chosen, *(group for _, _, group, _, _ in live)})
+        contents = self._known(rows)
+        facts = self._site_facts()
+        loads, promised = self._loads(live, rows, contents)
+        projects = {row[0]: row for row in _projects({rows[g][0] for g in chosen if g in rows})}
+        refusals = _refusals(chosen, now)
+        wanted = [g for g in chosen if g in rows and not projects[rows[g][0]][5]]
+        cards = _datasets([contents[g] for g in wanted])
+        groups = []
+        for g in wanted:
+            count = queued[g][0] if g in queued else 1
+            row, since = projects[rows[g][0]], self._waits_since.get(g, now)
+            groups.append(
+                self._group(g, contents[g], row, count, since, facts, refusals.get(g, {}), cards)
+            )
+        return World(
+            now=now,
+            groups=groups,
+            sites=[self._site(f, loads, now) for f in facts],
+            projects=[
+                Project(row[1], self.past.usage.get(p, 0.0) + promised.get(p, 0.0), row[2])
+                for p, row in projects.items()
+            ],
+            site_ids={f.row.name: f.row.id for f in facts},
+            group_projects={g: rows[g][0] for g in wanted},
+            oldest={g: made_at(first) for g, (_, first) in queued.items()},
+            refused=frozenset(refusals),
+        )
+
+    def _group(
+        self,
+        id: int,
+        content: Content,
+        project: tuple[Any, ...],
+        queued: int,
+        since: float,
+        facts: list[_SiteFacts],
+        refused: dict[str, Reason],
+        cards: set[tuple[str, str]],
+    ) -> Group:
+        _, name, _, member, institution, _ = project
+        objections = self._objecting(content, name, member, institution, facts)
+        gone = {
+            site: Reason(code="dataset", message=f"has dataset {dataset} no more")
+            for site, dataset in content.datasets
+            if (site, dataset) not in cards
+        }
+        return Group(
+            id=id,
+            project=name,
+            member=member,
+            shape=content.shape,
+            queued=queued,
+            oldest=since,
+            service=self.past.service.get(id),
+            sites=content.sites,
+            data=content.data,
+            objections={**objections, **gone, **refused} if gone or refused else objections,
+        )
+
+    def _objecting(
+        self, content: Content, name: str, member: str, institution: str, facts: list[_SiteFacts]
+    ) -> dict[str, Reason]:
+        """What the sites' policies say. The person is not known to a group: agents judge persons."""
+        key = (content.shape, content.https_hosts, name, member)
+        found = self._objections.get(key)
+        if found is None:
+            who = Who(name="", email="", institution=institution, project=name, member=member)
+            found = {}
+            for f in facts:
+                if f.policy is None:
+                    continue
+                no = refusal(f.policy, content.shape, who, https_hosts=content.https_hosts)
+                if no is not None:
+                    found[f.row.name] = no
+            self._objections[key] = found
+        return found
+
+    def _site_facts(self) -> list[_SiteFacts]:
+        facts = []
+        for row in SiteRow.objects.select_related("institution").order_by("name"):
+            version = (row.id, row.name, row.status_at)
+            cached = self._statuses.get(row.id)
+            if row.status is None:
+                facts.append(_SiteFacts(row, None, version))
+                continue
+            if cached is None or cached[0] != version:
+                cached = (version, SiteStatus.model_validate(row.status))
+                self._statuses[row.id] = cached
+            facts.append(_SiteFacts(row, cached[1], version))
+        versions = [f.version for f in facts]
+        if versions != self._versions or len(self._objections) > 10 * MOST_GROUPS:
+            self._versions, self._objections = versions, {}
+        return facts
+
+    def _site(self, facts: _SiteFacts, loads: Mapping[Any, _Load], now: float) -> Site:
+        row, status = facts.row, facts.status
+        silent = now - row.last_seen.timestamp() if row.last_seen else 0.0
+        at = datetime.fromtimestamp(now, UTC)
+        return Site(
+            name=row.name,
+            member=row.institution.member_id,
+            partitions=tuple(
+                _partition(p, loads.get((row.id, p.name), _Load()))
+                for p in (status.partitions if status else ())
+            ),
+            silent_for=silent,
+            draining=row.draining,
+            banned=row.banned_at is not None,
+            closed=not_now(status.policy, at) if status else None,
+            max_tasks=status.policy.max_tasks if status else None,
+            ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
+            start_delay={
+                name: wait for (site, name), wait in self.past.queue_wait.items() if site == row.id
+            },
+        )
+
+    def _loads(
+        self,
+        live: list[tuple[Any, ...]],
+        rows: Mapping[int, tuple[int, str]],
+        contents: Mapping[int, Content],
+    ) -> tuple[dict[tuple[int, str], _Load], dict[int, float]]:
+        """What is in use by site and partition, and what projects were promised, in core seconds."""
+        loads: dict[tuple[int, str], _Load] = {}
+        promised: dict[int, float] = {}
+        for site, partition, group, state, count in live:
+            shape = contents[group].shape
+            load = loads.setdefault((site, partition), _Load())
+            cores = shape.cores * shape.nodes
+            load.live += count
+            load.waiting += 0 if state in _RUNNING else count
+            load.cores += count * cores
+            load.memory += count * shape.memory * shape.nodes
+            load.gpus += count * shape.gpus * shape.nodes
+            service = self.past.service.get(group) or service_guess(shape)
+            project = rows[group][0]
+            promised[project] = promised.get(project, 0.0) + count * cores * service
+        return loads, promised
+
+    def _known(self, rows: Mapping[int, tuple[int, str]]) -> dict[int, Content]:
+        """The contents of groups; what has the same key has the same content."""
+        if len(self._contents) > 10 * MOST_GROUPS:
+            self._contents.clear()
+        missing = [g for g, (_, key) in rows.items() if key not in self._contents]
+        for part in bulk.parts(missing):
+            fields = ("key", "shape", "sites", "data", "datasets", "https_hosts")
+            for key, *values in GroupRow.objects.filter(id__in=part).values_list(*fields):
+                self._contents[key] = _content(*values)
+        return {g: self._contents[key] for g, (_, key) in rows.items()}
+
+
+def _content(shape: Any, sites: Any, data: Any, datasets: Any, hosts: Any) -> Content:
+    return Content(
+        shape=Shape.from_json(shape),
+        sites=None if sites is None else frozenset(sites),
+        data=data,
+        datasets=tuple((site, name) for site, name in datasets),
+        https_hosts=frozenset(hosts),
+    )
+
+
+def _partition(told: Any, load: _Load) -> Partition:
+    fields = told.model_dump()
+    return Partition(
+        **fields,
+        used_cores=load.cores,
+        used_memory=load.memory,
+        used_gpus=load.gpus,
+        live=load.live,
+        waiting=load.waiting,
+    )
+
+
+def _group_rows(groups: Collection[int]) -> dict[int, tuple[int, str]]:
+    """Project and key of each group."""
+    found = {}
+    for part in bulk.parts(sorted(groups)):
+        for id, project, key in GroupRow.objects.filter(id__in=part).values_list(
+            "id", "project_id", "key"
+        ):
+            found[id] = project, key
+    return found
+
+
+def _projects(ids: Collection[int]) -> list[tuple[Any, ...]]:
+    """id, name, weight, member, institution, whether banned."""
+    rows = ProjectRow.objects.filter(id__in=ids).values_list(
+        "id", "name", "weight", "institution__member_id", "institution__name", "banned_at"
+    )
+    return [(*row[:5], row[5] is not None) for row in rows]
+
+
+def _refusals(groups: Collection[int], now: float) -> dict[int, dict[str, Reason]]:
+    """What the sites' agents said to the groups, by group and site."""
+    found: dict[int, dict[str, Reason]] = {}
+    for part in bulk.parts(sorted(groups)):
+        rows = Refusal.objects.filter(group_id__in=part).values_list(
+            "group_id", "site__name", "reason", "at"
+        )
+        for group, site, told, at in rows:
+            reason = Reason.model_validate(told)
+            if reason.code not in PASSING:
+                found.setdefault(group, {})[site] = reason
+            elif now - at.timestamp() < PASSING_FOR:
+                passing = Reason(code="busy", message=reason.message, parameters=reason.parameters)
+                found.setdefault(group, {})[site] = passing
+    return found
+
+
+def _datasets(contents: list[Content]) -> set[tuple[str, str]]:
+    """Of the sites' datasets that the groups read, those that are still there."""
+    wanted = {pair for c in contents for pair in c.datasets}
+    if not wanted:
+        return set()
+    rows = Dataset.objects.filter(
+        present=True, site__isnull=False, name__in={name for _, name in wanted}
+    )
+    return set(rows.values_list("site__name", "name"))
