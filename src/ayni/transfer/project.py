@@ -20,7 +20,6 @@ from ayni.transfer.mover import Mover, silent
 from ayni.transfer.send import Progress
 from ayni.transfer.wire import Answer, Manifest
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -45,17 +44,19 @@ class ProjectFiles:
         source: Path,
         path: str,
         *,
+        described: Described | None = None,
         stop: threading.Event | None = None,
         progress: Progress = silent,
     ) -> Committed:
         """Send a local file; it replaces what was at `path` at once and as a whole.
 
-        Putting the same file again after an interruption goes on where it was.
+        Putting the same file again after an interruption goes on where it was. Whoever has hashed
+        the file already gives `described`, so that it is not read twice.
 
         Raises:
             TransferError: it cannot be read, the project is full, the path is taken, …
         """
-        described = self.mover.describe(source, stop=stop)
+        described = described or self.mover.describe(source, stop=stop)
         upload = self.mover.send(
             source,
             described,

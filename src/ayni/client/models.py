@@ -1,0 +1,259 @@
+"""What the hub answers, typed. A newer hub may say more: unknown fields are passed over."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from ayni.client.errors import InvalidTask
+from ayni.tes.models import FINAL_STATES, State
+
+_ID = re.compile(r"[0-9a-hjkmnp-tv-z]{13}")  # Crockford's base 32
+
+
+def clean_id(text: str) -> str:
+    """The id of a task or array, as the hub writes it.
+
+    Raises:
+        InvalidTask: it cannot be one.
+    """
+    found = text.strip().lower()
+    if not _ID.fullmatch(found):
+        raise InvalidTask(f"{text[:80]!r} is no id of a task or array; `ayni ps` lists them")
+    return found
+
+
+def _as_reason(value: Any) -> Any:
+    return {"code": "", "message": value} if isinstance(value, str) else value
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Reason(Answer):
+    code: str = ""
+    message: str = ""
+
+
+MaybeReason = Annotated[Reason | None, BeforeValidator(_as_reason)]
+
+
+class Person(Answer):
+    name: str
+    email: str
+    institution: str | None = None
+    member: str | None = None
+
+
+class Project(Answer):
+    name: str
+    title: str = ""
+    member: str | None = None
+    quota: int | None = None  # bytes
+    used: int | None = None  # bytes
+
+
+class Me(Answer):
+    """Whose token it is, and what it may do."""
+
+    person: Person
+    project: Project
+    scopes: list[str] = []
+    expires: datetime | None = None
+
+
+class Partition(Answer):
+    name: str
+    nodes: int = 1
+    cores_per_node: int = 0
+    memory_per_node: int = 0  # bytes
+    gpus_per_node: int = 0
+    max_walltime: int = 0  # seconds
+    cores: int = 0  # for the network, in all
+    used_cores: int = 0
+    running: int = 0
+    waiting: int = 0
+
+
+class Dataset(Answer):
+    name: str
+    version: str = ""
+    title: str = ""
+    licence: str = ""
+    site: str | None = None
+    project: str | None = None
+    url: str | None = None
+    size: int = 0  # bytes
+    files: int = 0
+    residency: str = ""
+    release: str = ""
+    release_limit: int = 0  # bytes a task
+
+
+class HealthNote(Answer):
+    code: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+class Site(Answer):
+    name: str
+    title: str = ""
+    member: str | None = None
+    institution: str | None = None
+    state: str = ""
+    last_seen: datetime | None = None
+    partitions: list[Partition] = []
+    policy: dict[str, Any] | None = None
+    datasets: list[Dataset] = []
+    health: list[HealthNote] = []
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class SiteVerdict(Answer):
+    """What the broker thinks of one site for one task."""
+
+    site: str
+    verdict: str
+    code: str = ""
+    message: str = ""
+
+
+class Chances(Answer):
+    """Where a task could run, and what would refuse it."""
+
+    sites: list[SiteVerdict] = []
+    chosen: str | None = None
+
+
+class PlacementInfo(Answer):
+    at: datetime | None = None
+    site: str | None = None
+    partition: str | None = None
+    count: int | None = None
+
+
+class Why(Answer):
+    """Where a task went or why it waits, for every site."""
+
+    id: str
+    state: State
+    summary: str = ""
+    sites: list[SiteVerdict] = []
+    placements: list[PlacementInfo] = []
+    after: list[dict[str, Any]] = []
+
+
+class Output(Answer):
+    """A file that a task left."""
+
+    path: str  # in the task
+    url: str
+    size: int = 0  # bytes
+    sha256: str | None = None
+
+
+class Attempt(Answer):
+    """One try at a task at one site."""
+
+    id: str
+    number: int
+    site: str
+    partition: str | None = None
+    state: str
+    assigned: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    host: str = ""
+    reason: MaybeReason = None
+    superseded: bool = False
+    exit_codes: list[int] = []
+    usage: dict[str, Any] | None = None
+
+
+class TaskInfo(Answer):
+    """A task as the hub knows it; what only the single task's page tells is empty in listings."""
+
+    id: str
+    name: str | None = None
+    state: State
+    array: str | None = None
+    index: int | None = None
+    site: str | None = None
+    partition: str | None = None
+    tries: int = 0
+    created: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    reason: MaybeReason = None
+    person: Any = None
+    attempts: list[Attempt] = []
+    shape: dict[str, Any] | None = None
+    tags: dict[str, str | None] | None = None
+    after: list[dict[str, Any]] = []
+    parameters: dict[str, str] | None = None
+    outputs: list[Output] = []
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL_STATES
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it has run, or ran."""
+        if self.started is None:
+            return None
+        return ((self.ended or datetime.now(UTC)) - self.started).total_seconds()
+
+
+class ArrayInfo(Answer):
+    """An array as the hub knows it."""
+
+    id: str
+    name: str | None = None
+    size: int
+    created: datetime | None = None
+    ended: datetime | None = None
+    counts: dict[str, int] = {}
+    rerun_of: str | None = None
+    version: Any = None
+    template: dict[str, Any] | None = None
+    after: list[dict[str, Any]] = []
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended."""
+        return sum(n for state, n in self.counts.items() if state in FINAL_STATES)
+
+    @property
+    def final(self) -> bool:
+        return self.done >= self.size
+
+    @property
+    def complete(self) -> int:
+        return self.counts.get(State.COMPLETE, 0)
+
+
+class LogPage(Answer):
+    """The end of a log: at most 64 KiB. `offset` is that of its first byte in the whole log."""
+
+    text: str = ""
+    offset: int = 0
+    size: int = 0
+    ended: bool = False
+    full: str | None = None
+    withheld: MaybeReason = None
+
+
+class StoredFile(Answer):
+    """A file of the project at the hub; its path is relative to the project."""
+
+    path: str
+    size: int = 0  # bytes
+    sha256: str | None = None
+    modified: datetime | None = None
