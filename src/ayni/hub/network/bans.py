@@ -11,6 +11,7 @@ from ayni.hub.accounts.models import Person
 from ayni.hub.calls.models import Project
 from ayni.hub.network import wake
 from ayni.hub.network.models import Site
+from ayni.hub.tasks.cancel import cancel_tasks
 from ayni.hub.tasks.life import FINAL
 from ayni.hub.tasks.models import Attempt, Task
 from ayni.hub.tasks.reports import give_up
@@ -27,28 +28,25 @@ def enforce() -> int:
     """
     count = 0
     for project in Project.objects.filter(banned_at__isnull=False):
-        reason = _reason(f"project {project.name}", project.banned_why)
-        count += _cancel({"project": project}, reason)
+        count += _cancel(
+            {"project": project}, _words(f"project {project.name}", project.banned_why)
+        )
     for person in Person.objects.filter(banned_at__isnull=False):
-        count += _cancel({"person": person}, _reason(person.email, person.banned_why))
+        count += _cancel({"person": person}, _words(person.email, person.banned_why))
     for site in Site.objects.filter(banned_at__isnull=False):
         count += _take_back(site)
     return count
 
 
-def _reason(who: str, why: str) -> Reason:
-    message = f"{who} is banned: {why}" if why else f"{who} is banned"
-    return Reason(code="banned", message=message)
+def _words(who: str, why: str) -> str:
+    return f"{who} is banned: {why}" if why else f"{who} is banned"
 
 
-def _cancel(whose: dict[str, object], reason: Reason) -> int:
-    from ayni.hub.tasks.cancel import cancel_tasks
-
+def _cancel(whose: dict[str, object], reason: str) -> int:
     count = 0
     alive = Task.objects.filter(**whose).exclude(state__in=[s.value for s in FINAL])
     while part := list(alive.values_list("id", flat=True)[:_PART]):
-        with transaction.atomic():
-            cancel_tasks(part, reason)
+        cancel_tasks(part, reason)
         count += len(part)
     return count
 
@@ -59,6 +57,7 @@ def _take_back(site: Site) -> int:
     if not live:
         return 0
     with transaction.atomic():
-        count = give_up(live, _reason(f"site {site.name}", site.banned_why), kill=True)
+        reason = Reason(code="banned", message=_words(f"site {site.name}", site.banned_why))
+        count = give_up(live, reason, kill=True)
     wake.broker()
     return count

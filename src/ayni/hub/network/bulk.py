@@ -36,7 +36,7 @@ def for_update(of: str, *, skip_locked: bool = False) -> str:
     """The clause that locks rows; on SQLite a write transaction holds the whole database."""
     if connection.vendor != "postgresql":
         return ""
-    return f" FOR UPDATE OF {of}{' SKIP LOCKED' if skip_locked else ''}"
+    return f" FOR NO KEY UPDATE OF {of}{' SKIP LOCKED' if skip_locked else ''}"
 
 
 def marks(values: Sequence[Any]) -> str:

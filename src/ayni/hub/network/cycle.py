@@ -18,6 +18,7 @@ from ayni.hub.network import bulk, wake
 from ayni.hub.network.record import Recorder
 from ayni.hub.network.world import Loader, World
 from ayni.hub.tasks import ids
+from ayni.hub.tasks.ending import tasks_ended
 from ayni.hub.tasks.life import TaskState, next_state
 from ayni.hub.tasks.models import Attempt
 from ayni.protocol.attempts import WITHDRAWABLE
@@ -147,8 +148,6 @@ def _end_hopeless(world: World, decisions: Iterable[Decision]) -> None:
 
 def end_queued(group: int, reason: Reason, *, before: int | None, most: int) -> None:
     """End queued tasks of a group (those with numbers below `before`) with SYSTEM_ERROR."""
-    from ayni.hub.tasks.ending import tasks_ended
-
     tasks = [t for t in _pick(group, most) if before is None or t < before]
     if not tasks:
         return

@@ -18,7 +18,9 @@ from django.utils import timezone
 from ayni.hub.ledger.book import Entry, book
 from ayni.hub.network import bulk, wake
 from ayni.hub.network.models import Site
+from ayni.hub.store.commit import commit_outputs
 from ayni.hub.tasks import ids
+from ayni.hub.tasks.ending import tasks_ended
 from ayni.hub.tasks.life import (
     AT_SITE,
     EVENT_OF,
@@ -257,8 +259,6 @@ class _Batch:
             book(self.site, self.usage)
             self._refuse(self.site)
         if ended := [row.task for row in moved if row.task_state in FINAL_TASK]:
-            from ayni.hub.tasks.ending import tasks_ended
-
             tasks_ended(ended)
         if moved:
             wake.task(*{row.project for row in moved})
@@ -274,11 +274,7 @@ class _Batch:
                 kept += report.outputs
             if kept:
                 wanted[number] = kept
-        errors: dict[int, str] = {}
-        if wanted:
-            from ayni.hub.store.commit import commit_outputs
-
-            errors = commit_outputs(wanted)
+        errors = commit_outputs(wanted) if wanted else {}
         for number, (row, report) in self.to_commit.items():
             reason = report.reason
             if (error := errors.get(number)) and row.state is A.COMPLETE:
