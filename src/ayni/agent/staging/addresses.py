@@ -50,7 +50,7 @@ class Rules:
         hosts: names or patterns (`*.example.org`) of `Policy.https_from`; none means no host at all.
         private: hosts of the site's own network, with or without `:port`, that tasks may reach
             after all (its S3 server, say).
-        http: whether `http://` is allowed beside `https://`.
+        http: whether `http://` is allowed everywhere; to `private` hosts it always is.
     """
 
     hosts: tuple[str, ...] = ()
@@ -61,6 +61,9 @@ class Rules:
         """Whether the operator opened this host although it is inside."""
         plain = _plain(host)
         return _matches(plain, self.private) or _matches(f"{plain}:{port}", self.private)
+
+    def allows_http(self, host: str, port: int) -> bool:
+        return self.http or self.is_private(host, port)
 
     def check_host(self, host: str, port: int) -> None:
         """Judge a host by its name alone.

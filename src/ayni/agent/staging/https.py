@@ -30,7 +30,12 @@ CHUNK = 1 << 20
 TRIES = 4
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WAIT = {"connect": 15.0, "read": 60.0, "write": 60.0, "pool": 60.0}
-_PROBLEMS = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+_PROBLEMS = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+)
 _PATIENCE = 6 * 3600.0  # seconds for one file, all tries together
 _BEGINNING = {"user-agent": "ayni-agent", "accept": "*/*", "accept-encoding": "identity"}
 
@@ -227,17 +232,18 @@ class Web:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
             raise StagingError(CODE, f"{shown(url)!r} is no usable URL") from error
-        schemes = ("https", "http") if self.rules.http else ("https",)
-        if parsed.scheme not in schemes:
-            raise StagingError(CODE, f"{shown(url)}: this site uses {' and '.join(schemes)} only")
+        host = parsed.raw_host.decode("ascii")
+        port = parsed.port or (443 if parsed.scheme == "https" else 80)
+        plain = parsed.scheme == "http" and self.rules.allows_http(host, port)
+        if parsed.scheme != "https" and not plain:
+            raise StagingError(CODE, f"{shown(url)}: this site uses https only")
         if parsed.userinfo:
             raise StagingError(
                 CODE, f"{shown(url)}: holds a user or password; use a presigned URL instead"
             )
-        if not 0 < (parsed.port or 443) < 65536 or "%" in parsed.host or not parsed.host:
+        if not 0 < port < 65536 or "%" in host or not host:
             raise StagingError(CODE, f"{shown(url)!r} is no usable URL")
-        default = 443 if parsed.scheme == "https" else 80
-        self.rules.check_host(parsed.raw_host.decode("ascii"), parsed.port or default)
+        self.rules.check_host(host, port)
         return parsed
 
     def _way(self, url: httpx.URL) -> tuple[httpcore.ConnectionPool, httpcore.URL]:

@@ -1,0 +1,80 @@
+"""Staging as an agent has it: all parts put together from the operator's configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from ayni.agent.config import Config
+from ayni.agent.datasets import Datasets
+from ayni.agent.staging.addresses import Rules
+from ayni.agent.staging.cache import Cache
+from ayni.agent.staging.filling import Settings
+from ayni.agent.staging.finish import Finisher
+from ayni.agent.staging.folders import Folders
+from ayni.agent.staging.https import Web
+from ayni.agent.staging.hub import HubFiles
+from ayni.agent.staging.inputs import Stager
+from ayni.transfer import Mover
+from ayni.transfer.http import trust
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """What the agent's cycle uses: `stager.prepare`, `finisher.finish`, `folders`, `datasets`."""
+
+    folders: Folders
+    datasets: Datasets
+    stager: Stager
+    finisher: Finisher
+    _mover: Mover
+    _web: Web
+
+    def close(self) -> None:
+        """Wait for what is under way; set the `stop` events first to make that short."""
+        self.stager.close()
+        self.finisher.close()
+        self._mover.close()
+        self._web.close()
+
+
+def assemble(config: Config, site: str, http: httpx.Client, *, sandboxed: bool) -> Staging:
+    """Put it together.
+
+    Args:
+        config: the agent's.
+        site: this site's name in the network.
+        http: speaks to the hub with the site's key.
+        sandboxed: whether jobs are kept from the host's files.
+
+    Raises:
+        TransferError: the private authority's file cannot be used.
+        OSError: a folder cannot be made.
+    """
+    reserved = {str(prefix) for image in config.images.values() for prefix in image.prefixes}
+    settings = Settings(
+        site=site,
+        sandboxed=sandboxed,
+        reserved=tuple(sorted(reserved)),
+        max_https=config.https.max_input,
+        disk=config.limits.work,
+        transfers=config.limits.transfers,
+    )
+    rules = Rules(tuple(config.policy.https_from), tuple(config.https.private_hosts))
+    web = Web(rules, tls=trust(config.https.ca_file))
+    mover = Mover(workers=config.limits.transfers, ca=config.https.ca_file)
+    hub = HubFiles(http)
+    folders = Folders(
+        config.work_folder, limit=config.limits.work, keep_failed=config.limits.keep_failed
+    )
+    datasets = Datasets(config.store_folder)
+    cache = Cache(config.cache_folder, config.limits.cache, mover)
+    return Staging(
+        folders=folders,
+        datasets=datasets,
+        stager=Stager(settings, folders, datasets, hub, cache, web),
+        finisher=Finisher(settings, datasets, hub, mover, web),
+        _mover=mover,
+        _web=web,
+    )

@@ -1,0 +1,98 @@
+"""What may leave a task that read a dataset."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayni.agent.staging.errors import StagingError
+from ayni.agent.staging.release import FREE, Release, Rule, check_task, over, rule_of, strictest
+from ayni.protocol.messages import DatasetUse
+
+uses = st.builds(
+    DatasetUse,
+    name=st.sampled_from(["a", "b"]),
+    release=st.sampled_from(["nothing", "aggregate", "anything", "typo", ""]),
+    release_limit=st.integers(-1, 1000),
+)
+
+
+def rule(release: str, limit: int = 0) -> Rule:
+    return rule_of(DatasetUse(name="censo", release=release, release_limit=limit))
+
+
+def test_a_task_that_reads_no_dataset_is_free() -> None:
+    assert strictest([]) is FREE
+    assert over(FREE, [("a", 1 << 60)], [1 << 60]) is None
+
+
+@pytest.mark.parametrize("release", ["typo", "", "NOTHING", "aggregates"])
+def test_a_release_that_is_not_known_lets_nothing_leave(release: str) -> None:
+    assert rule(release, 100).release is Release.NOTHING
+
+
+def test_aggregates_without_a_limit_are_nothing() -> None:
+    assert rule("aggregate", 0).release is Release.NOTHING
+    assert rule("aggregate", -5).release is Release.NOTHING
+
+
+@given(st.lists(uses, max_size=5))
+def test_the_strictest_rule_holds(given_uses: list[DatasetUse]) -> None:
+    rules = [rule_of(use) for use in given_uses]
+    found = strictest(rules)
+    for other in rules:
+        if other.release is Release.NOTHING:
+            assert found.release is Release.NOTHING
+        if other.release is Release.AGGREGATE and found.release is Release.AGGREGATE:
+            assert found.limit <= other.limit
+        if not other.free:
+            assert not found.free
+
+
+@given(st.lists(uses, max_size=3), uses, st.integers(0, 2000), st.integers(0, 2000))
+def test_one_dataset_more_never_lets_more_leave(
+    given_uses: list[DatasetUse], more: DatasetUse, outputs: int, log: int
+) -> None:
+    rules = [rule_of(use) for use in given_uses]
+    before = over(strictest(rules), [("/o", outputs)], [log])
+    after = over(strictest([*rules, rule_of(more)]), [("/o", outputs)], [log])
+    if before is not None:
+        assert after is not None
+
+
+def test_outputs_names_and_logs_count_together() -> None:
+    limited = rule("aggregate", 100)
+    assert over(limited, [("/o", 58)], [40]) is None
+    assert over(limited, [("/o", 59)], [40]) is not None
+    assert over(limited, [("/" + "x" * 98, 0)], []) is None
+    assert over(limited, [("/" + "ñ" * 98, 0)], []) is not None
+    assert over(limited, [("/a", 0)] * 51, []) is not None
+
+
+def test_nothing_means_nothing() -> None:
+    assert over(rule("nothing"), [], [1]) is not None
+    assert over(rule("nothing"), [("/empty", 0)], []) is not None
+    assert over(rule("nothing"), [], []) is None
+
+
+def test_a_task_whose_results_nobody_could_have_is_refused_before_it_runs() -> None:
+    with pytest.raises(StagingError, match="may have no outputs") as caught:
+        check_task(rule("nothing"), outputs=1, network=False)
+    assert caught.value.code == "release"
+    assert not caught.value.retryable
+    check_task(rule("nothing"), outputs=0, network=False)
+    check_task(rule("aggregate", 10), outputs=1, network=False)
+
+
+def test_a_task_that_reads_restricted_data_gets_no_network() -> None:
+    for restricted in (rule("nothing"), rule("aggregate", 10)):
+        with pytest.raises(StagingError, match="no network"):
+            check_task(restricted, outputs=0, network=True)
+    check_task(rule("anything"), outputs=1, network=True)
+
+
+def test_logs_are_shown_live_only_where_anything_may_leave() -> None:
+    assert rule("anything").live_tails
+    assert not rule("aggregate", 10).live_tails
+    assert not rule("nothing").live_tails
