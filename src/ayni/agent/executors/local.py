@@ -25,7 +25,7 @@ from ayni.agent.executors.base import (
     Usage,
 )
 from ayni.agent.executors.spawner_client import SpawnerClient
-from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, plan_as_json
+from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime, plan_as_json
 from ayni.agent.runtimes.choose import runtimes
 from ayni.agent.supervisor import cgroup, files
 
@@ -46,6 +46,7 @@ class LocalExecutor:
         allow_unsandboxed: bool = False,
         max_walltime: int = 7 * _DAY,
         pin: bool = False,
+        host_runtime: Runtime | None = None,
     ) -> None:
         """Open, or take over, a state folder.
 
@@ -58,6 +59,7 @@ class LocalExecutor:
             allow_unsandboxed: run without isolation where none works.
             max_walltime: the longest a job may ask for, in seconds.
             pin: tie each job to as many of the machine's cores as it asked for.
+            host_runtime: run the images of runtime `host` so, instead of as works best.
 
         Raises:
             NoSandbox: nothing here can isolate a job, and that was not allowed.
@@ -69,9 +71,13 @@ class LocalExecutor:
         self._max_walltime = max_walltime
         self._images = dict(images or {"host": ImageSpec()})
         names = {image.runtime for image in self._images.values()}
+        if host_runtime is not None:
+            names.discard("host")
         self._runtimes, self.findings = runtimes(
             self._state, names, allow_unsandboxed=allow_unsandboxed
         )
+        if host_runtime is not None:
+            self._runtimes["host"] = host_runtime
         group = cgroup.own_path()
         config = {
             "cores": cores,
@@ -185,9 +191,8 @@ class LocalExecutor:
     def _catch_up(self, changes: dict[str, Any]) -> list[JobStatus]:
         ids = {path.stem for path in (self._state / "jobs").glob("*.json")}
         decided = {job_id: status for job_id, status in changes["ended"].items() if status}
-        known = {**self.states(ids - set(decided))}
-        known.update((job_id, self._ended(job_id, status)) for job_id, status in decided.items())
-        return self._not_yet_told(list(known.values()))
+        known = list(self.states(ids - set(decided)).values())
+        return self._not_yet_told(known) + self._news(changes)
 
     def _not_yet_told(self, statuses: list[JobStatus]) -> list[JobStatus]:
         fresh = [status for status in statuses if self._told.get(status.id) != status.state]

@@ -44,7 +44,6 @@ class Sandbox:
     network: bool
     root: str | None = None
     mounts: tuple[Mount, ...] = ()
-    links: Mapping[str, str] = field(default_factory=dict)  # path → what it points to
     folders: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     shm: int = 0  # bytes that /dev/shm may hold
@@ -185,7 +184,6 @@ def plan_as_json(job: Job, plan: Plan, submitted: float) -> dict[str, Any]:
                 {"source": m.source, "target": m.target, "writable": m.writable}
                 for m in sandbox.mounts
             ],
-            "links": dict(sandbox.links),
             "folders": list(sandbox.folders),
             "devices": list(sandbox.devices),
             "shm": sandbox.shm,

@@ -6,6 +6,7 @@ The folder is `/`, so that a task's absolute paths work. Two ways to build it: o
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,9 +42,26 @@ class HostFiles:
             etc: the folder that stands for /etc.
         """
         self._etc = etc
+        self._links_folder = etc.with_name("links")
         self.links = {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
         system = [name for name in _SYSTEM if not os.path.islink(name) and os.path.isdir(name)]
         self._system = tuple(Mount(name, name) for name in ("/usr", *system))
+        self._links_folder.mkdir(exist_ok=True)
+        for path, target in self.links.items():
+            with contextlib.suppress(FileExistsError):
+                os.symlink(target, self._links_folder / path[1:])
+
+    def lay_links(self, root: Path) -> None:
+        """Put /bin and the like into a job's folder: as hard links, which cost no inode each."""
+        for path, target in self.links.items():
+            name = path[1:]
+            with contextlib.suppress(FileExistsError):
+                try:
+                    os.link(self._links_folder / name, root / name, follow_symlinks=False)
+                except FileExistsError:
+                    raise
+                except OSError:  # another disk, or too many names: one of its own
+                    os.symlink(target, root / name)
 
     def mounts(self, image: ImageSpec, job: Job) -> tuple[Mount, ...]:
         """All of them, in order.
@@ -102,11 +120,12 @@ class NamespaceRuntime:
         self._files = files
 
     def plan(self, image: ImageSpec, job: Job) -> Plan:
+        mounts = self._files.mounts(image, job)
+        self._files.lay_links(job.folder / "root")
         sandbox = Sandbox(
             network=job.network,
             root=str(job.folder / "root"),
-            mounts=self._files.mounts(image, job),
-            links=self._files.links,
+            mounts=mounts,
             folders=(_TMP, HOME),
             devices=DEVICES,
             shm=job.limits.memory // 2,
@@ -132,6 +151,7 @@ class BubblewrapRuntime:
 
     def plan(self, image: ImageSpec, job: Job) -> Plan:
         options = list(self._options(image, job))
+        self._files.lay_links(job.folder / "root")
         starts = []
         for index, command in enumerate(job.commands):
             # In a file: a command line is for all to read, and bubblewrap itself, which runs
@@ -157,8 +177,6 @@ class BubblewrapRuntime:
         yield from ("--die-with-parent", "--new-session")
         yield from ("--bind", str(job.folder / "root"), "/")
         yield from ("--proc", "/proc", "--dev", "/dev", "--dir", _TMP, "--dir", HOME)
-        for path, target in self._files.links.items():
-            yield from ("--symlink", target, path)
         for mount in self._files.mounts(image, job):
             kind = "--bind" if mount.writable else "--ro-bind"
             yield from (kind, mount.source, mount.target)

@@ -1,6 +1,6 @@
 """The files by which the agent, the spawner and the supervisors know of a job.
 
-`STATE/jobs/ID.json` the job as submitted; `FOLDER/claim` the process that has it (made once, whole);
+`STATE/jobs/ID.json` the job as submitted; `FOLDER/claim` the process that has it;
 `FOLDER/exit.json` how it ended. Whoever starts again reads these and knows where things stand.
 """
 
@@ -73,25 +73,28 @@ def write_json(path: str, value: Any) -> None:
 
 
 def claim(folder: str) -> bool:
-    """Take a job: True for exactly one caller, ever. Reserves the room for its exit file."""
-    path = os.path.join(folder, CLAIM)
-    part = f"{path}.{os.getpid()}"
-    with open(part, "w") as file:
-        json.dump(this_process(), file)
+    """Take a job: True for exactly one caller, ever. Reserves the room for its exit file.
+
+    The claim is a symbolic link: made once and whole, with its text, and at the cost of one inode.
+    """
     try:
-        os.link(part, path)
+        os.symlink(":".join(map(str, this_process())), os.path.join(folder, CLAIM))
     except FileExistsError:
         return False
+    fd = os.open(_part(folder), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, _RESERVE)
     finally:
-        os.unlink(part)
-    with open(_part(folder), "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, _RESERVE)
+        os.close(fd)
     return True
 
 
 def claimed_by(folder: str) -> Process | None:
-    found = read_json(os.path.join(folder, CLAIM))
-    return None if found is None else Process(*found)
+    try:
+        pid, start, boot = os.readlink(os.path.join(folder, CLAIM)).split(":")
+    except FileNotFoundError:
+        return None
+    return Process(int(pid), int(start), boot)
 
 
 def write_exit(folder: str, status: dict[str, Any]) -> None:
@@ -117,13 +120,16 @@ def _part(folder: str) -> str:
     return os.path.join(folder, EXIT + ".part")
 
 
-def open_beneath(base: str, relative: str, flags: int, *, parents: bool = False) -> int:
+def open_beneath(
+    base: str, relative: str, flags: int, owner: tuple[int, int] | None = None
+) -> int:
     """Open a path that a job named, never following a symbolic link of the job's making.
 
     Args:
         base: a folder that the job cannot replace.
         relative: the path beneath it; `..` is refused.
-        parents: make the folders on the way.
+        flags: as of open(2).
+        owner: make the folders on the way, for this user and group.
 
     Raises:
         OSError: ELOOP where a symbolic link stands in the way.
@@ -134,9 +140,10 @@ def open_beneath(base: str, relative: str, flags: int, *, parents: bool = False)
     here = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in names[:-1]:
-            if parents:
+            if owner is not None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=here)
+                    os.chown(name, *owner, dir_fd=here, follow_symlinks=False)
             step = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             os.close(here)
             here = step

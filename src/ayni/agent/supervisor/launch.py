@@ -22,6 +22,7 @@ _GO = b"go"
 _NOT_FOUND = 127  # as a shell has it
 _NOT_EXECUTABLE = 126
 _HEADROOM = 16  # processes over the limit that can start, so that the watcher sees that it is over
+_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD)  # to their defaults
 _KILL_FIRST = "500"  # when the machine runs out of memory: jobs before the agent
 
 
@@ -91,24 +92,27 @@ def _child(
         if sandbox is None:
             libc.die_with_parent()
             theirs.send(b"+")  # fails if the supervisor died before the line above
-            _exec(command, limits, streams, processes=None)
+            _exec(command, streams)
         shm = namespaces.enter(sandbox, from_root=from_root)
         libc.die_with_parent()
         socket.send_fds(theirs, [b"+"], [shm])
-        main = os.fork()
-        if main == 0:
-            os.setsid()
-            _exec(command, limits, streams, processes=limits["processes"] + _HEADROOM)
-        os.closerange(0, 1 << 20)
-        code = _wait_as_init(main)
+        code = _run_as_init(command, limits, streams)
     except BaseException as error:  # never back into the supervisor's code
         with contextlib.suppress(OSError):
             theirs.send(b"-" + str(error).encode("utf-8", "replace")[:4000])
     os._exit(code)
 
 
-def _wait_as_init(main: int) -> int:
-    """The first process of a sandbox: it buries orphans, and ends when the command does."""
+def _run_as_init(
+    command: dict[str, Any], limits: dict[str, Any], streams: tuple[int, int, int]
+) -> int:
+    """The first process of a sandbox: it starts the command, buries orphans, and ends with it."""
+    try:
+        _prepare(command, limits["processes"] + _HEADROOM)
+        main = _spawn(command, streams)
+    except OSError as error:
+        return _explain(command, error, streams[2])
+    os.closerange(0, 1 << 20)
     while True:
         pid, status = os.wait()
         if pid == main:
@@ -121,42 +125,76 @@ def exit_code(status: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def _exec(
-    command: dict[str, Any],
-    limits: dict[str, Any],
-    streams: tuple[int, int, int],
-    processes: int | None,
-) -> NoReturn:
-    argv: list[str] = command["argv"]
-    doing = f"start {argv[0]!r}"
+def _prepare(command: dict[str, Any], processes: int | None) -> None:
+    """What a command inherits: limits, umask, working directory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if processes is not None:
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        most = processes if hard == resource.RLIM_INFINITY else min(processes, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+    os.umask(0o022)
+    with contextlib.suppress(FileExistsError):
+        os.makedirs(command["cwd"])
+    os.chdir(command["cwd"])
+
+
+def _spawn(command: dict[str, Any], streams: tuple[int, int, int]) -> int:
+    """Start the command by posix_spawn(3), which copies no memory; what is open closes by itself."""
+    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(streams)]
+    for path in _candidates(command):
+        try:
+            return os.posix_spawn(
+                path,
+                command["argv"],
+                command["env"],
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_SIGNALS,
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            missing = error
+    raise missing
+
+
+def _candidates(command: dict[str, Any]) -> list[str]:
+    name: str = command["argv"][0]
+    if "/" in name:
+        return [name]
+    folders = command["env"].get("PATH", os.defpath).split(":")
+    return [f"{folder or '.'}/{name}" for folder in folders]
+
+
+def _exec(command: dict[str, Any], streams: tuple[int, int, int]) -> NoReturn:
+    """Become the command."""
     try:
         for target, fd in enumerate(streams):
             os.dup2(fd, target)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if processes is not None:
-            hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
-            most = processes if hard == resource.RLIM_INFINITY else min(processes, hard)
-            resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
-        os.umask(0o022)
-        doing = f"enter the working directory {command['cwd']!r}"
-        os.makedirs(command["cwd"], exist_ok=True)
-        os.chdir(command["cwd"])
-        doing = f"start {argv[0]!r}"
         first = 3
         if command["arguments"] is not None:
             os.dup2(os.open(command["arguments"], os.O_RDONLY), first)
             os.set_inheritable(first, True)
             first += 1
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _prepare(command, processes=None)
         os.closerange(first, 1 << 20)
-        os.execvpe(argv[0], argv, command["env"])  # noqa: S606
+        os.execvpe(command["argv"][0], command["argv"], command["env"])  # noqa: S606
     except OSError as error:
-        text = f"ayni: cannot {doing}: {error.strerror}\n"
-        with contextlib.suppress(OSError):
-            os.write(2, text.encode("utf-8", "replace"))
-        os._exit(_NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE)
+        os._exit(_explain(command, error, 2))
+
+
+def _explain(command: dict[str, Any], error: OSError, log: int) -> int:
+    """Say in the command's log why it was not started; the exit code, as a shell gives it."""
+    what = f"enter {command['cwd']!r}" if error.filename == command["cwd"] else "start"
+    text = f"ayni: cannot {what} {command['argv'][0]!r}: {error.strerror}\n"
+    with contextlib.suppress(OSError):
+        os.write(log, text.encode("utf-8", "replace"))
+    return _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE
 
 
 def _prefer_to_kill() -> None:

@@ -131,7 +131,8 @@ def _attach_files(sandbox: dict[str, Any], from_root: bool) -> int:
     pts = libc.new_mount("devpts", libc.MOUNT_ATTR_NOSUID, ptmxmode="0666", mode="620")
     if path is not None:
         libc.pivot_to_cwd()
-        _fill_root(sandbox)
+        for folder in sandbox["folders"]:
+            os.makedirs(folder, exist_ok=True)
     _attach(_Mount("/proc", proc, True))
     _attach(_Mount("/dev", dev, True))
     for name, target in _DEVICE_LINKS.items():
@@ -141,14 +142,6 @@ def _attach_files(sandbox: dict[str, Any], from_root: bool) -> int:
     for mount in (*devices, *mounts):
         _attach(mount)
     return os.open("/dev/shm", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: S108
-
-
-def _fill_root(sandbox: dict[str, Any]) -> None:
-    for path, target in sandbox["links"].items():
-        with contextlib.suppress(FileExistsError):
-            os.symlink(target, path)
-    for path in sandbox["folders"]:
-        os.makedirs(path, exist_ok=True)
 
 
 def _open(source: str, target: str, attributes: int) -> _Mount:

@@ -163,6 +163,7 @@ class Spawner:
     def _supervise(self, job: Waiting, share: Share) -> NoReturn:
         code = 1
         try:
+            gc.disable()  # makes no cycles to speak of, and looking for some would copy pages
             signal.set_wakeup_fd(-1)
             self._listener.close()
             for client, _ in self._clients.values():

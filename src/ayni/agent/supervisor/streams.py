@@ -109,7 +109,8 @@ class Streams:
     def _open_named(self, name: str, flags: int) -> int:
         base, relative, shown = self._command[name]
         try:
-            fd = files.open_beneath(base, relative, flags, parents=bool(flags & os.O_CREAT))
+            owner = self._owner if flags & os.O_CREAT else None
+            fd = files.open_beneath(base, relative, flags, owner)
         except OSError as error:
             raise UserError(f"{name} {shown!r}: {error.strerror}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
