@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import django
 import pytest
 
 # Before Django's settings are read: they keep a secret key and a store in this folder.
@@ -15,11 +16,7 @@ os.environ["AYNI_HUB_STATE"] = str(STATE)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ayni.hub.settings")
 os.environ.setdefault("AYNI_EMAIL_BACKEND", "django.core.mail.backends.locmem.EmailBackend")
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    import django
-
-    django.setup()  # here, not by an ini option: that would read the settings before STATE is set
+django.setup()  # here, not by an ini option: that would read the settings before STATE is set
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

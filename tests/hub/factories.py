@@ -12,6 +12,7 @@ from django.utils import timezone
 from ayni.hub.accounts.models import Institution, Member, Person, Token
 from ayni.hub.accounts.tokens import SCOPES, digest, issue_person_token, issue_site_token
 from ayni.hub.calls.models import Membership, Project
+from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site
 
 _numbers = count(1)
@@ -74,3 +75,13 @@ def revoke(secret: str) -> None:
 def auth(secret: str) -> dict[str, str]:
     """Headers for Django's test client: `client.get(url, headers=auth(secret))`."""
     return {"Authorization": f"Bearer {secret}"}
+
+
+def dataset(at: Site | None = None, **fields: Any) -> Dataset:
+    """A site's data set; with `project=…` and no site, a project's."""
+    fields.setdefault("name", f"data-{next(_numbers)}")
+    fields.setdefault("version", "1")
+    fields.setdefault("licence", "CC-BY-4.0")
+    if "project" not in fields:
+        fields["site"] = at or site()
+    return Dataset.objects.create(**fields)

@@ -23,6 +23,7 @@ from pydantic import (
 
 MAX_CONTENT = 1 << 20  # TES asks for at least 128 KiB
 MAX_LIST = 10_000
+MAX_NAME = 256
 
 
 class State(StrEnum):
@@ -75,6 +76,8 @@ def _absolute_path(value: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_no_nul)]
+Truth = Annotated[bool, Field(strict=True)]
+Key = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
 Line = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_printable)]
 AbsolutePath = Annotated[
     str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_absolute_path)
@@ -96,7 +99,7 @@ class Input(Model):
     path: AbsolutePath
     type: FileType = FileType.FILE
     content: Annotated[str, StringConstraints(max_length=MAX_CONTENT)] | None = None
-    streamable: bool | None = None
+    streamable: Truth | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -143,8 +146,8 @@ class Executor(Model):
     stdin: AbsolutePath | None = None
     stdout: AbsolutePath | None = None
     stderr: AbsolutePath | None = None
-    env: dict[str, Text] | None = None
-    ignore_error: bool | None = None
+    env: Annotated[dict[str, Text], Field(max_length=MAX_LIST)] | None = None
+    ignore_error: Truth | None = None
 
     @field_validator("env")
     @classmethod
@@ -158,13 +161,13 @@ class Executor(Model):
 class Resources(Model):
     """`tesResources`: RAM and disk in GB (10⁹ bytes), as the standard counts them."""
 
-    cpu_cores: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    preemptible: bool | None = None
-    ram_gb: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
-    disk_gb: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
-    zones: list[Line] | None = None
-    backend_parameters: dict[str, Line] | None = None
-    backend_parameters_strict: bool | None = None
+    cpu_cores: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
+    preemptible: Truth | None = None
+    ram_gb: Annotated[float, Field(gt=0, le=1e6, strict=True, allow_inf_nan=False)] | None = None
+    disk_gb: Annotated[float, Field(ge=0, le=1e9, strict=True, allow_inf_nan=False)] | None = None
+    zones: Annotated[list[Line], Field(max_length=100)] | None = None
+    backend_parameters: Annotated[dict[Key, Line], Field(max_length=100)] | None = None
+    backend_parameters_strict: Truth | None = None
 
 
 class OutputFileLog(Model):
@@ -197,16 +200,21 @@ class Task(Model):
 
     id: str | None = None
     state: State | None = None
-    name: Annotated[Line, StringConstraints(max_length=256)] | None = None
+    name: Annotated[Line, StringConstraints(max_length=MAX_NAME)] | None = None
     description: Text | None = None
     inputs: Annotated[list[Input], Field(max_length=MAX_LIST)] | None = None
     outputs: Annotated[list[Output], Field(max_length=MAX_LIST)] | None = None
     resources: Resources | None = None
     executors: Annotated[list[Executor], Field(min_length=1, max_length=100)]
-    volumes: list[AbsolutePath] | None = None
-    tags: Annotated[dict[str, Line | None], Field(max_length=100)] | None = None
+    volumes: Annotated[list[AbsolutePath], Field(max_length=100)] | None = None
+    tags: Annotated[dict[Key, Line | None], Field(max_length=100)] | None = None
     logs: list[TaskLog] | None = None
     creation_time: datetime | None = None
+
+    @field_validator("tags")
+    @classmethod
+    def _values(cls, tags: dict[str, str | None] | None) -> dict[str, str | None] | None:
+        return None if tags is None else {key: value or "" for key, value in tags.items()}
 
     def submitted(self) -> Self:
         """The task without what only the server says."""

@@ -1,0 +1,204 @@
+"""Where a task's inputs lie and its outputs go: every URL of a task is judged here.
+
+A task may read its own project's files, the sites' data sets, and https URLs; it may write to its own
+project and to https URLs (presigned ones, at least once). What is read decides where it may run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.db.models import Sum
+
+from ayni.hub.calls.models import Project
+from ayni.hub.catalogue.models import Dataset
+from ayni.hub.http import field_problem
+from ayni.hub.network.models import Site
+from ayni.hub.store.models import File
+from ayni.tes import urls
+from ayni.tes.models import FileType, Input, Output
+from ayni.tes.urls import SCHEME, AyniUrl, UrlError
+
+RESERVED = ".ayni"  # of every project: the hub keeps logs there
+HUB = ""  # in a group's `data`: the hub itself
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One thing that a task reads: a data set of a site, project files at the hub, or a web host."""
+
+    site: str = ""
+    dataset: str = ""
+    host: str = ""
+    size: int = 0  # bytes, where known
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the broker must know of a task's inputs."""
+
+    sites: tuple[str, ...] | None = None  # where it may run; None: anywhere
+    data: tuple[tuple[str, int], ...] = ()  # bytes to read, by site; HUB is the hub
+    datasets: tuple[tuple[str, str], ...] = ()  # (site, name)
+    https_hosts: tuple[str, ...] = ()
+
+
+class Resolver:
+    """Judges the URLs of one project's tasks; looks everything up once."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._datasets: dict[tuple[str, str], Ref] = {}
+        self._places: dict[tuple[Ref, ...], Place] = {}
+
+    # --- inputs ---------------------------------------------------------------------------
+
+    def inputs(self, inputs: Sequence[Input], *, sized: bool = True) -> list[Ref]:
+        """What these inputs read.
+
+        Raises:
+            ProblemError: 400 that names the field.
+        """
+        refs: list[Ref] = []
+        files: list[tuple[AyniUrl, FileType]] = []
+        paths: dict[str, int] = {}
+        for number, one in enumerate(inputs):
+            if paths.setdefault(one.path, number) != number:
+                raise field_problem(
+                    f"inputs[{number}].path", f"is also that of inputs[{paths[one.path]}]"
+                )
+            if one.content is not None or one.url is None:
+                continue
+            ref, own = self.ref(one.url, f"inputs[{number}].url")
+            refs.append(ref)
+            if own is not None:
+                files.append((own, one.type))
+        if files and sized:
+            refs.append(Ref(size=self._size(files)))
+        return list(dict.fromkeys(refs))
+
+    def ref(self, url: str, field: str) -> tuple[Ref, AyniUrl | None]:
+        """What an input's URL refers to, and, if it is the project's own file, which."""
+        if not url.startswith(SCHEME):
+            return Ref(host=https_host(url, field)), None
+        try:
+            parsed = urls.parse(url)
+        except UrlError as error:
+            raise field_problem(field, str(error)) from error
+        if parsed.owner == self.project.name:
+            return Ref(), parsed
+        key = parsed.owner, parsed.dataset
+        if key not in self._datasets:
+            self._datasets[key] = self._dataset(*key, field)
+        return self._datasets[key], None
+
+    def _dataset(self, owner: str, name: str, field: str) -> Ref:
+        size = (
+            Dataset.objects.filter(site__name=owner, name=name, present=True)
+            .values_list("size", flat=True)
+            .first()
+        )
+        if size is not None:
+            return Ref(site=owner, dataset=name, size=size)
+        if Site.objects.filter(name=owner).exists():
+            raise field_problem(field, f"site {owner} has no data set {name!r}; see 'ayni sites'")
+        raise field_problem(
+            field, f"{owner!r} is neither your project ({self.project.name}) nor a site"
+        )
+
+    def _size(self, files: Iterable[tuple[AyniUrl, FileType]]) -> int:
+        """Bytes of the project's files as they are now; what is not there yet counts nothing."""
+        mine = File.objects.filter(project=self.project)
+        single = [url.path for url, kind in files if kind is FileType.FILE]
+        total = mine.filter(path__in=single[:900]).aggregate(n=Sum("size"))["n"] or 0
+        for url, kind in files:
+            if kind is FileType.DIRECTORY:
+                # '0' follows '/', so this range is what lies beneath the folder
+                beneath = mine.filter(path__gte=f"{url.path}/", path__lt=f"{url.path}0")
+                total += beneath.aggregate(n=Sum("size"))["n"] or 0
+        return total
+
+    # --- outputs --------------------------------------------------------------------------
+
+    def outputs(self, outputs: Sequence[Output]) -> None:
+        """Refuse outputs that the task may not write.
+
+        Raises:
+            ProblemError: 400 that names the field.
+        """
+        for number, one in enumerate(outputs):
+            field = f"outputs[{number}].url"
+            if not one.url.startswith(SCHEME):
+                https_host(one.url, field)
+                continue
+            try:
+                url = urls.parse(one.url)
+            except UrlError as error:
+                raise field_problem(field, str(error)) from error
+            if url.owner != self.project.name:
+                raise field_problem(
+                    field, f"may only be in your own project: {SCHEME}{self.project.name}/…"
+                )
+            if url.path.partition("/")[0] == RESERVED:
+                raise field_problem(field, f"{RESERVED}/ is the hub's own; write elsewhere")
+            if not url.path and one.type is FileType.FILE and not one.has_wildcards:
+                raise field_problem(field, "names no file; write ayni://PROJECT/path")
+
+    # --- together -------------------------------------------------------------------------
+
+    def place(self, refs: Iterable[Ref], field: str = "inputs") -> Place:
+        """Where a task that reads these may run, and what has to move."""
+        key = tuple(refs)
+        if key not in self._places:
+            self._places[key] = _place(key, field)
+        return self._places[key]
+
+
+def _place(refs: tuple[Ref, ...], field: str) -> Place:
+    sites = sorted({ref.site for ref in refs if ref.site})
+    if len(sites) > 1:
+        raise field_problem(
+            field, f"reads data of {', '.join(sites)}: no site holds both; make a task for each"
+        )
+    data: dict[str, int] = {}
+    for ref in refs:
+        if ref.size:
+            data[ref.site or HUB] = data.get(ref.site or HUB, 0) + ref.size
+    return Place(
+        sites=tuple(sites) or None,
+        data=tuple(sorted((k, n) for k, v in data.items() if (n := _rounded(v)))),
+        datasets=tuple(sorted({(ref.site, ref.dataset) for ref in refs if ref.dataset})),
+        https_hosts=tuple(sorted({ref.host for ref in refs if ref.host})),
+    )
+
+
+def _rounded(size: int) -> int:
+    """Up to a power of four, nothing below 1 MiB: so that like tasks share a group."""
+    if size < 1 << 20:
+        return 0
+    bits = (size - 1).bit_length()
+    return min(1 << (bits + bits % 2), 1 << 62)
+
+
+def https_host(url: str, field: str) -> str:
+    """The host of an https URL.
+
+    Raises:
+        ProblemError: 400, it is something else.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise field_problem(field, f"is no URL: {error}") from error
+    if parts.scheme != "https":
+        raise field_problem(
+            field, f"must be ayni:// or https:// (for S3 a presigned URL), not {url[:80]!r}"
+        )
+    if not host or not host.isascii() or any(c.isspace() for c in url):
+        raise field_problem(field, "names no host; write https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise field_problem(field, "must not hold a user or password; use a presigned URL")
+    return host
