@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -216,10 +217,12 @@ class Config(Section):
     def executor_folder(self) -> Path:
         return self.state / "executor"
 
-    @property
+    @cached_property
     def network_policy(self) -> Policy:
-        """The policy that the hub may know."""
-        return self.policy.policy(list(self.images))
+        """The policy that the hub may know; inner hosts that were opened are hosts as others."""
+        policy = self.policy.policy(list(self.images))
+        inner = [host.partition(":")[0] for host in self.https.private_hosts]
+        return policy.model_copy(update={"https_from": [*policy.https_from, *inner]})
 
     def image(self, name: str) -> Image | None:
         """What an image name means, aliases followed; None if the site has no such image."""

@@ -27,6 +27,7 @@ from ayni.protocol.messages import MAX_REPORTS, Assignment, Report
 
 FILE = "journal.sqlite"
 LOCK = "lock"
+_REQUEST = 4 << 20  # characters of reports in one request
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -181,11 +182,21 @@ class Journal:
         return found.fetchone() is not None
 
     def reports(self, after: int, limit: int = MAX_REPORTS) -> list[Report]:
-        """The newest snapshots of what changed after a number, in the order of change."""
+        """The newest snapshots of what changed after a number, in the order of change.
+
+        As many as one request may carry: `limit`, and 4 MiB of JSON (one at least).
+        """
         rows = self._db.execute(
             "SELECT report FROM attempts WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
         )
-        return [Report.model_validate_json(text) for (text,) in rows]
+        found: list[Report] = []
+        size = 0
+        for (text,) in rows:
+            size += len(text)
+            if found and size > _REQUEST:
+                break
+            found.append(Report.model_validate_json(text))
+        return found
 
     def close(self) -> None:
         self._db.close()
@@ -232,7 +243,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         report.seq,
         entry.live,
         None if entry.live else report.ended or time.time(),
-        report.model_dump_json(exclude_defaults=True),
+        report.model_dump_json(exclude_none=True),
         entry.doom,
         entry.mute,
         _dump_status(entry.job) if entry.job else None,
@@ -295,7 +306,7 @@ def _hold(folder: Path) -> IO[str]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         path.chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")

@@ -142,7 +142,7 @@ class SyncRequest(Message):
     generation: int  # of the agent's process: one more at each start, kept in the journal
     session: str  # random at each start; tells a clone from a restart
     number: int  # of this request in the session, from 1
-    epoch: str | None  # the hub's, as last seen
+    epoch: str | None = None  # the hub's, as last seen
     since: int  # reports are all that changed after this sequence number …
     through: int  # … up to this one
     reports: list[Report] = Field(default=[], max_length=MAX_REPORTS)

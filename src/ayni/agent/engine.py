@@ -1,0 +1,106 @@
+"""The executor that the configuration asks for, and which sandbox its jobs are in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ayni.agent.config import Config
+from ayni.agent.executors.base import Executor
+from ayni.agent.executors.local import LocalExecutor
+from ayni.agent.runtimes.bare import BareRuntime
+from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
+from ayni.agent.runtimes.choose import NoSandbox, host_runtime
+from ayni.agent.runtimes.etc import write_etc
+from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+from ayni.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An executor, ready.
+
+    Attributes:
+        sandbox: bubblewrap, unshare, container or none: the weakest that an image here runs in.
+        findings: what was found on the way.
+    """
+
+    executor: Executor
+    sandbox: str
+    findings: Sequence[Finding]
+
+    @property
+    def sandboxed(self) -> bool:
+        return self.sandbox != "none"
+
+
+def images(config: Config) -> dict[str, ImageSpec]:
+    """What each image name means, aliases left out: jobs name what they stand for."""
+    return {
+        name: ImageSpec(
+            runtime=image.runtime,
+            image=image.image,
+            prefixes=tuple(image.prefixes),
+            path=tuple(image.path),
+            env=dict(image.env),
+        )
+        for name, image in config.images.items()
+        if image.alias is None
+    }
+
+
+def start(config: Config) -> Engine:
+    """Open the executor; jobs that an earlier one left running are taken over.
+
+    Raises:
+        UserError: nothing here can isolate a job, and the operator did not allow to do without.
+    """
+    found = images(config)
+    folder = config.executor_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    host: Runtime | None = None
+    findings: Sequence[Finding] = ()
+    sandbox = "container"
+    if any(image.runtime == "host" for image in found.values()):
+        host, findings = _host(config, folder)
+        sandbox = _NAMES[type(host)]
+    executor = LocalExecutor(
+        folder,
+        cores=config.executor.cores,
+        memory=config.executor.memory,
+        gpus=config.executor.gpus,
+        images=found,
+        max_walltime=config.executor.max_walltime,
+        host_runtime=host,
+    )
+    return Engine(executor, sandbox, [*findings, *executor.findings])
+
+
+_NAMES: dict[type[Runtime], str] = {
+    BubblewrapRuntime: "bubblewrap",
+    NamespaceRuntime: "unshare",
+    BareRuntime: "none",
+}
+
+
+def _host(config: Config, folder: Path) -> tuple[Runtime, Sequence[Finding]]:
+    """How images of runtime `host` run here."""
+    may_do_without = config.allow_unsandboxed or not config.production
+    if config.sandbox == "none":
+        bare = BareRuntime()
+        return bare, bare.findings()
+    if config.sandbox == "auto":
+        try:
+            return host_runtime(folder, allow_unsandboxed=may_do_without)
+        except NoSandbox as error:
+            raise UserError(str(error)) from error
+    files = HostFiles(write_etc(folder / "etc"))
+    wanted = (BubblewrapRuntime if config.sandbox == "bubblewrap" else NamespaceRuntime)(files)
+    findings = wanted.findings()
+    if broken := [finding for finding in findings if not finding.works]:
+        raise UserError(
+            f'sandbox = "{config.sandbox}" does not work here: {broken[0].detail}. '
+            f"{broken[0].remedy}"
+        )
+    return wanted, findings

@@ -1,0 +1,73 @@
+"""Who this site is in the network: its name and its key, each in a file of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ayni.agent.config import Config
+from ayni.errors import UserError
+
+_FILE = "site.json"
+_REGISTER = "register it with 'ayni site register --hub URL --code CODE'"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A registered site."""
+
+    site: str
+    key: str
+
+
+def load(config: Config) -> Identity:
+    """The site's name and key.
+
+    Raises:
+        UserError: it is not registered, or others may read its key.
+    """
+    path, key_path = config.state / _FILE, config.key_path
+    try:
+        site = json.loads(path.read_text())["site"]
+        key = key_path.read_text().strip()
+        mode = key_path.stat().st_mode
+    except FileNotFoundError as error:
+        raise UserError(
+            f"this site is not registered ({error.filename} is not there): {_REGISTER}"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"the site's registration cannot be read: {error}; {_REGISTER}") from error
+    if not key:
+        raise UserError(f"{key_path} is empty: {_REGISTER}")
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UserError(f"others may read the site's key: chmod 600 {key_path}")
+    return Identity(str(site), key)
+
+
+def save(config: Config, site: str, key: str) -> None:
+    """Keep them: the key for the agent's user alone.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    try:
+        config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config.key_path.parent.mkdir(parents=True, exist_ok=True)
+        _write(config.key_path, key + "\n")
+        _write(config.state / _FILE, json.dumps({"site": site, "hub": config.hub}) + "\n")
+    except OSError as error:
+        raise UserError(f"the site's key cannot be kept: {error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write durably, whole or not at all, readable by this user only."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

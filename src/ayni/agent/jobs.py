@@ -1,0 +1,60 @@
+"""From an assignment and its prepared folder to a job for the executor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ayni.agent.config import Config
+from ayni.agent.executors.base import Bind, Command, Job, Limits
+from ayni.protocol.messages import Assignment
+from ayni.protocol.policy import Who
+
+
+def owner(who: Who) -> str:
+    """The human behind a process, in one line for the site's operator."""
+    return f"{who.project}: {who.name} <{who.email}>, {who.institution} ({who.member})"
+
+
+def ignored_errors(assignment: Assignment) -> list[bool]:
+    """For each command, whether its exit code counts for nothing (TES `ignore_error`)."""
+    return [bool(executor.get("ignore_error")) for executor in assignment.task["executors"]]
+
+
+def job_of(config: Config, assignment: Assignment, folder: Path, binds: Sequence[Bind] = ()) -> Job:
+    """The job of an attempt that the site's policy has let in."""
+    task, shape = assignment.task, assignment.shape
+    return Job(
+        id=assignment.attempt,
+        folder=folder,
+        commands=tuple(_command(executor) for executor in task["executors"]),
+        image=config.image_name(task["executors"][0]["image"]),
+        limits=Limits(
+            cores=shape["cores"],
+            memory=shape["memory"],
+            walltime=shape["walltime"],
+            processes=config.limits.processes,
+            grace=config.limits.grace,
+            log=config.limits.log,
+        ),
+        binds=tuple(binds),
+        network=shape["network"],
+        partition=assignment.partition,
+        gpus=shape["gpus"],
+        nodes=shape["nodes"],
+        tasks_per_node=shape["tasks_per_node"],
+        owner=owner(assignment.who),
+    )
+
+
+def _command(executor: Mapping[str, Any]) -> Command:
+    return Command(
+        argv=tuple(executor["command"]),
+        workdir=executor.get("workdir"),
+        env=executor.get("env") or {},
+        stdin=executor.get("stdin"),
+        stdout=executor.get("stdout"),
+        stderr=executor.get("stderr"),
+        ignore_error=bool(executor.get("ignore_error")),
+    )

@@ -1,0 +1,105 @@
+"""What an attempt's end means: from what the executor saw to what the hub is told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ayni.agent.executors.base import EndReason, JobState, JobStatus
+from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import CommandReport, Report, UsageReport
+from ayni.protocol.policy import Reason
+
+S = AttemptState
+
+#: Ends that are the commands' own doing: final for the task.
+_FAULT_OF_THE_TASK = {
+    EndReason.TIMEOUT: ("walltime", "ran longer than its walltime; ask for more of it"),
+    EndReason.MEMORY: ("memory", "used more memory than it asked for; ask for more ram_gb"),
+    EndReason.PROCESSES: ("processes", "had more processes than this site allows one task"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt is to end, provided that what it leaves can be delivered."""
+
+    state: AttemptState
+    reason: Reason | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.state is S.COMPLETE
+
+
+def verdict(
+    status: JobStatus, ignore_errors: Sequence[bool], doom: AttemptState | None = None
+) -> Verdict:
+    """What the end of a job means.
+
+    Args:
+        status: ended or lost.
+        ignore_errors: for each command, whether its exit code counts for nothing.
+        doom: the end that was decided while the job still ran.
+    """
+    if doom is S.CANCELED:
+        return Verdict(S.CANCELED)
+    if status.state is JobState.LOST:
+        return Verdict(S.LOST, _reason("lost", status, "nobody saw how the job ended"))
+    if status.reason is EndReason.CANCELED:
+        if doom is S.WITHDRAWN:
+            return Verdict(S.WITHDRAWN)
+        return Verdict(S.SYSTEM_ERROR, _reason("canceled_at_site", status, "ended by the site"))
+    if status.reason is EndReason.START_FAILED:
+        return Verdict(S.SYSTEM_ERROR, _reason("start", status, "the job could not be started"))
+    if status.reason in _FAULT_OF_THE_TASK:
+        code, message = _FAULT_OF_THE_TASK[status.reason]
+        return Verdict(S.EXECUTOR_ERROR, _reason(code, status, message))
+    for number, (result, ignore) in enumerate(zip(status.results, ignore_errors, strict=False)):
+        if result.exit_code and not ignore:
+            message = f"command {number} ended with exit code {result.exit_code}"
+            return Verdict(
+                S.EXECUTOR_ERROR,
+                Reason(
+                    code="exit",
+                    message=message + _signal(result.exit_code),
+                    parameters={"command": number, "exit_code": result.exit_code},
+                ),
+            )
+    if len(status.results) < len(ignore_errors):
+        return Verdict(S.SYSTEM_ERROR, _reason("lost", status, "not every command was run"))
+    return Verdict(S.COMPLETE)
+
+
+def _signal(exit_code: int) -> str:
+    return f" (killed by signal {exit_code - 128})" if exit_code > 128 else ""
+
+
+def _reason(code: str, status: JobStatus, otherwise: str, **parameters: Any) -> Reason:
+    return Reason(code=code, message=status.message or otherwise, parameters=parameters)
+
+
+def note_status(report: Report, status: JobStatus) -> None:
+    """Take into a report what the executor says of its job."""
+    report.host = status.host or report.host
+    report.started = status.started or report.started
+    if status.state not in (JobState.ENDED, JobState.LOST):
+        return
+    report.ended = status.ended or report.ended
+    report.commands = [
+        CommandReport(exit_code=r.exit_code, started=r.started, ended=r.ended)
+        for r in status.results
+    ]
+    if status.usage is not None:
+        usage = status.usage
+        report.usage = UsageReport(
+            job=status.id,
+            cores=usage.cores,
+            nodes=usage.nodes,
+            gpus=usage.gpus,
+            wall=usage.wall,
+            cpu=usage.cpu,
+            peak_memory=usage.peak_memory,
+            queue_wait=usage.queue_wait,
+        )

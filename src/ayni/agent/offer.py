@@ -1,0 +1,149 @@
+"""What the site offers the network now: partitions, how deep a queue it wants, data, health."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ayni import __version__
+from ayni.agent.config import Config
+from ayni.agent.datasets import Datasets
+from ayni.agent.executors.base import Executor, ExecutorUnavailable, PartitionInfo
+from ayni.agent.runtimes.base import Finding
+from ayni.agent.staging.folders import Folders
+from ayni.protocol.messages import (
+    MAX_ASSIGNMENTS,
+    HealthNote,
+    PartitionStatus,
+    SiteStatus,
+)
+
+_SLOTS = 64  # of a large machine: long tasks need no long queue
+_WINDOW = 2.0  # seconds over which ends are counted: depth is about what ends in so long
+
+
+class Pace:
+    """How fast tasks end here, and so how many must be waiting for the machine to stay busy."""
+
+    def __init__(self, window: float = _WINDOW) -> None:
+        self._window = window
+        self._ends: deque[tuple[float, int]] = deque()
+        self._count = 0
+
+    def ended(self, now: float, count: int) -> None:
+        if count:
+            self._ends.append((now, count))
+            self._count += count
+
+    def depth(self, now: float, slots: int) -> int:
+        """Tasks wanted waiting: one for each of the first slots, or what ends in two seconds."""
+        while self._ends and self._ends[0][0] < now - self._window:
+            self._count -= self._ends.popleft()[1]
+        return max(1, min(max(min(slots, _SLOTS), self._count), MAX_ASSIGNMENTS))
+
+
+def settle(told: int, wanted: int) -> int:
+    """The depth to tell: the wanted one, unless it is so near the told one that it is not news."""
+    grown = wanted > told * 5 // 4
+    shrunk = wanted < told // 2
+    return wanted if grown or shrunk or told == 0 else told
+
+
+def partition_status(
+    config: Config, info: PartitionInfo, running_cores: int, depth: int
+) -> PartitionStatus:
+    """A queue as the network sees it, the policy applied.
+
+    Args:
+        config: with the policy.
+        info: what the executor says.
+        running_cores: cores that the network's own running tasks hold there.
+        depth: tasks wanted waiting.
+    """
+    local = config.executor.kind == "local"  # a machine of its own: nobody else is seen there
+    total = info.nodes * info.cores_per_node
+    longest = config.policy.max_walltime
+    return PartitionStatus(
+        name=config.partition.name if local else info.name,
+        nodes=info.nodes,
+        cores_per_node=info.cores_per_node,
+        memory_per_node=info.memory_per_node,
+        gpus_per_node=info.gpus_per_node,
+        max_walltime=min(info.max_walltime, longest or info.max_walltime),
+        cores=total,
+        memory=info.nodes * info.memory_per_node,
+        gpus=info.nodes * info.gpus_per_node,
+        foreign_cores=0 if local else max(0, total - info.free_cores - running_cores),
+        depth=depth,
+    )
+
+
+@dataclass
+class Offer:
+    """What is offered now, looked at again and again; the hub is told when it is news.
+
+    Attributes:
+        partitions: as of the last look.
+        executor_fault: why the executor cannot be asked; empty if it can.
+        pace: fed by the cycle.
+    """
+
+    config: Config
+    executor: Executor
+    datasets: Datasets
+    folders: Folders
+    sandbox: str
+    findings: Sequence[Finding] = ()
+    partitions: list[PartitionStatus] = field(default_factory=list)
+    executor_fault: str = ""
+    pace: Pace = field(default_factory=Pace)
+    _depth: int = 0
+    _told: SiteStatus | None = None
+
+    def status(self) -> SiteStatus:
+        """What to tell the hub; from now on it counts as told."""
+        self._told = self._now()
+        return self._told
+
+    def is_news(self, now: float, running_cores: int) -> bool:
+        """Look again; whether the hub should be told."""
+        try:
+            infos = self.executor.partitions()
+        except ExecutorUnavailable as error:
+            self.executor_fault = str(error)
+            return self._now() != self._told
+        slots = sum(info.nodes * info.cores_per_node for info in infos)
+        wanted = self.config.partition.depth
+        if wanted is None:
+            wanted = settle(self._depth, self.pace.depth(now, slots))
+        self._depth = wanted
+        self.partitions = [
+            partition_status(self.config, info, running_cores, wanted) for info in infos
+        ]
+        return self._now() != self._told
+
+    def _now(self) -> SiteStatus:
+        return SiteStatus(
+            agent_version=__version__,
+            policy=self.config.network_policy,
+            partitions=self.partitions,
+            datasets=self.datasets.cards(),
+            health=list(self._health()),
+            sandbox=self.sandbox,
+        )
+
+    def _health(self) -> Iterator[HealthNote]:
+        """Faults that keep work away."""
+        if self.executor_fault:
+            yield HealthNote(
+                code="executor",
+                message=self.executor_fault,
+                remedy="see the agent's log and 'ayni site doctor'",
+            )
+        if (reason := self.folders.no_room()) is not None:
+            yield HealthNote(
+                code="disk",
+                message=reason.message,
+                remedy="free some room, or raise limits.work in the agent's configuration",
+            )
