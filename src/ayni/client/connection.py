@@ -100,7 +100,7 @@ class Connection:
     ) -> dict[str, Any]:
         request = self.client.build_request(
             method,
-            path,
+            self.hub + path if path.startswith("/ga4gh/") else path,
             params=_query(query or {}),
             json=body,
             headers=headers,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 from ayni.client import html, outputs, tail
 from ayni.client.connection import LONG_PATIENCE, PATIENCE
-from ayni.client.errors import TaskFailed
+from ayni.client.errors import Conflict, TaskFailed
 from ayni.client.models import ArrayInfo, Attempt, LogPage, Output, TaskInfo, Why
-from ayni.tes.models import State
+from ayni.tes.models import State, Task, document
 
 if TYPE_CHECKING:
     from ayni.client.network import Network
+
+TES = "/ga4gh/tes/v1"
 
 #: Called with the handle whenever something changed.
 OnChange = Callable[["Handle"], None]
@@ -171,6 +173,22 @@ class TaskHandle(Handle):
         """
         files = outputs.of_task(self.outputs, self._network.project)
         return self._network.store.bring(files, Path(folder or self.id), progress=progress)
+
+    def document(self) -> Task:
+        """The TES task as it was sent, with an array's placeholders filled in."""
+        answer = self._network.connection.get(f"{TES}/tasks/{self.id}", view="FULL")
+        return Task.model_validate(answer).submitted()
+
+    def rerun(self) -> TaskHandle:
+        """A new task from the same document.
+
+        Raises:
+            Conflict: it has not ended yet.
+        """
+        if not self.refresh().final:
+            raise Conflict(f"task {self.id} has not ended; cancel it first, or wait for it")
+        body = {"task": document(self.document()), "after": [], "notify": []}
+        return self._network.task(self._network.connection.create("/tasks", body)["id"])
 
     def _repr_html_(self) -> str:
         return html.task(self.info)

@@ -13,13 +13,15 @@ import httpx
 from ayni.client import credentials, html, staging
 from ayni.client.connection import Connection
 from ayni.client.draft import Draft, Wishes, draft, run_name
-from ayni.client.errors import NotFound
+from ayni.client.errors import InvalidTask, NotFound
 from ayni.client.handles import ArrayHandle, Handle, TaskHandle
 from ayni.client.models import ArrayInfo, Chances, Dataset, Me, Site, TaskInfo, clean_id
 from ayni.client.store import Store
-from ayni.tes.models import State, Task, document
+from ayni.tes.arrays import expand
+from ayni.tes.models import FINAL_STATES, State, Task, document
 
 PAGE = 500  # tasks in one page of a listing
+SHOWN = (State.QUEUED, State.INITIALIZING, State.RUNNING, *sorted(FINAL_STATES))
 
 
 class Sites(list[Site]):
@@ -139,10 +141,16 @@ class Network:
         return handle(self, clean_id(str(answer["id"])))
 
     def chances(self, made: Draft) -> Chances:
-        """As `can_run`, of a draft."""
-        staged = staging.plan(made.options.inputs, made.rows, self.project)
-        answer = self.connection.post("/sites/for", {"task": document(self._task(made, staged))})
-        return Chances.model_validate(answer)
+        """As `can_run`, of a draft; of an array's first task."""
+        task = document(self.preview(made))
+        if made.array:
+            task = expand(task, 0, made.rows[0])
+        return Chances.model_validate(self.connection.post("/sites/for", {"task": task}))
+
+    def preview(self, made: Draft) -> Task:
+        """The TES task that `send` would send. Local inputs are read, since their URLs tell their
+        content, but not sent."""
+        return self._task(made, staging.plan(made.options.inputs, made.rows, self.project))
 
     def _task(self, made: Draft, staged: Sequence[staging.Staged]) -> Task:
         name = made.options.name or (made.base.name if made.base else None)
@@ -192,9 +200,12 @@ class Network:
         Args:
             name: what their names begin with.
             tag: key and value; an empty value matches any.
+
+        Raises:
+            InvalidTask: there is no such state.
         """
         query: dict[str, Any] = {
-            "state": State(state).value if state else None,
+            "state": _state(state),
             "name_prefix": name,
             "array": array.id if isinstance(array, Handle) else array,
             "tag_key": tag[0] if tag else None,
@@ -245,3 +256,11 @@ class Network:
 
     def _repr_html_(self) -> str:
         return html.me(self.me)
+
+
+def _state(state: State | str | None) -> str | None:
+    try:
+        return State(state.upper()).value if state else None
+    except ValueError as error:
+        known = ", ".join(s.value for s in SHOWN)
+        raise InvalidTask(f"state: {state!r} is none of {known}") from error
