@@ -1,4 +1,4 @@
-"""The WSGI application that Granian serves."""
+"""The WSGI application that Granian serves. Within `ayni hub run` its process holds the broker too."""
 
 from __future__ import annotations
 
@@ -8,3 +8,10 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ayni.hub.settings")
 application = get_wsgi_application()
+
+if os.environ.get("AYNI_HUB_BROKER"):
+    from ayni.hub.network.loop import Loop
+    from ayni.hub.serve import die_with_parent
+
+    die_with_parent()
+    Loop().start()

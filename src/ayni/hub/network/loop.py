@@ -55,7 +55,7 @@ class Chore:
 def _sweep() -> object:
     from ayni.hub.store.sweep import sweep
 
-    return sweep()
+    return sweep(timezone.now())
 
 
 def _send_notices() -> object:
