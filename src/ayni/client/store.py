@@ -115,11 +115,9 @@ class Store:
         if not recursive:
             self._connection.delete("/files", path=inner)
             return 1
-        base = f"{inner}/" if inner else ""
-        count = sum(1 for _ in self.ls(base))
+        count = int(self._connection.delete("/files", prefix=inner)["deleted"])
         if not count:
             raise NotFound(f"there is no folder {inner!r} in the project")
-        self._connection.delete("/files", prefix=base)
         return count
 
     def send(self, files: Sequence[ToSend], *, progress: bool = False) -> list[StoredFile]:

@@ -45,7 +45,7 @@ def logs(
         bool, typer.Option("--stderr", help="What it wrote to stderr.", show_default=False)
     ] = False,
     command: Annotated[int, typer.Option(help="Which of the task's commands, from 0.", min=0)] = 0,
-    attempt: Annotated[int | None, typer.Option(help="Which attempt, from 1; default the last.", min=1)] = None,
+    attempt: Annotated[int | None, typer.Option(help="Which attempt, default the last.", min=1)] = None,
     json_: Json = False,
 ) -> None:  # fmt: skip
     """What a task printed."""
