@@ -324,3 +324,10 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
         raise
     db.execute("COMMIT")
+
+
+def incarnation(folder: Path) -> str | None:
+    """The name of the journal in a state folder, if there is one."""
+    if not (folder / FILE).exists():
+        return None
+    return look(folder)[2].get("incarnation")

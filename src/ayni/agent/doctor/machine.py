@@ -1,0 +1,116 @@
+"""What runs the tasks: user, cores, memory, sandbox, limits, images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ayni.agent.config import Config, ExecutorSection
+from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
+from ayni.agent.engine import images as image_specs
+from ayni.agent.runtimes.base import Finding
+from ayni.agent.runtimes.choose import doctor as runtime_findings
+from ayni.agent.units import show_size
+from ayni.protocol.policy import not_now
+
+
+def user(config: Config) -> Iterator[Check]:
+    """Tasks run as the agent's user, so that should be nobody who matters."""
+    if os.geteuid() == 0:
+        yield warn(
+            "user",
+            "the agent runs as root: what leaves a sandbox is root too",
+            "make a user of its own, as the systemd unit does (ayni site unit)",
+        )
+    else:
+        yield ok("user", f"uid {os.geteuid()}")
+
+
+def executor(config: Config) -> Iterator[Check]:
+    """Does the machine have what the configuration promises?"""
+    machine, promised = ExecutorSection(), config.executor
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if promised.cores > machine.cores:
+        yield warn(
+            "executor",
+            f"executor.cores is {promised.cores}, but this process may use {machine.cores}",
+            "lower executor.cores, or tasks share cores and are accounted for more than they get",
+        )
+    if promised.memory > most:
+        yield fail(
+            "executor",
+            f"executor.memory is {show_size(promised.memory)}, the machine has {show_size(most)}",
+            "lower executor.memory",
+        )
+    yield ok("executor", f"{promised.kind}: {promised.cores} cores, {show_size(promised.memory)}")
+
+
+def sandbox(config: Config) -> Iterator[Check]:
+    """What keeps tasks from the rest of the machine, tried for real."""
+    names = {spec.runtime for spec in image_specs(config).values()}
+    config.executor_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    findings = list(runtime_findings(config.executor_folder, names))
+    hosts = [f for f in findings if f.name.startswith("sandbox:")]
+    if hosts:
+        yield from _host(config, hosts)
+    for finding in findings:
+        if finding in hosts:
+            continue
+        if finding.works:
+            yield ok(finding.name, finding.detail)
+        elif finding.name.startswith("limits"):
+            yield warn(finding.name, finding.detail, finding.remedy)
+        else:
+            yield fail(finding.name, finding.detail, finding.remedy)
+
+
+def _host(config: Config, findings: list[Finding]) -> Iterator[Check]:
+    works = [finding for finding in findings if finding.works]
+    if config.sandbox == "none":
+        yield warn(
+            "sandbox", "switched off: tasks read whatever the agent's user can", 'sandbox = "auto"'
+        )
+        return
+    if works:
+        yield ok("sandbox", "; ".join(f"{f.name.partition(': ')[2]}: {f.detail}" for f in works))
+        return
+    said = "; ".join(f"{f.name.partition(': ')[2]}: {f.detail}" for f in findings)
+    if config.production and not config.allow_unsandboxed:
+        yield fail(
+            "sandbox", f"none works, so the agent will not start: {said}", findings[0].remedy
+        )
+    else:
+        yield warn(
+            "sandbox",
+            f"none works; tasks read whatever the agent's user can: {said}",
+            findings[0].remedy,
+        )
+
+
+def images(config: Config) -> Iterator[Check]:
+    """Is what the image names mean there?"""
+    bad = False
+    for name, image in config.images.items():
+        for prefix in image.prefixes:
+            if not prefix.exists():
+                bad = True
+                yield fail(
+                    f"image {name}", f"prefix {prefix} is not there", "install it, or take it out"
+                )
+        if image.image and image.image.startswith("/") and not Path(image.image).exists():
+            bad = True
+            yield fail(f"image {name}", f"{image.image} is not there", "put the image there")
+    if not bad:
+        yield ok("images", ", ".join(config.images))
+
+
+def hours(config: Config) -> Iterator[Check]:
+    """Does the site take work at this hour?"""
+    closed = not_now(config.network_policy, datetime.now(UTC))
+    if closed is not None:
+        yield warn("hours", f"the site {closed.message}", "nothing to do, if that is what you want")
+
+
+CHECKS: tuple[Checker, ...] = (user, executor, sandbox, images, hours)

@@ -1,0 +1,67 @@
+"""The systemd unit of an agent. `docs/operators/ayni-site.service` is the same text."""
+
+from __future__ import annotations
+
+UNIT = """\
+# /etc/systemd/system/ayni-site.service: the agent of a site of the Ayni network.
+#   useradd --system --home-dir /var/lib/ayni --shell /usr/sbin/nologin ayni
+#   systemctl daemon-reload && systemctl enable --now ayni-site
+[Unit]
+Description=Ayni: this site's agent
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=exec
+User={user}
+ExecStart={command} site run --config {config}
+# Behind a proxy:
+#Environment=HTTPS_PROXY=http://proxy.example:3128 NO_PROXY=localhost
+
+# The agent may be killed at any instant and goes on from its journal. 2: a mistake in the
+# configuration, 3: another agent speaks for this site; a restart would mend neither.
+Restart=always
+RestartSec=5
+RestartPreventExitStatus=2 3
+
+# Running tasks are not the agent's: they go on while it is restarted or upgraded.
+KillMode=process
+# Limits of tasks by cgroups of their own. Without this they are best effort.
+Delegate=yes
+OOMPolicy=continue
+TasksMax=infinity
+LimitNOFILE=65536
+
+# The agent itself needs little. Not set, since tasks' sandboxes need what they forbid:
+# RestrictNamespaces, ProtectKernelTunables, ProtectControlGroups, PrivateDevices (GPUs).
+UMask=0027
+StateDirectory=ayni
+StateDirectoryMode=0700
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ReadWritePaths=/var/lib/ayni
+ProtectHome=read-only
+PrivateTmp=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit(command: str, config: str, user: str = "ayni") -> str:
+    """The unit's text.
+
+    Args:
+        command: the `ayni` program, absolute.
+        config: the agent's TOML file, absolute.
+        user: whose processes the agent and its tasks are.
+    """
+    return UNIT.format(command=command, config=config, user=user)
