@@ -1,1 +1,1 @@
-"""What the performance figures come from. `make bench` runs all of it and prints ratios measured in one run."""
+"""What the performance figures come from. `make bench` prints ratios measured in one run."""

@@ -2,8 +2,8 @@
 
     python -m bench.network [--tasks 5000] [--pairs 3]
 
-Each pair is measured in turn on the same machine: (a) the local executor alone, (b) an array created at the hub,
-placed, run at one of three sites, final at the hub. The same number of jobs may run at once in both.
+Each pair is measured in turn on the same machine: (a) the local executor alone, (b) an array created at
+the hub, placed, run at one of three sites, final at the hub. The same number of jobs may run at once in both.
 """
 
 from __future__ import annotations
