@@ -119,7 +119,8 @@ def rm(
 
 def _shown_progress() -> Progress:
     columns = SpinnerColumn(), TextColumn("{task.description}")
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _steps(shown: Progress) -> Callable[[str, int], None]:

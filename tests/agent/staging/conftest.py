@@ -118,6 +118,11 @@ def server() -> Iterator[Server]:
     server.server_close()
 
 
+def names(folder: Path | str) -> list[str]:
+    """What is in a folder."""
+    return sorted(entry.name for entry in Path(folder).iterdir())
+
+
 @dataclass
 class FakeHub:
     """`/agent/v1/inputs` and `/agent/v1/uploads`, and a store, at a `Server`."""

@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 from ayni.agent.staging.addresses import Pinned, Rules, is_public, literal_address
 from ayni.agent.staging.errors import StagingError
 
-PRIVATE = """
+_PRIVATE = """
 127.0.0.1 127.255.255.254 0.0.0.0 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254
 100.64.0.1 192.0.0.1 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1 224.0.0.1 240.0.0.1
 255.255.255.255 :: ::1 fe80::1 fe80::1%eth0 fc00::1 fd12:3456::1 ff02::1 ff0e::1 2001:db8::1
 2001::1 fec0::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::127.0.0.1 ::10.0.0.1
 ::ffff:0:7f00:1 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::7f00:1 2002:7f00:1:: 2002:a00:1::
 2002:a9fe:a9fe:: 100::1 3fff::1 5f00::1
-""".split()
-PUBLIC = """
+"""
+_PUBLIC = """
 1.1.1.1 8.8.8.8 200.14.84.1 2606:4700::1111 2800:3f0:4003::200e ::ffff:1.1.1.1 64:ff9b::101:101
 2002:101:101::1
-""".split()
+"""
 
 
-@pytest.mark.parametrize("address", PRIVATE)
+@pytest.mark.parametrize("address", _PRIVATE.split())
 def test_an_inner_address_is_not_public_however_it_is_wrapped(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@pytest.mark.parametrize("address", _PUBLIC.split())
 def test_an_address_of_the_open_internet_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayni.agent.staging.beneath import MAX_DEPTH, Root, walk
+from tests.agent.staging.conftest import names
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_what_leads_up_is_refused(root: Path, path: str) -> None:
         for action in (beneath.create, beneath.open, beneath.stat, beneath.make_folders):
             with pytest.raises((OSError, ValueError)):
                 action(path)
-    assert os.listdir(root) == []
+    assert names(root) == []
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "ñ" * 128, "a/" * 2100])
@@ -50,7 +51,7 @@ def test_a_link_on_the_way_is_never_followed(root: Path, tmp_path: Path) -> None
             beneath.make_folders("up/made")
         with pytest.raises(FileExistsError):
             beneath.create("dangling")
-    assert sorted(os.listdir(tmp_path)) == ["root", "secret"]
+    assert names(tmp_path) == ["root", "secret"]
 
 
 def test_a_folder_swapped_for_a_link_while_in_use_leads_nowhere(root: Path, tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_folder_swapped_for_a_link_while_in_use_leads_nowhere(root: Path, tmp_
         (root / "a").symlink_to(tmp_path / "outside")
         with pytest.raises(OSError):
             beneath.create("a/after")
-    assert os.listdir(tmp_path / "outside") == []
+    assert names(tmp_path / "outside") == []
 
 
 def test_special_files_are_refused_and_not_waited_for(root: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_link_out_of_the_root_leads_nowhere(root: Path, link: str) -> None:
 def test_links_in_a_circle_end(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
-    with Root(root) as beneath, pytest.raises(OSError, match="[Ll]evels|Too many"):
+    with Root(root) as beneath, pytest.raises(OSError, match=r"levels of symbolic links"):
         beneath.resolve("/a")
 
 
@@ -139,7 +140,7 @@ def test_whatever_the_links_a_resolved_path_opens_only_what_is_inside(
             fd = beneath.open(place)
         except OSError:
             return
-        real = os.readlink(f"/proc/self/fd/{fd}")
+        real = str(Path(f"/proc/self/fd/{fd}").readlink())
         os.close(fd)
     assert real == str(root) or real.startswith(f"{root}/")
 
@@ -160,7 +161,7 @@ def test_a_walk_of_a_tree_without_end_ends(root: Path) -> None:
         os.close(here)
         here = inner
     os.close(here)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(names("/proc/self/fd"))
     with Root(root) as beneath, pytest.raises(OSError, match="deeper than"):
         list(walk(beneath, "/"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(names("/proc/self/fd")) == before

@@ -13,6 +13,7 @@ from ayni.agent.staging import disk
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.trash import Trash
+from tests.agent.staging.conftest import names
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def deep(top: Path, levels: int) -> None:
 
 def test_a_folder_has_room_for_files_and_logs(folders: Folders) -> None:
     folder = folders.make("a-1")
-    assert sorted(os.listdir(folder)) == ["logs", "root"]
+    assert names(folder) == ["logs", "root"]
     assert folders.attempts() == ["a-1"]
 
 
@@ -45,7 +46,7 @@ def test_an_id_that_is_none_is_refused(folders: Folders, attempt: str) -> None:
 
 def test_an_interrupted_staging_starts_again_with_an_empty_folder(folders: Folders) -> None:
     (folders.make("a") / "root" / "half").write_text("x")
-    assert os.listdir(folders.make("a") / "root") == []
+    assert names(folders.make("a") / "root") == []
 
 
 def test_a_folder_in_which_a_job_runs_is_not_taken_away(folders: Folders) -> None:
@@ -83,7 +84,7 @@ def test_short_of_room_the_oldest_kept_folder_goes_first(folders: Folders) -> No
     folders.sweep()
     assert folders.no_room() is not None
     folders.sweep()
-    assert os.listdir(folders.base / ".failed") == ["new"]
+    assert names(folders.base / ".failed") == ["new"]
     assert folders.no_room() is None
 
 
@@ -134,11 +135,11 @@ def test_special_files_and_names_that_are_no_text_are_removed(folders: Folders) 
 def test_a_tree_too_deep_for_any_path_is_removed(folders: Folders) -> None:
     deep(folders.make("a") / "root", 3000)
     assert disk.measure(folders.base) > 0
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(names("/proc/self/fd"))
     folders.discard("a")
     assert folders.sweep(seconds=30)
-    assert os.listdir(folders.base / ".trash") == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert names(folders.base / ".trash") == []
+    assert len(names("/proc/self/fd")) == before
 
 
 def test_removing_stops_when_its_time_is_over_and_goes_on_later(folders: Folders) -> None:
@@ -175,7 +176,7 @@ def forbidding_tree_goes(base: Path) -> bool:
         closed.chmod(0)
     trash = Trash(base / "trash")
     trash.take(base / "work")
-    return trash.empty(time.monotonic() + 10) and not os.listdir(base / "trash")
+    return trash.empty(time.monotonic() + 10) and not names(base / "trash")
 
 
 def test_a_file_with_two_names_counts_once_and_holes_count_nothing(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(server: Server, tmp_pa
             get(other_name, url.replace("127.0.0.1", "other.example"))
 
 
-class tls_server:  # noqa: N801
+class tls_server:
     """The server speaks TLS; the Web trusts its certificate."""
 
     def __init__(self, server: Server, folder: Path) -> None:

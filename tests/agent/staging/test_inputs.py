@@ -13,7 +13,7 @@ from ayni.agent.executors.base import Bind
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.inputs import Prepared, load
 from ayni.protocol.messages import DatasetUse
-from tests.agent.staging.conftest import BLOCK, Site, assignment
+from tests.agent.staging.conftest import BLOCK, Site, assignment, names
 
 
 def content(path: str, text: str = "x") -> dict[str, Any]:
@@ -167,7 +167,7 @@ def test_a_project_file_is_copied_when_it_is_small(site: Site) -> None:
     prepared = good(site, inputs=[url("ayni://clima/in/a.csv", "/data/a.csv")])
     assert files(prepared) == {"/data/a.csv": b"1,2\n"}
     assert prepared.binds == ()
-    assert os.listdir(prepared.folder / "inputs") == []
+    assert names(prepared.folder / "inputs") == []
     found = prepared.folder / "root" / "data" / "a.csv"
     found.write_bytes(b"changed by the task")
     again = good(site, attempt="a2", inputs=[url("ayni://clima/in/a.csv", "/data/a.csv")])
@@ -462,7 +462,7 @@ def test_a_task_without_files_costs_three_folders_and_no_question(site: Site) ->
     results = dict(site.stager.prepare([assignment(f"a{n}") for n in range(50)]))
     assert all(isinstance(r, Prepared) for r in results.values())
     assert site.server.asked == []
-    assert sorted(os.listdir(site.folders.path("a7"))) == ["logs", "root"]
+    assert names(site.folders.path("a7")) == ["logs", "root"]
 
 
 def test_a_full_disk_is_the_sites_matter(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

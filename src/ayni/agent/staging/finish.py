@@ -192,7 +192,7 @@ class Finisher:
             try:
                 uploads += self._describe(leaving, stop)
             except (StagingError, TransferError, OSError, Stopped) as error:
-                leaving.result.error = _as_staging(error)
+                leaving.result.error = _told(leaving.rule, _as_staging(error))
                 leaving.found, leaving.logs = [], []
         sent: dict[tuple[str, str], str | StagingError] = {}
         try:
@@ -249,7 +249,7 @@ class Finisher:
             if isinstance(found, str):
                 output.upload = found
             elif result.error is None:
-                result.error = found or _unsent(output.path)
+                result.error = _told(leaving.rule, found or _unsent(output.path))
         for report in result.logs:
             found = sent.get((leaving.attempt, f"log:{report.command}.{report.stream}"))
             if isinstance(found, str):
@@ -273,6 +273,14 @@ def _why(rule: release.Rule) -> str:
     if rule.release is release.Release.NOTHING:
         return f"dataset {rule.dataset} lets nothing leave"
     return f"dataset {rule.dataset} lets aggregates leave only with the attempt that counts"
+
+
+def _told(rule: release.Rule, error: StagingError) -> StagingError:
+    """The error, without names of files that the job may have chosen where they may not leave."""
+    if rule.names_in_words:
+        return error
+    words = "its outputs could not be read or sent"
+    return StagingError(error.code, words, retryable=error.retryable, state=error.state)
 
 
 def _unsent(path: str) -> StagingError:

@@ -87,7 +87,7 @@ class Trash:
         try:
             os.unlink(name, dir_fd=here)
         except IsADirectoryError:
-            return self._move_up(here, name, top)
+            return _rmdir(here, name) or self._move_up(here, name, top)
         except OSError as error:
             self._note(error)
             return False
@@ -107,6 +107,15 @@ class Trash:
 
     def _fresh(self) -> str:
         return f"{time.time_ns():x}.{next(self._count)}"
+
+
+def _rmdir(parent: int, name: str) -> bool:
+    """Most folders are empty, and then this is all."""
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError:  # whatever it is, opening it up will tell
+        return False
+    return True
 
 
 def _open_up(parent: int, name: str) -> int:
