@@ -9,9 +9,9 @@ from itertools import pairwise
 from ayni.hub.portal import words
 from ayni.hub.tasks.life import TaskState
 
-HALF = 190  # units to the middle of the balance chart
+HALF = 170  # units to the middle of the balance chart
 ROW = 34
-_LONGEST = 140  # units of the longest bar; the rest is for its number
+_LONGEST = 120  # units of the longest bar; the rest is for its number
 
 
 @dataclass(frozen=True, slots=True)

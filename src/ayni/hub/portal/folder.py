@@ -10,6 +10,7 @@ from django.db.models.functions import StrIndex, Substr
 
 from ayni.hub.calls.models import Project
 from ayni.hub.store.models import File
+from ayni.hub.store.paths import SYSTEM
 
 PAGE = 200
 
@@ -56,5 +57,7 @@ def _beneath(project: Project, prefix: str) -> QuerySet[File]:
     if prefix:
         # "0" follows "/": a range that the index serves, and no pattern to escape.
         rows = rows.filter(path__gt=prefix, path__lt=prefix[:-1] + "0")
+    else:  # the system's own folder is reached from the tasks whose logs it holds
+        rows = rows.exclude(path__gt=f"{SYSTEM}/", path__lt=f"{SYSTEM}0")
     rest = Substr("path", len(prefix) + 1) if prefix else F("path")
     return rows.annotate(slash=StrIndex(rest, Value("/")))

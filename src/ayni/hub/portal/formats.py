@@ -37,9 +37,9 @@ def size(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time in its largest sensible unit."""
+    """A length of time in its largest sensible unit; a day is 24 h."""
     for unit, name in _SPANS:
-        if seconds >= unit:
+        if seconds >= (2 * unit if name == "d" else unit):
             value = seconds / unit
             whole = abs(value - round(value)) < 0.05 or value >= 10
             return f"{number(value, 0 if whole else 1)} {name}"

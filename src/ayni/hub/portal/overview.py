@@ -5,34 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import Count, Sum
-from django.utils import timezone
+from django.db.models import Sum
 
-from ayni.broker.types import Settings
 from ayni.hub.accounts.models import Member
 from ayni.hub.ledger.models import UsageRecord
-from ayni.hub.network.models import Site
+from ayni.hub.network import sites
 from ayni.hub.portal import network_map, words
 from ayni.hub.portal.charts import ROW, Balance, balances
-from ayni.hub.tasks.models import Attempt
-from ayni.protocol.attempts import AttemptState
-from ayni.protocol.policy import Policy, not_now
 
-_STARTED = {AttemptState.RUNNING.value, AttemptState.FINALIZING.value}
-_REMEMBER = 30  # seconds that the sums over all usage are kept
-
-
-@dataclass(slots=True)
-class Load:
-    """What the network has at one site now."""
-
-    cores: int = 0
-    running: int = 0
-    waiting: int = 0
+_SITES_FOR = 5  # seconds that the sites are remembered
+_HOURS_FOR = 30  # and the sums over all usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +31,9 @@ class SiteRow:
     state: words.Label
     state_key: str
     cores: int  # offered to the network
-    load: Load
+    used: int  # by the network's attempts, waiting ones included
+    running: int
+    waiting: int
     last_seen: datetime | None
     policy: list[str]
     latitude: float | None
@@ -89,95 +77,64 @@ class Overview:
 
     @property
     def used(self) -> int:
-        return sum(site.load.cores for site in self.sites)
+        return sum(site.used for site in self.sites)
 
     @property
     def running(self) -> int:
-        return sum(site.load.running for site in self.sites)
+        return sum(site.running for site in self.sites)
 
     @property
     def waiting(self) -> int:
-        return sum(site.load.waiting for site in self.sites)
+        return sum(site.waiting for site in self.sites)
 
 
 def overview() -> Overview:
     members = {m.code: words.country(m.code, m.name) for m in Member.objects.all()}
-    sites = _sites(members)
+    rows = [_row(told, members) for told in _sites()]
     hours = _hours()
     spots = [
         network_map.Spot(s.name, s.title, s.state_key, s.state.sign, s.latitude, s.longitude)
-        for s in sites
+        for s in rows
         if s.latitude is not None and s.longitude is not None
     ]
     return Overview(
-        sites=sites,
+        sites=sorted(rows, key=lambda row: (row.country, row.title)),
         exchange=_exchange(hours, members) if hours else None,
         land=network_map.land(members.keys()),
         pins=network_map.pins(spots),
-        arcs=network_map.arcs(_flows(hours, sites)),
+        arcs=network_map.arcs(_flows(hours, rows)),
     )
 
 
-def _sites(members: Mapping[str, str]) -> list[SiteRow]:
-    loads, now = _loads(), timezone.now()
-    rows = []
-    for site in Site.objects.select_related("institution"):
-        status = site.status or {}
-        key = site_state(site, now)
-        code = site.institution.member_id
-        rows.append(
-            SiteRow(
-                name=site.name,
-                title=site.title,
-                institution=site.institution.name,
-                member=code,
-                country=members.get(code, code),
-                state=words.SITE_STATES[key],
-                state_key=key,
-                cores=sum(p.get("cores", 0) for p in status.get("partitions", ())),
-                load=loads.get(site.pk, Load()),
-                last_seen=site.last_seen,
-                policy=words.policy(status.get("policy")),
-                latitude=site.latitude,
-                longitude=site.longitude,
-            )
-        )
-    return sorted(rows, key=lambda row: (row.country, row.title))
+def _sites() -> list[dict[str, Any]]:
+    """As the API tells of them; remembered for a moment, since anybody may ask."""
+    told: list[dict[str, Any]] | None = cache.get("portal:sites")
+    if told is None:
+        told = sites.overview()
+        cache.set("portal:sites", told, _SITES_FOR)
+    return told
 
 
-def site_state(site: Site, now: datetime) -> str:
-    """A key of `words.SITE_STATES`."""
-    if site.banned_at:
-        return "banned"
-    if site.last_seen is None:
-        return "never"
-    if (now - site.last_seen).total_seconds() > Settings().silent_after:
-        return "silent"
-    if site.draining:
-        return "draining"
-    rules = (site.status or {}).get("policy")
-    if rules and not_now(Policy.model_validate(rules), now):
-        return "closed"
-    return "healthy"
-
-
-def _loads() -> dict[int, Load]:
-    loads: dict[int, Load] = defaultdict(Load)
-    shape = "task__group__shape__"
-    counted = (
-        Attempt.objects.filter(live=True)
-        .values("site_id", "state", f"{shape}cores", f"{shape}nodes")
-        .annotate(n=Count("id"))
-        .order_by()
+def _row(told: Mapping[str, Any], members: Mapping[str, str]) -> SiteRow:
+    code, seen = told["member"], told["last_seen"]
+    parts = told["partitions"]
+    return SiteRow(
+        name=told["name"],
+        title=told["title"],
+        institution=told["institution"],
+        member=code,
+        country=members.get(code, code),
+        state=words.SITE_STATES[told["state"]],
+        state_key=told["state"],
+        cores=sum(p["cores"] for p in parts),
+        used=sum(p["used_cores"] for p in parts),
+        running=sum(p["running"] for p in parts),
+        waiting=sum(p["waiting"] for p in parts),
+        last_seen=datetime.fromtimestamp(seen, UTC) if seen is not None else None,
+        policy=words.policy(told["policy"]),
+        latitude=told["latitude"],
+        longitude=told["longitude"],
     )
-    for row in counted:
-        load = loads[row["site_id"]]
-        load.cores += row["n"] * int(row[f"{shape}cores"] or 1) * int(row[f"{shape}nodes"] or 1)
-        if row["state"] in _STARTED:
-            load.running += row["n"]
-        else:
-            load.waiting += row["n"]
-    return loads
 
 
 Hours = Mapping[tuple[str, str], float]
@@ -192,7 +149,7 @@ def _hours() -> Hours:
             (giver, receiver): seconds / 3600
             for giver, receiver, seconds in summed.annotate(s=Sum("core_seconds"))
         }
-        cache.set("portal:hours", hours, _REMEMBER)
+        cache.set("portal:hours", hours, _HOURS_FOR)
     return hours
 
 
@@ -219,10 +176,10 @@ def _exchange(hours: Hours, members: Mapping[str, str]) -> Exchange:
     )
 
 
-def _flows(hours: Hours, sites: Sequence[SiteRow]) -> list[tuple[Any, Any, float]]:
+def _flows(hours: Hours, rows: Sequence[SiteRow]) -> list[tuple[Any, Any, float]]:
     """From the middle of one country's sites to the middle of another's."""
     where: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for site in sites:
+    for site in rows:
         if site.longitude is not None and site.latitude is not None:
             where[site.member].append((site.longitude, site.latitude))
     middle = {

@@ -6,7 +6,7 @@ from django.urls import path
 from django.views.i18n import set_language
 
 from ayni.hub.portal.assets import asset
-from ayni.hub.portal.views import datasets, entry, files, home, pages
+from ayni.hub.portal.views import actions, datasets, entry, files, home, pages, task, tasks
 
 app_name = "portal"
 
@@ -15,11 +15,16 @@ urlpatterns = [
     path("entrar", entry.sign_in, name="sign_in"),
     path("salir", entry.sign_out, name="sign_out"),
     path("idioma", set_language, name="set_language"),
+    path("tareas", tasks.tasks, name="tasks"),
+    path("tareas/<slug:shown>", task.task, name="task"),
+    path("tareas/<slug:shown>/cancelar", actions.cancel_task, name="task_cancel"),
+    path("tareas/<slug:shown>/repetir", actions.rerun_task, name="task_rerun"),
+    path("lotes/<slug:shown>", tasks.array, name="array"),
+    path("lotes/<slug:shown>/cancelar", actions.cancel_array, name="array_cancel"),
     path("archivos", files.files, name="files"),
-    path("archivos/<path:prefix>", files.files, name="folder"),
-    path("archivos/bajar/<path:path>", files.files, name="download"),
+    path("archivos/carpeta/<path:prefix>", files.files, name="folder"),
+    path("archivos/bajar/<path:path>", files.download, name="download"),
     path("datos", datasets.datasets, name="datasets"),
     path("uso-responsable", pages.responsible, name="responsible"),
     path("static/<path:path>", asset, name="asset"),
-    path("tareas", files.files, name="tasks"),
 ]

@@ -59,7 +59,7 @@ SITE_STATES: Mapping[str, Label] = {
     "never": Label("canceled", "ring", _("Aún no conectado")),
     "draining": Label("placed", "down", _("No recibe tareas nuevas")),
     "banned": Label("failed", "block", _("Excluido")),
-    "closed": Label("queued", "half", _("Fuera de horario")),
+    "closed": Label("placed", "half", _("Fuera de horario")),
 }
 
 VERDICTS: Mapping[str, Label] = {
