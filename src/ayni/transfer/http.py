@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import httpx
 
 from ayni.transfer.errors import Again, ExpiredUrl, TransferError
 from ayni.transfer.halt import Halt
+
+# httpx tells every address in its log, and the signature in a signed one is a secret.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 TIMEOUT = httpx.Timeout(60.0, connect=15.0)  # seconds without a byte, not for a whole transfer

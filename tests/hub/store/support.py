@@ -143,13 +143,13 @@ def _attempt(task: Task, site: Site, **fields: Any) -> Attempt:
     )
 
 
-def output(upload: Upload, **fields: Any) -> OutputReport:
+def output(made: Upload, **fields: Any) -> OutputReport:
     """The report of an output that was uploaded."""
     told = {
-        "url": f"ayni://{upload.project.name}/{upload.path}",
+        "url": f"ayni://{made.project.name}/{made.path}",
         "path": "/out",
-        "size": upload.size,
-        "sha256": upload.sha256,
-        "upload": upload.pk,
+        "size": made.size,
+        "sha256": made.sha256,
+        "upload": made.pk,
     }
     return OutputReport(**{**told, **fields})

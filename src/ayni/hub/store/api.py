@@ -87,9 +87,9 @@ class DeletedOut(Schema):
 @router.get("/files", response=FilesOut, summary="The project's files by path")
 def list_files(
     request: HttpRequest,
-    prefix: Query[Text] = "",
+    prefix: Annotated[Text, Query()] = "",
     page_size: Annotated[int, Query(ge=1, le=PAGE)] = 256,
-    page_token: Query[Text] = "",
+    page_token: Annotated[Text, Query()] = "",
 ) -> dict[str, Any]:
     """Files of which the path begins with `prefix`; those of the system (`.ayni/`) only if it
     names them."""
@@ -123,7 +123,7 @@ def manifest(request: HttpRequest, path: Query[Text]) -> Any:
     "/files", response=DeletedOut, summary="Delete a file, or all files beneath a folder"
 )
 def delete_files(
-    request: HttpRequest, path: Query[Text] = "", prefix: Query[Text] = ""
+    request: HttpRequest, path: Annotated[Text, Query()] = "", prefix: Annotated[Text, Query()] = ""
 ) -> dict[str, int]:
     """Give `path` for one file, or `prefix` for a folder with all that is in it."""
     project = caller(request, "store:write").project

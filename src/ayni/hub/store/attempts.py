@@ -101,7 +101,7 @@ def _files(task: Task, templates: dict[int, Any]) -> Mapping[str, Any]:
 def _relevant(document: Mapping[str, Any]) -> dict[str, Any]:
     inputs = document.get("inputs") or []
     return {
-        "inputs": [(i["url"], i.get("type") or "FILE") for i in inputs if i.get("url")],
+        "inputs": [[i["url"], i.get("type") or "FILE"] for i in inputs if i.get("url")],
         "outputs": [
             {k: o[k] for k in ("url", "path", "type") if k in o}
             for o in document.get("outputs") or []

@@ -185,7 +185,7 @@ def _switch(switches: Sequence[Switch]) -> None:
     )
     for chunk in _chunks(list(kept)):
         Upload.objects.filter(pk__in=chunk).update(expires=None)
-    bury(buried - kept)
+    bury(buried - kept, now)
 
 
 def _pointed_at(places: Collection[paths.Place]) -> set[str]:
@@ -200,7 +200,7 @@ def _pointed_at(places: Collection[paths.Place]) -> set[str]:
     return found
 
 
-def bury(uploads: Collection[str]) -> None:
+def bury(uploads: Collection[str], now: datetime) -> None:
     """Uploads that nothing points at any more: they no longer count, and are swept after a grace.
 
     With the lock of their projects held.
@@ -210,7 +210,7 @@ def bury(uploads: Collection[str]) -> None:
         freed: dict[int, int] = defaultdict(int)
         for project, size in rows.values_list("project_id", "size"):
             freed[project] -= size
-        rows.update(dead=True, expires=timezone.now() + GRACE)
+        rows.update(dead=True, expires=now + GRACE)
         quota.change(freed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypedDict
 
 from django.db import transaction
@@ -93,17 +94,17 @@ def delete(project: Project, files: QuerySet[File]) -> int:
     """Delete files; their bytes no longer count, and are swept after a grace. How many there were."""
     with transaction.atomic():
         quota.lock([project.pk])
-        return delete_locked({project.pk: files})
+        return delete_locked({project.pk: files}, timezone.now())
 
 
-def delete_locked(files: dict[int, QuerySet[File]]) -> int:
+def delete_locked(files: dict[int, QuerySet[File]], now: datetime) -> int:
     """The same for several projects, by id, with their locks held; five statements for each."""
     deleted = 0
     for project, rows in files.items():
         rows = rows.filter(project=project).order_by()
         freed: int = rows.aggregate(freed=Sum("size"))["freed"] or 0
         uploads = Upload.objects.filter(pk__in=rows.values("upload_id"))
-        uploads.update(dead=True, expires=timezone.now() + GRACE)
+        uploads.update(dead=True, expires=now + GRACE)
         deleted += rows.delete()[0]
         quota.change({project: -freed})
     return deleted

@@ -72,7 +72,8 @@ def _expired_files(now: datetime, limit: int) -> int:
             {
                 project: File.objects.filter(pk__in=numbers, expires__lte=now)
                 for project, numbers in by_project.items()
-            }
+            },
+            now,
         )
 
 
@@ -83,7 +84,7 @@ def _abandoned(now: datetime, limit: int) -> int:
         due = list(open_.order_by("expires").values_list("pk", "project_id")[:limit])
         quota.lock({project for _, project in due})
         still = set(open_.filter(pk__in=[pk for pk, _ in due]).values_list("pk", flat=True))
-        bury(still)
+        bury(still, now)
     return len(still)
 
 
