@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ayni.hub.calls.models import Project
 from ayni.hub.network import bulk
-from ayni.hub.network.models import Site
+from ayni.hub.network.peer import Peer
 from ayni.protocol.messages import UsageReport
 
 _INSERT = """
@@ -35,7 +35,7 @@ class Entry:
     superseded: bool = False
 
 
-def book(site: Site, entries: Sequence[Entry]) -> None:
+def book(site: Peer, entries: Sequence[Entry]) -> None:
     """Book the entries; those booked already stay as they are. Numbers out of range are cut."""
     if not entries:
         return
@@ -44,8 +44,7 @@ def book(site: Site, entries: Sequence[Entry]) -> None:
             "id", "institution__member_id"
         )
     )
-    giver = site.institution.member_id
-    bulk.execute(_INSERT, [_row(site.id, giver, receivers[e.project], e) for e in entries])
+    bulk.execute(_INSERT, [_row(site.id, site.member, receivers[e.project], e) for e in entries])
 
 
 def _row(site: int, giver: str, receiver: str, entry: Entry) -> list[object]:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.db import transaction
 from django.utils import timezone
@@ -92,10 +92,8 @@ class Broker:
 
 
 def _seconds(moment: datetime | str) -> float:
-    """A time from a raw query: one database gives datetimes, the other text in UTC."""
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-    return moment.timestamp()
+    read = bulk.read_moment(moment)
+    return read.timestamp() if read else 0.0
 
 
 def _write(world: World, decisions: Sequence[Decision]) -> int:

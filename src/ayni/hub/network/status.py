@@ -26,13 +26,14 @@ _BIG = (1 << 63) - 1
 _HASH = re.compile(r"[0-9a-f]{0,64}")
 
 
-def take(site: Site, told: SiteStatus) -> None:
+def take(site_id: int, told: SiteStatus) -> None:
     """Store a status; call it within the sync's transaction.
 
     Raises:
         ProblemError: 400, naming the field that cannot be.
     """
     _check(told)
+    site = Site.objects.get(id=site_id)
     before: dict[str, Any] = site.status or {}
     data = told.model_dump(mode="json")
     if before.get("policy") != data["policy"]:

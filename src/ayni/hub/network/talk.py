@@ -14,13 +14,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from ayni.hub.http import ProblemError
-from ayni.hub.network import status, wake
-from ayni.hub.network.hub import this_hub
-from ayni.hub.network.models import Site
+from ayni.hub.network import hub, peer, status, wake
+from ayni.hub.network.peer import Peer
 from ayni.hub.tasks import dispatch, ids
 from ayni.hub.tasks.models import Attempt
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.exchange import Fence, Heard, SiteMemory, fence_message, hear, missing
+from ayni.protocol.exchange import Fence, Heard, fence_message, hear, missing
 from ayni.protocol.messages import SyncReply, SyncRequest
 from ayni.protocol.policy import Reason
 
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 HOLD_REPORTS = 0.1
 #: Seconds after which standing orders (cancels, withdrawals) are told again.
 REPEAT_ORDERS = 1.0
+SILENCE = 60.0  # seconds after which a site's word is news to the broker
 _BIG = (1 << 63) - 1
 _INT = (1 << 31) - 1
 
@@ -53,12 +53,14 @@ def sync(site_id: int, request: SyncRequest) -> Answer:
     """
     check(request)
     with transaction.atomic():
-        site = _locked(site_id)
-        heard = hear(memory_of(site), request)
+        site = peer.read(site_id, lock=True)
+        if site is None:
+            raise ProblemError(403, "No such site", "the site is gone; register it again")
+        heard = hear(site.memory, request)
         if heard.fence is not None:
             raise _fenced(heard.fence)
         if request.status is not None and heard.fresh:
-            status.take(site, request.status)
+            status.take(site.id, request.status)
         applied = dispatch.apply_reports(site, request.reports)
         want_inventory = heard.rewound
         if request.inventory is not None and heard.fresh and not heard.rewound:
@@ -67,6 +69,7 @@ def sync(site_id: int, request: SyncRequest) -> Answer:
             applied.given_up += sorted_out.given_up
         _remember(site, heard)
         reply = _reply(site, request.number, heard.memory.acknowledged)
+        reply.want_status = not site.has_status and request.status is None
     reply.unknown = list(dict.fromkeys(applied.unknown))
     reply.cancels = list(dict.fromkeys([*reply.cancels, *applied.given_up]))
     reply.want_inventory |= want_inventory
@@ -78,11 +81,10 @@ def look_again(site_id: int, request: SyncRequest, before: SyncReply) -> SyncRep
 
     A request that is no longer the site's newest is let go: nobody waits for its answer.
     """
-    site = Site.objects.select_related("institution").filter(id=site_id).first()
-    if site is None or site.banned_at is not None:
+    site = peer.read(site_id)
+    if site is None or site.banned:
         raise ProblemError(403, "Banned", "the site takes no part in the network any more")
-    newest = site.session == request.session and site.number == request.number
-    if not newest:
+    if (site.memory.session, site.memory.number) != (request.session, request.number):
         return before
     reply = _reply(site, request.number, before.acknowledged)
     return reply if _orders(reply) != _orders(before) or reply.assignments else None
@@ -98,46 +100,19 @@ def check(request: SyncRequest) -> None:
             raise ProblemError(400, "Bad name", f"{name}: must have 1 to 64 characters")
 
 
-def memory_of(site: Site) -> SiteMemory:
-    return SiteMemory(
-        incarnation=site.incarnation,
-        generation=site.generation,
-        session=site.session,
-        number=site.number,
-        acknowledged=site.acknowledged,
-    )
-
-
-def _locked(site_id: int) -> Site:
-    sites = Site.objects.select_related("institution").select_for_update(of=("self",))
-    site = sites.filter(id=site_id).first()
-    if site is None:
-        raise ProblemError(403, "No such site", "the site is gone; register it again")
-    return site
-
-
 def _fenced(fence: Fence) -> ProblemError:
     status_code = 426 if fence is Fence.VERSION else 409
     return ProblemError(status_code, "This agent may not speak", fence_message(fence), fence=fence)
 
 
-def _remember(site: Site, heard: Heard) -> None:
-    m = heard.memory
+def _remember(site: Peer, heard: Heard) -> None:
     now = timezone.now()
-    was_silent = site.last_seen is None or (now - site.last_seen).total_seconds() > 60
-    Site.objects.filter(id=site.id).update(
-        incarnation=m.incarnation,
-        generation=m.generation,
-        session=m.session,
-        number=m.number,
-        acknowledged=m.acknowledged,
-        last_seen=now,
-    )
-    if was_silent:
+    peer.remember(site.id, heard.memory, now)
+    if site.last_seen is None or (now - site.last_seen).total_seconds() > SILENCE:
         wake.broker()
 
 
-def _inventory(site: Site, heard: Heard, request: SyncRequest) -> dispatch.Applied:
+def _inventory(site: Peer, heard: Heard, request: SyncRequest) -> dispatch.Applied:
     """Lose what the agent lacks, and settle orders about attempts that it never heard of.
 
     An attempt that was only assigned, and that is to be cancelled or withdrawn, is in no reply that
@@ -149,7 +124,7 @@ def _inventory(site: Site, heard: Heard, request: SyncRequest) -> dispatch.Appli
     if gone:
         log.warning("site %s has no record of %d live attempts: lost", site.name, len(gone))
         dispatch.give_up(_numbers(gone), VANISHED, kill=False)
-    unheard = Attempt.objects.filter(site=site, live=True, state=AttemptState.ASSIGNED.value)
+    unheard = Attempt.objects.filter(site=site.id, live=True, state=AttemptState.ASSIGNED.value)
     absent = unheard.exclude(id__in=_numbers(alive))
     for flag, state in (
         ({"cancel": True}, AttemptState.CANCELED),
@@ -158,7 +133,7 @@ def _inventory(site: Site, heard: Heard, request: SyncRequest) -> dispatch.Appli
         if numbers := list(absent.filter(**flag).values_list("id", flat=True)):
             dispatch.settle(numbers, state, NEVER_HEARD)
     # Of what the hub gave up, the agent has ended all that it does not name.
-    killed = Attempt.objects.filter(site=site, live=False, cancel=True)
+    killed = Attempt.objects.filter(site=site.id, live=False, cancel=True)
     killed.exclude(id__in=_numbers(alive)).update(cancel=False)
     return dispatch.inventory(site, alive)
 
@@ -167,17 +142,16 @@ def _numbers(texts: Any) -> list[int]:
     return [n for n in map(ids.read, texts) if n is not None]
 
 
-def _reply(site: Site, number: int, acknowledged: int) -> SyncReply:
+def _reply(site: Peer, number: int, acknowledged: int) -> SyncReply:
     orders = dispatch.orders(site)
     return SyncReply(
-        epoch=this_hub().epoch,
+        epoch=hub.epoch(),
         number=number,
         acknowledged=acknowledged,
         assignments=dispatch.assignments(site),
         withdrawals=orders.withdrawals,
         cancels=orders.cancels,
         watched=orders.watched,
-        want_status=site.status is None,
         want_inventory=orders.unaccepted,
     )
 

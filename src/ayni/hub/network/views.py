@@ -12,10 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ayni.hub.accounts.tokens import digest, issue_site_token, site_caller
+from ayni.hub.accounts.tokens import digest, issue_site_token
 from ayni.hub.http import ProblemError, invalid, json_body, json_response, methods
-from ayni.hub.network import talk, wake
-from ayni.hub.network.hub import this_hub
+from ayni.hub.network import hub, peer, talk, wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks import dispatch
 from ayni.hub.tasks.models import Attempt
@@ -74,9 +73,7 @@ def _register(request: HttpRequest) -> HttpResponse:
         site.code_digest, site.code_expires = "", None
         site.save()
         token = issue_site_token(site)
-    return json_response(
-        {"site": site.name, "token": token, "hub": "Ayni", "epoch": this_hub().epoch}
-    )
+    return json_response({"site": site.name, "token": token, "hub": "Ayni", "epoch": hub.epoch()})
 
 
 # --- sync -------------------------------------------------------------------------------------
@@ -84,13 +81,13 @@ def _register(request: HttpRequest) -> HttpResponse:
 
 def _sync(request: HttpRequest) -> HttpResponse:
     """One exchange; held open, outside of any transaction, while there is nothing to say."""
-    site = site_caller(request)
+    site = peer.site_of(request)
     asked = _parse(request, SyncRequest, limit=MAX_BODY)
-    wake.site(site.id)  # whatever else of this site is still held: a newer request is here
-    ear = wake.Ear(wake.site_key(site.id))
-    answer = _again(lambda: talk.sync(site.id, asked))
+    wake.site(site)  # whatever else of this site is still held: a newer request is here
+    ear = wake.Ear(wake.site_key(site))
+    answer = _again(lambda: talk.sync(site, asked))
     wait = min(max(asked.wait, 0.0), MAX_WAIT, answer.hold)
-    reply = _held(site.id, asked, answer.reply, ear, wait) if wait > 0 else answer.reply
+    reply = _held(site, asked, answer.reply, ear, wait) if wait > 0 else answer.reply
     return HttpResponse(reply.model_dump_json(), content_type="application/json")
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network import bulk
-from ayni.hub.network.models import Site
+from ayni.hub.network.peer import Peer
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt
 from ayni.hub.tasks.reports import Applied, apply_reports, give_up, settle
@@ -48,7 +48,7 @@ ORDER BY id LIMIT %s
 """
 
 
-def assignments(site: Site, limit: int = MAX_ASSIGNMENTS) -> list[Assignment]:
+def assignments(site: Peer, limit: int = MAX_ASSIGNMENTS) -> list[Assignment]:
     """The attempts that the site has not accepted yet, oldest first, within the reply's bounds."""
     wanted = [row[0] for row in bulk.select(_WANTED, [site.id, limit])]
     if not wanted:
@@ -68,7 +68,7 @@ def assignments(site: Site, limit: int = MAX_ASSIGNMENTS) -> list[Assignment]:
 class _Maker:
     """Makes assignments; what many tasks share is read and parsed once."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Peer) -> None:
         self.site = site
         self.groups: dict[int, tuple[dict[str, Any], list[DatasetUse]]] = {}
         self.templates: dict[int, dict[str, Any]] = {}
@@ -110,7 +110,7 @@ class _Maker:
         if self.cards is None:
             self.cards = {
                 n: DatasetUse(name=n, release=release, release_limit=limit)
-                for n, release, limit in Dataset.objects.filter(site=self.site).values_list(
+                for n, release, limit in Dataset.objects.filter(site=self.site.id).values_list(
                     "name", "release", "release_limit"
                 )
             }
@@ -144,7 +144,7 @@ WHERE t.watched_until > %s AND a.live AND a.site_id = %s ORDER BY a.id
 """
 
 
-def orders(site: Site) -> Orders:
+def orders(site: Peer) -> Orders:
     """What the site must give back, kill, or tell more of."""
     answer = Orders()
     for number, state, cancel, withdraw in bulk.select(_ORDERS, [site.id]):
@@ -160,19 +160,19 @@ def orders(site: Site) -> Orders:
 # --- inventories ------------------------------------------------------------------------------
 
 
-def live_at(site: Site) -> dict[str, AttemptState]:
+def live_at(site: Peer) -> dict[str, AttemptState]:
     """The site's attempts that the hub takes for alive."""
-    rows = Attempt.objects.filter(site=site, live=True).values_list("id", "state")
+    rows = Attempt.objects.filter(site=site.id, live=True).values_list("id", "state")
     return {ids.show(number): AttemptState(state) for number, state in rows}
 
 
-def inventory(site: Site, alive: list[str]) -> Applied:
+def inventory(site: Peer, alive: list[str]) -> Applied:
     """Sort what the site says is alive: what the hub does not know, and what it has given up."""
     answer = Applied()
     numbers = {ids.read(text): text for text in alive}
     known: dict[int, AttemptState] = {}
     for part in bulk.parts(n for n in numbers if n is not None):
-        rows = Attempt.objects.filter(site=site, id__in=part).values_list("id", "state")
+        rows = Attempt.objects.filter(site=site.id, id__in=part).values_list("id", "state")
         known |= {number: AttemptState(state) for number, state in rows}
     for number, text in numbers.items():
         if number is None or number not in known:

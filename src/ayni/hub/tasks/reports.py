@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from ayni.hub.ledger.book import Entry, book
 from ayni.hub.network import bulk, wake
-from ayni.hub.network.models import Site
+from ayni.hub.network.peer import Peer
 from ayni.hub.store.commit import commit_outputs
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.ending import tasks_ended
@@ -104,7 +104,7 @@ class Applied:
     given_up: list[str] = field(default_factory=list)  # alive there, but over for the hub
 
 
-def apply_reports(site: Site, reports: Sequence[Report]) -> Applied:
+def apply_reports(site: Peer, reports: Sequence[Report]) -> Applied:
     """Take in what a site says of its attempts; call it within a transaction."""
     applied = Applied()
     if not reports:
@@ -172,7 +172,7 @@ def _note(rows: Iterable[Row], reason: Reason) -> None:
 class _Batch:
     """One batch of changes, written at its end."""
 
-    def __init__(self, site: Site | None, now: datetime) -> None:
+    def __init__(self, site: Peer | None, now: datetime) -> None:
         self.site = site  # whose reports these are
         self.now = now
         self.usage: list[Entry] = []
@@ -291,7 +291,7 @@ class _Batch:
         ended = self.now if row.task_state in FINAL_TASK else None
         return [row.task_state.value, row.tries, reason, ended, row.task]
 
-    def _refuse(self, site: Site) -> None:
+    def _refuse(self, site: Peer) -> None:
         bulk.execute(
             "INSERT INTO tasks_refusal (group_id, site_id, reason, at) VALUES (%s, %s, %s, %s) "
             "ON CONFLICT (group_id, site_id) DO UPDATE SET reason = excluded.reason, at = excluded.at",
