@@ -35,9 +35,9 @@ from ayni.tes.shape import Shape
 
 log = logging.getLogger(__name__)
 
-_TASKS = Task._meta.db_table
-_BODIES = TaskBody._meta.db_table
-_TAGS = TaskTag._meta.db_table
+TASKS = Task._meta.db_table
+BODIES = TaskBody._meta.db_table
+TAGS = TaskTag._meta.db_table
 
 
 def create_task(
@@ -61,11 +61,11 @@ def create_task(
     def make(now: datetime) -> int:
         number = ids.new()
         _insert(who, prepared, number, None, bool(waits), now)
-        rows.insert(_BODIES, rows.BODY, [(number, prepared.text)], 1)
+        rows.insert(BODIES, rows.BODY, [(number, prepared.text)], 1)
         _beside(waits, notify, now, task=number)
         return number
 
-    return _once(who, request, key, make)
+    return once(who, digest_of(request) if key else "", key, make)
 
 
 def create_array(
@@ -98,14 +98,11 @@ def create_array(
         _beside(waits, array.notify, now, array=number)
         return number
 
-    return _once(who, array, key, make), array.size
+    return once(who, digest_of(array) if key else "", key, make), array.size
 
 
-def _once(
-    who: Caller, request: NewTask | NewArray, key: str | None, make: Callable[[datetime], int]
-) -> int:
+def once(who: Caller, digest: str, key: str | None, make: Callable[[datetime], int]) -> int:
     """Make it in one transaction, unless the key says that it was made before."""
-    digest = digest_of(request) if key else ""
 
     def attempt() -> int:
         if key and (made := made_before(who, key, digest)) is not None:
@@ -148,14 +145,14 @@ def _insert(
                 row.name, state, 0, None, now, None,
             )  # fmt: skip
 
-    rows.insert(_TASKS, rows.TASK, tasks(), len(prepared.rows))
+    rows.insert(TASKS, rows.TASK, tasks(), len(prepared.rows))
     tags = [
         (number, project, key, value)
         for number, row in enumerate(prepared.rows, first)
         for key, value in row.tags.items()
     ]
     if tags:
-        rows.insert(_TAGS, rows.TAG, tags, len(tags))
+        rows.insert(TAGS, rows.TAG, tags, len(tags))
 
 
 class _Groups:

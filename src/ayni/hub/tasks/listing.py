@@ -58,7 +58,7 @@ def page_of(
     found = {t.pk: t for part in parts(k for _, k in shown) for t in rows.filter(pk__in=part)}
     return Page(
         [found[number] for _, number in shown if number in found],
-        paging.encode(_secret(), question, list(shown[-1])) if len(keys) > size else "",
+        paging.encode(page_secret(), question, list(shown[-1])) if len(keys) > size else "",
     )
 
 
@@ -217,13 +217,13 @@ def _tagged(rows: QuerySet[Task], tags: Sequence[Tag]) -> QuerySet[Task]:
 
 def _position(question: str, token: str) -> Key:
     try:
-        name, number = paging.decode(_secret(), question, token)
+        name, number = paging.decode(page_secret(), question, token)
     except paging.TokenError as error:
         raise field_problem("page_token", str(error)) from error
     return str(name), int(number)
 
 
-def _secret() -> bytes:
+def page_secret() -> bytes:
     secret: str = settings.SECRET_KEY
     return secret.encode()
 

@@ -7,20 +7,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 import ayni
-from ayni.hub.accounts.tokens import Caller, caller
-from ayni.hub.http import (
-    ProblemError,
-    field_problem,
-    invalid,
-    json_body,
-    json_response,
-)
+from ayni.hub.accounts.tokens import caller
+from ayni.hub.http import field_problem, invalid, json_body, json_response
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.cancel import cancel_tasks
 from ayni.hub.tasks.create import create_task
 from ayni.hub.tasks.documents import documents
+from ayni.hub.tasks.find import find_task
 from ayni.hub.tasks.listing import page_of
-from ayni.hub.tasks.models import Task
 from ayni.tes import models as tes
 from ayni.tes.filters import Parameters, QueryError, parse_query, parse_view
 from ayni.tes.shape import KEYS
@@ -80,21 +74,6 @@ def cancel_task(request: HttpRequest, id: str) -> HttpResponse:
     task = find_task(who, id)
     cancel_tasks([task.pk], f"cancelled by {who.person.name}")
     return json_response({})
-
-
-def find_task(who: Caller, id: str) -> Task:
-    """The task, if it is in the caller's project.
-
-    Raises:
-        ProblemError: 404, also where it is another project's.
-    """
-    number = ids.read(id)
-    task = None
-    if number is not None:
-        task = Task.objects.filter(pk=number, project=who.project).first()
-    if task is None:
-        raise ProblemError(404, "No such task", f"your project has no task {id[:40]!r}")
-    return task
 
 
 def parameters(request: HttpRequest) -> Parameters:
