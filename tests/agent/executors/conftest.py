@@ -42,7 +42,9 @@ class Site:
         (work / "root").mkdir(parents=True)
         names = ("workdir", "env", "stdin", "stdout", "stderr", "ignore_error")
         command = Command(argv, **{n: changes.pop(n) for n in names if n in changes})
-        job = Job(f"{self.folder.name.lower().replace('_', '-')}-{number}", work, (command,), "host")
+        job = Job(
+            f"{self.folder.name.lower().replace('_', '-')}-{number}", work, (command,), "host"
+        )
         return replace(job, **{"limits": SOON, **changes})
 
     def submit(self, *jobs: Job) -> None:
@@ -93,22 +95,38 @@ class Site:
         self.executor.shutdown(PATIENCE)
 
 
-NewSite = Callable[..., Site]
-
-
 def _left_behind(folder: Path) -> list[str]:
     """Processes that carry one of a test's jobs' markers."""
     prefix = folder.name.lower().replace("_", "-") + "-"
     return [f"{pid}: {job}" for pid, job in processes.marked() if job.startswith(prefix)]
 
 
+@pytest.fixture(scope="session")
+def sandboxes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runtime]:
+    """The ways to run on the host's files that work here."""
+    files = HostFiles(write_etc(tmp_path_factory.mktemp("site") / "etc"))
+    runtimes: dict[str, Runtime] = {
+        "namespaces": NamespaceRuntime(files),
+        "bubblewrap": BubblewrapRuntime(files),
+        "bare": BareRuntime(),
+    }
+    works = {name: runtime.findings()[0].works for name, runtime in runtimes.items()}
+    return {name: runtimes[name] for name in runtimes if works[name] or name == "bare"}
+
+
+NewSite = Callable[..., Site]
+
+
 @pytest.fixture
-def new_site(tmp_path: Path) -> Iterator[NewSite]:
-    """Make a site with options of one's own."""
+def new_site(tmp_path: Path, sandboxes: dict[str, Runtime]) -> Iterator[NewSite]:
+    """Make a site with options of one's own, on the best sandbox if they name none."""
     sites: list[Site] = []
 
-    def make(**options: Any) -> Site:
-        sites.append(Site(tmp_path, **options))
+    def make(sandbox: str = "", **options: Any) -> Site:
+        name = sandbox or next(iter(sandboxes))
+        if name not in sandboxes:
+            pytest.skip(f"{name} does not work on this machine")
+        sites.append(Site(tmp_path, host_runtime=sandboxes[name], **options))
         return sites[-1]
 
     yield make
@@ -120,38 +138,22 @@ def new_site(tmp_path: Path) -> Iterator[NewSite]:
 @pytest.fixture
 def site(new_site: NewSite) -> Site:
     """A site with whatever sandbox works here."""
-    return new_site(allow_unsandboxed=True)
+    return new_site()
 
 
-def _sandbox(name: str, folder: Path) -> Runtime:
-    host = HostFiles(write_etc(folder / "etc"))
-    runtime: Runtime = NamespaceRuntime(host) if name == "namespaces" else BubblewrapRuntime(host)
-    finding = runtime.findings()[0]
-    if not finding.works:
-        pytest.skip(f"{finding.name}: {finding.detail}")
-    return runtime
+@pytest.fixture
+def namespaces(new_site: NewSite) -> Site:
+    """A site with our own sandbox."""
+    return new_site("namespaces")
 
 
 @pytest.fixture(params=["namespaces", "bubblewrap"])
-def sandboxed(request: pytest.FixtureRequest, new_site: NewSite, tmp_path: Path) -> Site:
-    """A site with each sandbox that works here."""
-    return new_site(host_runtime=_sandbox(request.param, tmp_path))
-
-
-@pytest.fixture
-def namespaces(new_site: NewSite, tmp_path: Path) -> Site:
-    """A site with our own sandbox."""
-    return new_site(host_runtime=_sandbox("namespaces", tmp_path))
-
-
-@pytest.fixture
-def bare(new_site: NewSite) -> Site:
-    """A site without a sandbox."""
-    return new_site(host_runtime=BareRuntime())
+def sandboxed(request: pytest.FixtureRequest, new_site: NewSite) -> Site:
+    """A site with each sandbox."""
+    return new_site(request.param)
 
 
 @pytest.fixture(params=["namespaces", "bubblewrap", "bare"])
-def any_site(request: pytest.FixtureRequest, new_site: NewSite, tmp_path: Path) -> Site:
+def any_site(request: pytest.FixtureRequest, new_site: NewSite) -> Site:
     """A site with each way to run on the host's files."""
-    bare = request.param == "bare"
-    return new_site(host_runtime=BareRuntime() if bare else _sandbox(request.param, tmp_path))
+    return new_site(request.param)

@@ -150,7 +150,7 @@ def test_poll_tells_each_change_once(site):
 
 
 def test_jobs_wait_for_free_cores_in_order(new_site):
-    site = new_site(cores=1, allow_unsandboxed=True)
+    site = new_site(cores=1)
     first = site.job("sleep", "60")
     second = site.job("true")
     site.submit(first, second)
@@ -163,7 +163,7 @@ def test_jobs_wait_for_free_cores_in_order(new_site):
 
 
 def test_jobs_wait_for_free_memory(new_site):
-    site = new_site(memory=300 << 20, allow_unsandboxed=True)
+    site = new_site(memory=300 << 20)
     first, second = site.job("sleep", "60"), site.job("true")  # 256 MiB each
     site.submit(first, second)
     site.until(lambda: site.executor.partitions()[0].pending == 1)

@@ -31,6 +31,14 @@ from ayni.agent.supervisor import cgroup, files
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _DAY = 86400
+# A job's states in order: it is never told that one of them went back.
+_ORDER: dict[JobState | None, int] = {
+    JobState.UNKNOWN: -1,
+    JobState.PENDING: 0,
+    JobState.RUNNING: 1,
+    JobState.ENDED: 2,
+    JobState.LOST: 2,
+}
 
 
 class LocalExecutor:
@@ -195,9 +203,11 @@ class LocalExecutor:
         return self._not_yet_told(known) + self._news(changes)
 
     def _not_yet_told(self, statuses: list[JobStatus]) -> list[JobStatus]:
-        fresh = [status for status in statuses if self._told.get(status.id) != status.state]
-        for status in fresh:
-            self._told[status.id] = status.state
+        fresh = []
+        for status in statuses:
+            if _ORDER[status.state] > _ORDER.get(self._told.get(status.id), -1):
+                self._told[status.id] = status.state
+                fresh.append(status)
         return fresh
 
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:

@@ -51,7 +51,7 @@ class ApptainerRuntime:
             options = [*self._options(job), *self._binds(job, root), "--pwd", cwd]
             argv = (self._program, "--quiet", "exec", *options, image.image, *command.argv)
             starts.append(Start(argv, {**inside, **outside}, str(root)))
-        return Plan(tuple(starts))
+        return Plan(tuple(starts), wrappers=1)
 
     def _options(self, job: Job) -> Iterator[str]:
         yield from ("--containall", "--cleanenv", "--no-privs", "--no-init", "--writable-tmpfs")

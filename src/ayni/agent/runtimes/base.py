@@ -65,6 +65,9 @@ class Plan:
 
     starts: tuple[Start, ...]
     sandbox: Sandbox | None = None
+    # Generations of processes, from the first, that are not the user's: they get no SIGTERM, or a
+    # job would have no grace.
+    wrappers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def environment(
         "HOME": home,
         "LANG": "C.UTF-8",
         "LOGNAME": "ayni",
-        "TMPDIR": root + "/tmp",
+        "TMPDIR": f"{root}/tmp",  # noqa: S108  (the job's own)
         "USER": "ayni",
         **image.env,
         "PATH": path,
@@ -167,6 +170,7 @@ def plan_as_json(job: Job, plan: Plan, submitted: float) -> dict[str, Any]:
         "owner": job.owner,
         "submitted": submitted,
         "gpus": job.gpus,
+        "wrappers": plan.wrappers,
         "limits": {
             "cores": job.limits.cores,
             "memory": job.limits.memory,

@@ -53,7 +53,7 @@ class CharliecloudRuntime:
             devices=DEVICES,
             shm=job.limits.memory // 2,
         )
-        return Plan(tuple(self._starts(image, job, folder)), sandbox)
+        return Plan(tuple(self._starts(image, job, folder)), sandbox, wrappers=1)
 
     def _starts(self, image: ImageSpec, job: Job, folder: Path) -> Iterator[Start]:
         root = str(job.folder / "root")
@@ -61,7 +61,7 @@ class CharliecloudRuntime:
         outside = {
             "PATH": os.defpath,
             "USER": "ayni",
-            "TMPDIR": root + "/tmp",
+            "TMPDIR": f"{root}/tmp",  # noqa: S108  (the job's own)
             "AYNI_ATTEMPT": job.id,
         }
         for index, command in enumerate(job.commands):
@@ -99,7 +99,7 @@ def _compose(image: Path, root: Path, path: str) -> Iterator[Mount]:
             continue
         if entry.is_symlink():
             if not os.path.lexists(target):
-                target.symlink_to(os.readlink(entry.path))
+                target.symlink_to(Path(entry.path).readlink())
         elif entry.is_dir():
             if target.is_dir() and any(target.iterdir()):
                 yield from _compose(Path(entry.path), target, inner + "/")

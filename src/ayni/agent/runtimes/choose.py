@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from ayni.agent.runtimes.base import Finding, Runtime
 from ayni.agent.runtimes.charliecloud import CharliecloudRuntime
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+
+_NOT_AS_ROOT = Finding(
+    "sandbox: bubblewrap",
+    False,
+    "to the kernel, a job that root starts by bubblewrap is root",
+    "run the agent as an ordinary user",
+)
 
 
 class NoSandbox(Exception):
@@ -28,6 +36,8 @@ def host_runtime(state: Path, *, allow_unsandboxed: bool) -> tuple[Runtime, Sequ
     findings: list[Finding] = []
     for runtime in (NamespaceRuntime(files), BubblewrapRuntime(files)):
         finding = runtime.findings()[0]
+        if isinstance(runtime, BubblewrapRuntime) and os.geteuid() == 0:
+            finding = _NOT_AS_ROOT
         findings.append(finding)
         if finding.works:
             return runtime, findings

@@ -43,25 +43,24 @@ class HostFiles:
         """
         self._etc = etc
         self._links_folder = etc.with_name("links")
-        self.links = {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
-        system = [name for name in _SYSTEM if not os.path.islink(name) and os.path.isdir(name)]
-        self._system = tuple(Mount(name, name) for name in ("/usr", *system))
+        system = [path for path in map(Path, _SYSTEM) if path.exists()]
+        self._links = {path.name: path.readlink() for path in system if path.is_symlink()}
+        folders = [str(path) for path in system if not path.is_symlink()]
+        self._system = tuple(Mount(name, name) for name in ("/usr", *folders))
         self._links_folder.mkdir(exist_ok=True)
-        for path, target in self.links.items():
+        for name, target in self._links.items():
             with contextlib.suppress(FileExistsError):
-                os.symlink(target, self._links_folder / path[1:])
+                (self._links_folder / name).symlink_to(target)
 
     def lay_links(self, root: Path) -> None:
         """Put /bin and the like into a job's folder: as hard links, which cost no inode each."""
-        for path, target in self.links.items():
-            name = path[1:]
-            with contextlib.suppress(FileExistsError):
-                try:
-                    os.link(self._links_folder / name, root / name, follow_symlinks=False)
-                except FileExistsError:
-                    raise
-                except OSError:  # another disk, or too many names: one of its own
-                    os.symlink(target, root / name)
+        for name, target in self._links.items():
+            try:
+                os.link(self._links_folder / name, root / name, follow_symlinks=False)
+            except FileExistsError:
+                continue
+            except OSError:  # another disk, or too many names: one of its own
+                (root / name).symlink_to(target)
 
     def mounts(self, image: ImageSpec, job: Job) -> tuple[Mount, ...]:
         """All of them, in order.
@@ -71,14 +70,13 @@ class HostFiles:
         """
         found = (*self._own_mounts(image, job), *self._binds(job))
         own = [*_OWN, *(mount.target for mount in self._own_mounts(image, job))]
-        for path in own:
-            if _is_taken(job.folder / "root" / path[1:]):
-                raise PlanError(f"nothing can be put at {path!r}: this image has its own there")
-        for link in self.links:
-            if os.path.lexists(job.folder / "root" / link[1:]) and not os.path.islink(
-                job.folder / "root" / link[1:]
-            ):
-                raise PlanError(f"nothing can be put at {link!r}: this image has its own there")
+        for target in own:
+            if _is_taken(job.folder / "root" / target[1:]):
+                raise PlanError(f"nothing can be put at {target!r}: this image has its own there")
+        for name in self._links:
+            path = job.folder / "root" / name
+            if path.exists() and not path.is_symlink():
+                raise PlanError(f"nothing can be put at '/{name}': this image has its own there")
         return found
 
     def _own_mounts(self, image: ImageSpec, job: Job) -> Iterator[Mount]:
@@ -134,7 +132,7 @@ class NamespaceRuntime:
             Start(command.argv, environment(image, job, command), _workdir(command.workdir))
             for command in job.commands
         )
-        return Plan(starts, sandbox)
+        return Plan(starts, sandbox, wrappers=1)
 
     def findings(self) -> Sequence[Finding]:
         return [probe.namespaces(self._files)]
@@ -166,7 +164,7 @@ class BubblewrapRuntime:
             argv = (self._program, "--args", "3", "--", *command.argv)
             outside = {"PATH": os.defpath, "AYNI_ATTEMPT": job.id}
             starts.append(Start(argv, outside, "/", str(arguments)))
-        return Plan(tuple(starts))
+        return Plan(tuple(starts), wrappers=2)
 
     def _options(self, image: ImageSpec, job: Job) -> Iterator[str]:
         yield from ("--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc")
@@ -177,6 +175,8 @@ class BubblewrapRuntime:
         yield from ("--die-with-parent", "--new-session")
         yield from ("--bind", str(job.folder / "root"), "/")
         yield from ("--proc", "/proc", "--dev", "/dev", "--dir", _TMP, "--dir", HOME)
+        if os.geteuid() == 0:  # outside, the job is root then, who may write the kernel's settings
+            yield from ("--ro-bind", "/proc/sys", "/proc/sys")
         for mount in self._files.mounts(image, job):
             kind = "--bind" if mount.writable else "--ro-bind"
             yield from (kind, mount.source, mount.target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import shutil
 import subprocess
 import tempfile
@@ -82,5 +81,3 @@ def limits() -> Finding:
         f"best effort: a watcher ends what is over its limits ({problem})",
         "let systemd delegate a subtree: Delegate=yes in the agent's unit",
     )
-
-

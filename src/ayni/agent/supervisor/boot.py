@@ -1,6 +1,5 @@
 """How this package's processes are started: a bare interpreter, without site packages."""
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import json

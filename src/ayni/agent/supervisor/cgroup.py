@@ -4,7 +4,6 @@ Plain functions over paths, so that they are tested on a copy of the tree. Inter
 Documentation/admin-guide/cgroup-v2.rst.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib

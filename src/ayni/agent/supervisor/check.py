@@ -1,6 +1,5 @@
 """Try the sandbox: run a command in it, and say what the kernel refuses."""
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import os

@@ -4,7 +4,6 @@
 `FOLDER/exit.json` how it ended. Whoever starts again reads these and knows where things stand.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -120,9 +119,7 @@ def _part(folder: str) -> str:
     return os.path.join(folder, EXIT + ".part")
 
 
-def open_beneath(
-    base: str, relative: str, flags: int, owner: tuple[int, int] | None = None
-) -> int:
+def open_beneath(base: str, relative: str, flags: int, owner: tuple[int, int] | None = None) -> int:
     """Open a path that a job named, never following a symbolic link of the job's making.
 
     Args:

@@ -3,7 +3,6 @@
 The files are the truth (see `files`); this is what a living spawner remembers of them.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -170,7 +169,7 @@ class Jobs:
 
     def _decide(self, job: Waiting, state: str, reason: str | None, message: str) -> None:
         """Write the exit file in the place of a supervisor."""
-        status = {
+        status: dict[str, Any] = {
             "id": job.id,
             "state": state,
             "reason": reason,

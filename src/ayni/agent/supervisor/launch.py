@@ -4,7 +4,6 @@ The parent hears from the child by a socket: first whether the sandbox stands, t
 that the command has been started (or has failed, which its log and its exit code tell).
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -140,7 +139,7 @@ def _prepare(command: dict[str, Any], processes: int | None) -> None:
 
 def _spawn(command: dict[str, Any], streams: tuple[int, int, int]) -> int:
     """Start the command by posix_spawn(3), which copies no memory; what is open closes by itself."""
-    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    missing: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(streams)]
     for path in _candidates(command):
         try:

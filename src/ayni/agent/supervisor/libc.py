@@ -68,9 +68,9 @@ class _CloneArgs(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_uint64)
         for name in (
-            "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid "
-            "set_tid_size cgroup"
-        ).split()
+            *("flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack"),
+            *("stack_size", "tls", "set_tid", "set_tid_size", "cgroup"),
+        )
     ]
 
 
@@ -124,9 +124,7 @@ def new_mount(filesystem: str, attributes: int, **options: str) -> int:
                 value.encode(),
                 0,
             )
-        _syscall(
-            f"mount {filesystem}", _SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0
-        )
+        _syscall(f"mount {filesystem}", _SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
         return _syscall(f"mount {filesystem}", _SYS_FSMOUNT, context, 1, attributes)
     finally:
         os.close(context)

@@ -4,7 +4,6 @@ A pipe, not the file itself, is the command's output: the cut is exact, a job ca
 log or truncate it (`> /dev/stderr` would), and splice(2) moves pages without copying them here.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib

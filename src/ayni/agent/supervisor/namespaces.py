@@ -5,10 +5,8 @@ first process of its namespace: when it ends, and it ends with its supervisor, t
 everything in there. Needs Linux 5.12 (mount_setattr); `runtimes.probe` says what is missing.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import socket

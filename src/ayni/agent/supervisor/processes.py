@@ -1,6 +1,5 @@
 """A job's processes, as /proc shows them: what they use, and their end."""
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -37,21 +36,26 @@ def children(pid: int, threads: int = 1) -> list[int]:
     return found
 
 
-def tree(root: int, init: int = 0) -> Sample:
-    """The descendants of a process, without itself and without the sandbox's `init`."""
+def tree(root: int, wrappers: int = 0) -> Sample:
+    """The descendants of a process, without itself.
+
+    Args:
+        root: the process.
+        wrappers: how many generations beneath it are a sandbox's own processes, not to be counted.
+    """
     pids: list[int] = []
     tasks = memory = 0
-    waiting = children(root)
+    waiting = [(pid, 0) for pid in children(root)]
     while waiting:
-        pid = waiting.pop()
+        pid, depth = waiting.pop()
         try:
             with open(f"/proc/{pid}/stat", "rb") as file:
                 fields = file.read().rpartition(b")")[2].split()
         except _GONE:
             continue
         threads = int(fields[17])
-        waiting += children(pid, threads)
-        if pid != init:
+        waiting += [(child, depth + 1) for child in children(pid, threads)]
+        if depth >= wrappers:
             pids.append(pid)
             tasks += threads
             memory += int(fields[21]) * PAGE

@@ -5,7 +5,6 @@ files and goes on. Requests and answers are lines of JSON on a Unix socket in th
 which only the agent's user can open.
 """
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -18,10 +17,9 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from typing import Any, NoReturn
 
-from ayni.agent.supervisor import cgroup, files, libc, supervise
+from ayni.agent.supervisor import cgroup, libc, supervise
 from ayni.agent.supervisor.capacity import Capacity, Need, Share
 from ayni.agent.supervisor.jobs import Jobs, Waiting
 
@@ -72,7 +70,7 @@ class Spawner:
             try:
                 self._jobs.start_waiting()
             except OSError:
-                traceback.print_exc()
+                sys.excepthook(*sys.exc_info())
 
     def _listen_to_signals(self) -> None:
         for fd in (self._wakeup, self._wakeup_target):
@@ -175,7 +173,7 @@ class Spawner:
             supervise.supervise(self._state, job.id, set(share.cpus), share.gpus, self._group)
             code = 0
         except BaseException:
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
             sys.stderr.flush()
         os._exit(code)
 
@@ -214,5 +212,3 @@ def _report(word: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
     os.close(null)
-
-

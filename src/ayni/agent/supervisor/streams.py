@@ -1,6 +1,5 @@
 """The standard input, output and error of one command."""
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -12,7 +11,6 @@ from typing import Any
 
 from ayni.agent.supervisor import files, namespaces
 from ayni.agent.supervisor.logs import Log
-
 
 _OUTPUTS = ("stdout", "stderr")
 

@@ -1,6 +1,5 @@
 """One job's life, from its claim to its exit file."""
 
-# ruff: noqa: PTH  (pathlib would make every fork heavier)
 from __future__ import annotations
 
 import contextlib
@@ -9,6 +8,7 @@ import resource
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,16 @@ class Supervisor:
         Returns:
             What goes into the exit file.
         """
-        results = []
+        results: list[dict[str, Any]] = []
+        try:
+            self._run_all(results)
+        except (OSError, ValueError) as error:
+            sys.excepthook(*sys.exc_info())
+            self._reason, self._message = START_FAILED, f"the supervisor failed: {error}"
+        processes.kill_descendants()
+        return self._status(results)
+
+    def _run_all(self, results: list[dict[str, Any]]) -> None:
         if self._sandbox is not None and self._sandbox["root"] is not None:
             namespaces.give_away(self._sandbox["root"])
         for index, command in enumerate(self._spec["commands"]):
@@ -70,7 +79,6 @@ class Supervisor:
                 results.append({"exit_code": code, "started": started, "ended": time.time()})
             if code != 0 and not command["ignore_error"]:
                 break
-        return self._status(results)
 
     # One command
 
@@ -128,7 +136,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         """How long nothing needs to be looked at, in milliseconds."""
-        until = min(self._next_look, self._deadline)
+        until: float = min(self._next_look, self._deadline)
         if self._kill_at is not None:
             until = min(until, self._kill_at)
         return max(0.0, (until - time.monotonic()) * 1000) + 1
@@ -177,7 +185,7 @@ class Supervisor:
             self._look(now)
 
     def _look(self, now: float) -> None:
-        sample = processes.tree(os.getpid(), self._init())
+        sample = self._tree()
         limit = self._limits["memory"]
         shm = self._shm_used()
         memory = sample.memory + shm
@@ -194,9 +202,8 @@ class Supervisor:
         self._interval = min(max(headroom, _SHORTEST_LOOK), self._interval * 2, _LONGEST_LOOK)
         self._next_look = now + self._interval
 
-    def _init(self) -> int:
-        """The process in a sandbox that is ours and not the job's; 0 without a sandbox."""
-        return 0 if self._sandbox is None else self._main
+    def _tree(self) -> processes.Sample:
+        return processes.tree(os.getpid(), self._spec["wrappers"])
 
     def _shm_used(self) -> int:
         if self._shm is None:
@@ -217,12 +224,12 @@ class Supervisor:
         if grace == 0:
             self._kill()
         else:
-            processes.send(processes.tree(os.getpid(), self._init()).pids, signal.SIGTERM)
+            processes.send(self._tree().pids, signal.SIGTERM)
 
     def _kill(self) -> None:
         if self._group is not None:
             self._group.kill()
-        if self._init():
+        if self._sandbox is not None:
             processes.send([self._main], signal.SIGKILL)
         processes.stop_and_kill()
 
@@ -261,9 +268,7 @@ def _mib(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
 
 
-def supervise(
-    state: str, job_id: str, cpus: set[int], gpus: list[int], cgroup: str | None
-) -> None:
+def supervise(state: str, job_id: str, cpus: set[int], gpus: list[int], cgroup: str | None) -> None:
     """The forked process: claim the job, run it, write its exit file.
 
     Raises:
