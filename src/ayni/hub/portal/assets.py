@@ -20,7 +20,10 @@ def asset(request: HttpRequest, path: str) -> HttpResponseBase:
     if not isinstance(found, str) or not Path(found).is_file():
         raise Http404(path)
     kind, _ = mimetypes.guess_type(found)
-    response = FileResponse(Path(found).open("rb"), content_type=kind or "application/octet-stream")
-    lasting = "public, max-age=31536000, immutable" if "v" in request.GET else "public, max-age=3600"
+    file = Path(found).open("rb")  # noqa: SIM115  the response closes it
+    response = FileResponse(file, content_type=kind or "application/octet-stream")
+    lasting = (
+        "public, max-age=31536000, immutable" if "v" in request.GET else "public, max-age=3600"
+    )
     response["Cache-Control"] = lasting
     return response

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from ayni.hub.portal import words
-from ayni.hub.tasks.life import TaskState
 
 HALF = 170  # units to the middle of the balance chart
 ROW = 34
@@ -37,9 +36,16 @@ def balances(rows: Sequence[tuple[str, float, float]]) -> list[Balance]:
         left, right = _LONGEST * received / most, _LONGEST * given / most
         answer.append(
             Balance(
-                country, given, received, f"{right:.1f}", f"{left:.1f}", f"{HALF - left:.1f}",
-                f"{HALF + right + 6:.1f}", f"{HALF - left - 6:.1f}", ROW * n,
-            )  # fmt: skip
+                country,
+                given,
+                received,
+                f"{right:.1f}",
+                f"{left:.1f}",
+                f"{HALF - left:.1f}",
+                f"{HALF + right + 6:.1f}",
+                f"{HALF - left - 6:.1f}",
+                ROW * n,
+            ),
         )
     return answer
 
@@ -54,24 +60,13 @@ class Part:
     width: str
 
 
-def state_bar(counts: Mapping[TaskState, int]) -> list[Part]:
+def state_bar(counts: Mapping[str, int]) -> list[Part]:
     """A bar of 100 units: what ended first, then what runs, then what waits."""
-    order = sorted(TaskState, key=lambda s: _ORDER.index(s))
-    shown = [(s, counts.get(s, 0)) for s in order if counts.get(s, 0)]
+    shown = [(label, counts.get(state, 0)) for state, label in words.SHOWN_STATES.items()]
+    shown = [(label, n) for label, n in shown if n]
     total = sum(n for _, n in shown)
-    edges = [0]
-    for _, n in shown:
-        edges.append(edges[-1] + n)
+    edges = [0, *accumulate(n for _, n in shown)]
     return [
-        Part(
-            words.TASK_STATES[state], count,
-            f"{100 * left / total:.3f}", f"{100 * (right - left) / total:.3f}",
-        )
-        for (state, count), (left, right) in zip(shown, pairwise(edges), strict=True)
-    ]  # fmt: skip
-
-
-_ORDER = [
-    TaskState.COMPLETE, TaskState.EXECUTOR_ERROR, TaskState.SYSTEM_ERROR, TaskState.CANCELED,
-    TaskState.RUNNING, TaskState.INITIALIZING, TaskState.PLACED, TaskState.QUEUED, TaskState.WAITING,
-]  # fmt: skip
+        Part(label, n, f"{100 * left / total:.3f}", f"{100 * (right - left) / total:.3f}")
+        for (label, n), (left, right) in zip(shown, pairwise(edges), strict=True)
+    ]

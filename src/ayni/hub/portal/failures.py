@@ -88,18 +88,33 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "stopped": (_("El sitio se detuvo mientras la preparaba."), _AGAIN),
 }
 
+_SAYS_ALL = frozenset({"exit"})  # the original words would only repeat it
+
+
+def sentence(reason: Mapping[str, Any]) -> str:
+    """What happened, in one line: for an end as for a site's objection."""
+    known = TEXTS.get(str(reason.get("code", "")))
+    if known is None:
+        return reason_text(reason)
+    try:
+        return gettext(known[0]) % dict(reason.get("parameters") or {})
+    except (KeyError, TypeError, ValueError):  # a site of another version says it differently
+        return str(reason.get("message", ""))
+
 
 def explain(task: Task) -> Failure | None:
     """What to tell of a task that failed; None for one that did not."""
     if task.state not in (TaskState.EXECUTOR_ERROR, TaskState.SYSTEM_ERROR):
         return None
     reason: Mapping[str, Any] = task.reason or {}
-    known = TEXTS.get(str(reason.get("code", "")))
-    if known is None:
+    code, message = str(reason.get("code", "")), str(reason.get("message", ""))
+    if code not in TEXTS:
         return Failure(reason_text(reason) or gettext("No hay más explicación."))
-    text, remedy = known
+    text, remedy = TEXTS[code]
     try:
         shown = gettext(text) % dict(reason.get("parameters") or {})
     except (KeyError, TypeError, ValueError):
-        return Failure(str(reason.get("message", "")), gettext(remedy))
-    return Failure(shown, gettext(remedy), str(reason.get("message", "")))
+        shown = ""
+    if not shown or code in _SAYS_ALL:
+        return Failure(shown or message, gettext(remedy))
+    return Failure(shown, gettext(remedy), message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, F, QuerySet, Sum, Value
 from django.db.models.functions import StrIndex, Substr
@@ -52,7 +53,7 @@ def files(project: Project, prefix: str, after: str = "") -> tuple[list[Entry], 
     ], more
 
 
-def _beneath(project: Project, prefix: str) -> QuerySet[File]:
+def _beneath(project: Project, prefix: str) -> QuerySet[Any]:
     rows = File.objects.filter(project=project)
     if prefix:
         # "0" follows "/": a range that the index serves, and no pattern to escape.

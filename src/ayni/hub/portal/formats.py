@@ -25,7 +25,9 @@ def number(value: float, digits: int = 0) -> str:
 
 def short(value: float) -> str:
     """A quantity with as many digits as it deserves."""
-    return number(value, 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 1 else 2)
+    return number(
+        value, 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 1 else 2
+    )
 
 
 def size(count: float) -> str:

@@ -125,9 +125,7 @@ def graticule() -> str:
     """Parallels and meridians, each 15 degrees."""
     lines = [[place(lon, lat) for lat in range(-75, 61, 5)] for lon in range(-150, 1, 15)]
     lines += [[place(lon, lat) for lon in range(-150, 1, 5)] for lat in range(-75, 61, 15)]
-    return "".join(
-        "M" + "L".join(f"{round(x)} {round(y)}" for x, y in line) for line in lines
-    )
+    return "".join("M" + "L".join(f"{round(x)} {round(y)}" for x, y in line) for line in lines)
 
 
 def pins(spots: Iterable[Spot]) -> list[Pin]:
@@ -146,10 +144,16 @@ def pins(spots: Iterable[Spot]) -> list[Pin]:
         labels.append((left, left + width, label_y))
         answer.append(
             Pin(
-                name=spot.name, title=spot.title, state=spot.state, sign=spot.sign,
-                x=f"{x:.1f}", y=f"{y:.1f}", label_x="13" if anchor == "start" else "-13", label_y=f"{label_y - y:.1f}",
+                name=spot.name,
+                title=spot.title,
+                state=spot.state,
+                sign=spot.sign,
+                x=f"{x:.1f}",
+                y=f"{y:.1f}",
+                label_x="13" if anchor == "start" else "-13",
+                label_y=f"{label_y - y:.1f}",
                 anchor=anchor,
-            )  # fmt: skip
+            )
         )
     return answer
 

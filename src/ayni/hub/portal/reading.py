@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta, datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ayni.hub.portal import words
 from ayni.hub.portal.charts import Part, state_bar
-from ayni.hub.tasks.life import FINAL, TaskState
+from ayni.hub.tasks.life import FINAL, SHOWN, TaskState
 from ayni.hub.tasks.models import Array, Attempt, Task
+from ayni.hub.tasks.shown import array_rows
+from ayni.tes.models import State
 
 PAGE = 50
 
@@ -59,8 +59,8 @@ class Progress:
     """An array and how far it is."""
 
     array: Array
-    counts: Mapping[TaskState, int]
-    bar: list[Part] = field(default_factory=list)
+    counts: Mapping[str, int]  # by the state as every client knows it
+    bar: list[Part]
 
     @property
     def name(self) -> str:
@@ -68,25 +68,24 @@ class Progress:
 
     @property
     def done(self) -> int:
-        return sum(n for state, n in self.counts.items() if state in FINAL)
+        return sum(n for state, n in self.counts.items() if state in _ENDED)
 
     @property
     def failed(self) -> int:
-        return sum(n for s, n in self.counts.items() if s in FINAL and s is not TaskState.COMPLETE)
+        return self.done - self.counts.get(State.COMPLETE.value, 0)
 
     @property
     def over(self) -> bool:
         return self.done >= self.array.size
 
 
+_ENDED = {SHOWN[state].value for state in FINAL}
+
+
 def progress(arrays: Iterable[Array]) -> list[Progress]:
-    """Counts by state, all in one query."""
     listed = list(arrays)
-    counts: dict[int, dict[TaskState, int]] = defaultdict(dict)
-    counted = Task.objects.filter(array__in=listed).values_list("array_id", "state").order_by()
-    for array, state, n in counted.annotate(n=Count("id")):
-        counts[array][TaskState(state)] = n
-    return [Progress(a, counts[a.id], state_bar(counts[a.id])) for a in listed]
+    counts = [row["counts"] for row in array_rows(listed)]
+    return [Progress(a, n, state_bar(n)) for a, n in zip(listed, counts, strict=True)]
 
 
 # --- one task -----------------------------------------------------------------------------------
@@ -107,6 +106,7 @@ _CREATED = words.Label("queued", "ring", _("Enviada"))
 def timeline(task: Task, attempts: Sequence[Attempt]) -> list[Step]:
     """What happened, in order: of the task, and of each attempt at its site."""
     steps = [Step(task.created, _CREATED, task.person.name)]
+    over = task.state in (TaskState.COMPLETE, TaskState.EXECUTOR_ERROR)  # as its last attempt
     for attempt in attempts:
         where = f"{attempt.site.title} · {attempt.partition}"
         steps.append(Step(attempt.assigned, words.TASK_STATES[TaskState.PLACED], where))
@@ -114,11 +114,12 @@ def timeline(task: Task, attempts: Sequence[Attempt]) -> list[Step]:
             host = str((attempt.report or {}).get("host") or "")
             detail = f"{attempt.site.title} · {host}" if host else attempt.site.title
             steps.append(Step(attempt.started, words.TASK_STATES[TaskState.RUNNING], detail))
-        if attempt.ended and not attempt.live:
+        if attempt.ended and not attempt.live and not (over and attempt is attempts[-1]):
             label = words.ATTEMPT_STATES.get(attempt.state, words.ATTEMPT_STATES["lost"])
             steps.append(Step(attempt.ended, label, attempt.site.title))
     if task.ended:
-        steps.append(Step(task.ended, words.TASK_STATES[TaskState(task.state)]))
+        where = attempts[-1].site.title if over and attempts else ""
+        steps.append(Step(task.ended, words.TASK_STATES[TaskState(task.state)], where))
     return sorted(steps, key=lambda step: step.at)
 
 

@@ -40,6 +40,12 @@ TEXTS: Mapping[str, str] = {
     "silent": _("no da señales desde hace %(seconds)s"),
     "draining": _("no recibe tareas nuevas: su operador lo está vaciando"),
     "ill": _("informa de una falla: %(faults)s"),
+    "dataset": _("ya no tiene el conjunto de datos que la tarea lee"),
+    "unasked": _("no se consideró entonces"),
+    # an agent that was offered it
+    "refused": _("no la aceptó y no dio motivo"),
+    "stopping": _("su agente se está deteniendo"),
+    "busy": _("por ahora no acepta más"),
     # broker: what it did with a site that could
     "chosen": _("recibió la tarea"),
     "later": _("podía empezar en %(start_in)s; otro sitio era mejor"),

@@ -10,7 +10,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from ayni.hub.portal.formats import number, size, span
-from ayni.hub.tasks.life import TaskState
+from ayni.hub.tasks.life import SHOWN, TaskState
 
 T = TaskState
 
@@ -26,15 +26,49 @@ class Label:
 
 
 TASK_STATES: Mapping[TaskState, Label] = {
-    T.WAITING: Label("waiting", "hourglass", _("Espera a otras"), _("Empieza cuando terminen las tareas de las que depende.")),
-    T.QUEUED: Label("queued", "ring", _("En cola"), _("Está en el centro de la red, a la espera de un sitio.")),
-    T.PLACED: Label("placed", "quarter", _("Asignada"), _("Un sitio la recibió y todavía no la ejecuta.")),
-    T.INITIALIZING: Label("placed", "half", _("En preparación"), _("El sitio está trayendo sus entradas o la tiene en su propia cola.")),
+    T.WAITING: Label(
+        "waiting",
+        "hourglass",
+        _("Espera a otras"),
+        _("Empieza cuando terminen las tareas de las que depende."),
+    ),
+    T.QUEUED: Label(
+        "queued", "ring", _("En cola"), _("Está en el centro de la red, a la espera de un sitio.")
+    ),
+    T.PLACED: Label(
+        "placed", "quarter", _("Asignada"), _("Un sitio la recibió y todavía no la ejecuta.")
+    ),
+    T.INITIALIZING: Label(
+        "placed",
+        "half",
+        _("En preparación"),
+        _("El sitio está trayendo sus entradas o la tiene en su propia cola."),
+    ),
     T.RUNNING: Label("running", "play", _("En ejecución"), _("Sus comandos están corriendo.")),
-    T.COMPLETE: Label("complete", "check", _("Terminada"), _("Terminó bien y sus resultados están guardados.")),
-    T.EXECUTOR_ERROR: Label("failed", "cross", _("Falló su comando"), _("Un comando de la tarea terminó con error: no es culpa del sitio, y por eso no se repite sola.")),
-    T.SYSTEM_ERROR: Label("failed", "bang", _("Falló el sistema"), _("La tarea no pudo completarse por una causa ajena a sus comandos.")),
+    T.COMPLETE: Label(
+        "complete", "check", _("Terminada"), _("Terminó bien y sus resultados están guardados.")
+    ),
+    T.EXECUTOR_ERROR: Label(
+        "failed",
+        "cross",
+        _("Falló su comando"),
+        _("Un comando terminó con error: no es culpa del sitio, y por eso no se repite sola."),
+    ),
+    T.SYSTEM_ERROR: Label(
+        "failed",
+        "bang",
+        _("Falló el sistema"),
+        _("La tarea no pudo completarse por una causa ajena a sus comandos."),
+    ),
     T.CANCELED: Label("canceled", "dash", _("Cancelada"), _("Alguien del proyecto la canceló.")),
+}
+
+#: By the state as every client knows it, what ended first.
+SHOWN_STATES: Mapping[str, Label] = {
+    SHOWN[state].value: TASK_STATES[state]
+    for state in (
+        T.COMPLETE, T.EXECUTOR_ERROR, T.SYSTEM_ERROR, T.CANCELED, T.RUNNING, T.INITIALIZING, T.QUEUED,
+    )
 }  # fmt: skip
 
 ATTEMPT_STATES: Mapping[str, Label] = {

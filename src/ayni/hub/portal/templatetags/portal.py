@@ -19,15 +19,14 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
-from ayni.hub.portal import formats, words
-from ayni.hub.portal.reasons import reason_text
+from ayni.hub.portal import failures, formats, words
 from ayni.hub.tasks import ids
 
 register = template.Library()
 
 register.filter("bytes", formats.size)
 register.filter("span", formats.span)
-register.filter("reason", reason_text)
+register.filter("reason", failures.sentence)
 
 
 @register.filter
@@ -47,7 +46,7 @@ def at(value: datetime) -> SafeString:
     moment = timezone.localtime(value, timezone.get_default_timezone())
     return format_html(
         '<time datetime="{}">{} UTC</time>',
-        moment.isoformat(timespec="seconds"), date_format(moment, "j M Y, H:i"),
+        moment.isoformat(timespec="seconds"), date_format(moment, "j M Y, H:i:s"),
     )  # fmt: skip
 
 

@@ -13,20 +13,21 @@ from django.views.decorators.http import require_POST
 from ayni.hub.accounts.tokens import Caller
 from ayni.hub.http import ProblemError
 from ayni.hub.portal.session import signed_in
-from ayni.hub.portal.views.task import find_task
-from ayni.hub.portal.views.tasks import find_array
+from ayni.hub.portal.views.existing import existing
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.cancel import cancel_tasks
 from ayni.hub.tasks.create import create_task
 from ayni.hub.tasks.documents import submissions
+from ayni.hub.tasks.find import find_array, find_task
 from ayni.hub.tasks.models import Task
+from ayni.hub.tasks.rerun import rerun_failed
 from ayni.tes import models as tes
 
 
 @require_POST
 @signed_in("tasks:write")
 def cancel_task(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
-    task = find_task(caller, shown)
+    task = existing(find_task, caller, shown)
     if cancel_tasks([task.pk], _by(caller)):
         messages.success(request, gettext("La tarea quedó cancelada."))
     else:
@@ -38,7 +39,7 @@ def cancel_task(request: HttpRequest, caller: Caller, shown: str) -> HttpRespons
 @signed_in("tasks:write")
 def rerun_task(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
     """A new task with the same document, as it was sent."""
-    task = find_task(caller, shown)
+    task = existing(find_task, caller, shown)
     document = tes.Task.model_validate(submissions([task])[task.pk])
     return _made(request, lambda: ids.show(create_task(caller, document)), "portal:task", shown)
 
@@ -46,20 +47,26 @@ def rerun_task(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse
 @require_POST
 @signed_in("tasks:write")
 def cancel_array(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
-    array = find_array(caller, shown)
+    array = existing(find_array, caller, shown)
     n = cancel_tasks(Task.objects.filter(array=array), _by(caller))
     text = ngettext("%(n)s tarea quedó cancelada.", "%(n)s tareas quedaron canceladas.", n)
     messages.success(request, text % {"n": n})
     return redirect("portal:array", shown)
 
 
+@require_POST
+@signed_in("tasks:write")
+def rerun_array(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
+    """A new array of the tasks that did not end well."""
+    array = existing(find_array, caller, shown)
+    return _made(request, lambda: ids.show(rerun_failed(caller, array)[0]), "portal:array", shown)
+
+
 def _by(caller: Caller) -> str:
     return f"cancelled by {caller.person.name}"
 
 
-def _made(
-    request: HttpRequest, make: Callable[[], str], target: str, shown: str
-) -> HttpResponse:
+def _made(request: HttpRequest, make: Callable[[], str], target: str, shown: str) -> HttpResponse:
     """To what was made; or back, with the reason why it could not be."""
     try:
         made = make()

@@ -43,9 +43,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 def _form(request: HttpRequest, wanted: str, error: str = "", status: int = 200) -> HttpResponse:
-    return render(
-        request, "portal/sign_in.html", {"error": error, "next": wanted}, status=status
-    )
+    return render(request, "portal/sign_in.html", {"error": error, "next": wanted}, status=status)
 
 
 def _inside(request: HttpRequest, address: str) -> str:

@@ -5,43 +5,38 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext, ngettext
 from django.views.decorators.http import require_safe
 
 from ayni.hub.accounts.tokens import Caller
-from ayni.hub.portal import failures, reading, why, words
+from ayni.hub.portal import failures, printed, reading, why, words
 from ayni.hub.portal.formats import number, size, span
 from ayni.hub.portal.session import signed_in
-from ayni.hub.tasks import ids
+from ayni.hub.portal.views.existing import existing
 from ayni.hub.tasks.documents import accepted_outputs, submissions
+from ayni.hub.tasks.find import find_task
 from ayni.hub.tasks.life import FINAL, TaskState
 from ayni.hub.tasks.models import Attempt, Task
 from ayni.tes.shape import Shape
 from ayni.tes.urls import SCHEME
+
+RELATED = ("person", "group", "array", "project")
 
 
 @require_safe
 @signed_in("tasks:read")
 def task(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
     """The whole page; for htmx only what changes."""
-    found = find_task(caller, shown)
+    found = existing(find_task, caller, shown, *RELATED)
     context = _context(caller, found)
     if request.htmx:  # type: ignore[attr-defined]
         return render(request, "portal/parts/task.html", context)
     submitted = submissions([found])[found.pk]
+    context["log"] = printed.of(found, context["tries"], *printed.wanted(request.GET))
     context["document"] = json.dumps(submitted, indent=2, ensure_ascii=False)
     return render(request, "portal/task.html", context)
-
-
-def find_task(caller: Caller, shown: str) -> Task:
-    """The project's task; whatever is another project's is not there."""
-    rows = Task.objects.select_related("person", "group", "array")
-    found = rows.filter(project=caller.project, id=ids.read(shown)).first()
-    if found is None:
-        raise Http404(shown)
-    return found
 
 
 def attempts_of(task: Task) -> list[Attempt]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
@@ -12,20 +12,15 @@ from ayni.hub.accounts.tokens import Caller
 from ayni.hub.http import ProblemError
 from ayni.hub.portal import reading, words
 from ayni.hub.portal.session import signed_in
-from ayni.hub.tasks import ids
-from ayni.hub.tasks.life import SHOWN, TaskState
+from ayni.hub.portal.views.existing import existing
+from ayni.hub.tasks.find import find_array
 from ayni.hub.tasks.listing import page_of
 from ayni.hub.tasks.models import Array
 from ayni.tes.filters import Filters
 from ayni.tes.models import State
 
 ARRAYS_SHOWN = 5
-#: What one may ask for: the states as every client knows them.
-STATES = [
-    (SHOWN[state].value, words.TASK_STATES[state])
-    for state in TaskState
-    if state not in (TaskState.WAITING, TaskState.PLACED)  # shown as queued
-]
+STATES = list(words.SHOWN_STATES.items())  # what one may ask for
 
 
 @require_safe
@@ -37,28 +32,18 @@ def tasks(request: HttpRequest, caller: Caller) -> HttpResponse:
         latest = Array.objects.filter(project=caller.project).order_by("-id")
         context["arrays"] = reading.progress(latest[:ARRAYS_SHOWN])
     part = request.htmx  # type: ignore[attr-defined]
-    return render(
-        request, "portal/parts/task_list.html" if part else "portal/tasks.html", context
-    )
+    return render(request, "portal/parts/task_list.html" if part else "portal/tasks.html", context)
 
 
 @require_safe
 @signed_in("tasks:read")
 def array(request: HttpRequest, caller: Caller, shown: str) -> HttpResponse:
     """One array's progress and its tasks."""
-    found = find_array(caller, shown)
+    found = existing(find_array, caller, shown)
     context = _page(request, caller, found)
     context["p"] = reading.progress([found])[0]
     part = request.htmx  # type: ignore[attr-defined]
     return render(request, "portal/parts/array.html" if part else "portal/array.html", context)
-
-
-def find_array(caller: Caller, shown: str) -> Array:
-    """The project's array; whatever is another project's is not there."""
-    found = Array.objects.filter(project=caller.project, id=ids.read(shown)).first()
-    if found is None:
-        raise Http404(shown)
-    return found
 
 
 def _page(request: HttpRequest, caller: Caller, of: Array | None = None) -> dict[str, Any]:
