@@ -168,4 +168,6 @@ def _hold(reply: SyncReply, request: SyncRequest) -> float:
         return 0.0
     if request.reports or request.status is not None:
         return HOLD_REPORTS
-    return REPEAT_ORDERS if reply.cancels or reply.withdrawals else float("inf")
+    # Watching, too, is told again: the agent may have dropped the reply that first told it.
+    standing = reply.cancels or reply.withdrawals or reply.watched
+    return REPEAT_ORDERS if standing else float("inf")
