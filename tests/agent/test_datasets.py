@@ -85,6 +85,19 @@ def test_only_what_changed_is_read_again(
     assert store.scan()[0].sha256 != after.sha256
 
 
+def test_a_dataset_that_takes_long_is_looked_at_rarely_unless_its_card_changed(
+    store: Datasets, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ayni.agent.datasets._LONG", 0.0)
+    monkeypatch.setattr("ayni.agent.datasets._SHARE", 1e9)
+    before = store.add(data, "census", card())
+    (data / "new.csv").write_text("4\n")
+    assert store.scan() == [before]
+    Datasets(store.folder).add(data, "census", card(version="2026-02"))  # by a command, say
+    [after] = store.scan()
+    assert (after.files, after.card.version) == (3, "2026-02")
+
+
 def test_files_may_lie_in_the_store_itself(store: Datasets) -> None:
     folder = store.folder / "own"
     folder.mkdir(parents=True)

@@ -14,6 +14,7 @@ import json
 import os
 import stat
 import threading
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from ayni.tes.urls import UrlError, clean_path, valid_name
 
 MAX_FILES = 1_000_000
 _MANIFESTS = ".manifests"
+_LONG = 1.0  # seconds: a look that takes longer
+_SHARE = 100.0  # … is taken at most for one part in so many of the time
 
 Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -106,6 +109,15 @@ class Dataset:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """When a dataset was looked at, how many seconds it took, and how its own files then were."""
+
+    at: float
+    cost: float
+    stamps: tuple[int, ...]
+
+
 class DatasetError(UserError):
     """A dataset that cannot be offered; the message says why and what to do."""
 
@@ -117,19 +129,22 @@ class Datasets:
     folder: Path
     problems: dict[str, str] = field(default_factory=dict)  # name → why it is not offered
     _known: dict[str, Dataset] = field(default_factory=dict)
+    _looks: dict[str, _Look] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def scan(self, progress: Callable[[str, int], None] | None = None) -> list[Dataset]:
         """Look at every dataset; files that changed since the last look are hashed again.
 
-        One that is not in order is not offered, and `problems` says why.
+        One that is not in order is not offered, and `problems` says why. Cheap enough to be called
+        every few seconds: a dataset of so many files that looking takes long is looked at rarely,
+        unless its card or its manifest changed.
         """
         known: dict[str, Dataset] = {}
         problems: dict[str, str] = {}
         for description in sorted(self.folder.glob("*.toml")):
             name = description.stem
             try:
-                known[name] = self._read(name, progress)
+                known[name] = self._recent(name) or self._read(name, progress)
             except DatasetError as error:
                 problems[name] = str(error)
         with self._lock:
@@ -232,9 +247,22 @@ class Datasets:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise DatasetError(f"{path} cannot be read: {error}") from error
 
+    def _recent(self, name: str) -> Dataset | None:
+        """What the last look found, if it was long and not long ago."""
+        look, known = self._looks.get(name), self._known.get(name)
+        if look is None or known is None or look.cost < _LONG:
+            return None
+        fresh = time.monotonic() - look.at < _SHARE * look.cost
+        return known if fresh and look.stamps == self._stamps(name) else None
+
+    def _stamps(self, name: str) -> tuple[int, ...]:
+        files = (self.folder / f"{name}.toml", self.folder / _MANIFESTS / f"{name}.json")
+        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
     def _read(self, name: str, progress: Callable[[str, int], None] | None) -> Dataset:
         if not valid_name(name):
             raise DatasetError(f"{name}.toml: the name must be small letters, digits and '-'")
+        began = time.monotonic()
         card = self._card(name)
         folder = card.path or self.folder / name
         before = self._load_manifest(name)
@@ -256,6 +284,8 @@ class Datasets:
             raise DatasetError(f"{folder} holds no files")
         if entries != list(before.values()):
             self._save_manifest(name, entries)
+        now = time.monotonic()
+        self._looks[name] = _Look(now, now - began, self._stamps(name))
         return Dataset(
             name, card, folder, sum(e.size for e in entries), len(entries), _digest(entries)
         )

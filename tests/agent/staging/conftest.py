@@ -132,6 +132,7 @@ class FakeHub:
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)  # what was asked, how many at once
     refuse: dict[str, dict[str, Any]] = field(default_factory=dict)  # URL → problem
+    most: int = 1000  # inputs that one answer tells of
 
     def __post_init__(self) -> None:
         self.server.pages["/agent/v1/inputs"] = self._page("inputs", self._input, "requests")
@@ -141,6 +142,7 @@ class FakeHub:
         def page(handler: Any) -> None:
             questions = json.loads(handler.body)[key]
             self.calls.append((name, len(questions)))
+            self._left = self.most
             body = json.dumps({"results": [answer(q) for q in questions]}).encode()
             handler.send_response(200)
             handler.send_header("Content-Length", str(len(body)))
@@ -151,6 +153,10 @@ class FakeHub:
 
     def _input(self, question: dict[str, str]) -> dict[str, Any]:
         url = question["url"].rstrip("/")
+        self._left -= 1
+        if self._left < 0:
+            busy = {"code": "busy", "message": "too much at once", "retryable": True}
+            return {**question, "problem": busy}
         if url in self.refuse:
             return {**question, "problem": self.refuse[url]}
         if question["type"] == "FILE":

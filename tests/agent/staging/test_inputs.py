@@ -235,6 +235,18 @@ def test_one_question_to_the_hub_serves_many_attempts(site: Site) -> None:
         assert files(found)["/data/in"] == b"%d" % n
 
 
+def test_what_the_hub_puts_off_is_asked_again(site: Site) -> None:
+    site.hub.files |= {f"ayni://clima/{n}": b"%d" % n for n in range(6)}
+    site.hub.most = 2
+    wanted = [assignment(f"a{n}", inputs=[url(f"ayni://clima/{n}")]) for n in range(6)]
+    results = dict(site.stager.prepare(wanted))
+    assert all(isinstance(result, Prepared) for result in results.values())
+    assert site.hub.calls == [("inputs", 6), ("inputs", 4), ("inputs", 2)]
+    site.hub.most = 0
+    error = bad(site, attempt="b", inputs=[url("ayni://clima/0")])
+    assert (error.code, error.retryable) == ("busy", True)
+
+
 def test_those_that_fetch_nothing_do_not_wait_for_those_that_do(site: Site) -> None:
     site.hub.files["ayni://clima/x"] = b"x"
     wanted = [assignment("slow", inputs=[url("ayni://clima/x")]), assignment("quick")]

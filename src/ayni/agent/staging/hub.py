@@ -55,6 +55,17 @@ class _Input(_Words):
     files: list[Manifest] = []
     problem: _Problem | None = None
 
+    @property
+    def is_put_off(self) -> bool:
+        return self.problem is not None and self.problem.code == "busy"
+
+    @property
+    def outcome(self) -> list[Manifest] | StagingError:
+        if self.problem is None:
+            return self.files
+        problem = self.problem
+        return StagingError(problem.code, problem.message, retryable=problem.retryable)
+
 
 class _Inputs(_Words):
     results: list[_Input]
@@ -86,21 +97,26 @@ class HubFiles:
         """For each question, in order, the files with their blocks, or why there are none."""
         found: list[list[Manifest] | StagingError] = []
         for start in range(0, len(questions), BATCH):
-            part = questions[start : start + BATCH]
+            found += self._some_inputs(questions[start : start + BATCH])
+        return found
+
+    def _some_inputs(self, questions: Sequence[Question]) -> list[list[Manifest] | StagingError]:
+        """Ask; where the hub put some off for being too much at once, ask for those again."""
+        found: dict[int, list[Manifest] | StagingError] = {}
+        while open_ := [n for n in range(len(questions)) if n not in found]:
+            part = [questions[n] for n in open_]
             body = [{"attempt": q.attempt, "url": q.url, "type": q.type} for q in part]
             try:
                 answer = _Inputs.model_validate(self._post("inputs", {"requests": body}))
                 results = _as_many(answer.results, part)
             except (TransferError, ValidationError) as error:
-                found += [_unanswered(error)] * len(part)
-                continue
-            found += [
-                StagingError(r.problem.code, r.problem.message, retryable=r.problem.retryable)
-                if r.problem
-                else r.files
-                for r in results
-            ]
-        return found
+                told = _unanswered(error)
+                return [found.get(n, told) for n in range(len(questions))]
+            put_off = {n for n, r in zip(open_, results, strict=True) if r.is_put_off}
+            for n, result in zip(open_, results, strict=True):
+                if n not in put_off or len(put_off) == len(open_):
+                    found[n] = result.outcome
+        return [found[n] for n in range(len(questions))]
 
     def ask(self, files: Sequence[Outgoing]) -> list[Answer | TransferError]:
         """Declare uploads, as `Mover.send_many` wants it done: an answer or an error for each."""
