@@ -10,18 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from django.db.models import Sum
-
 from ayni.hub.calls.models import Project
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.http import field_problem
+from ayni.hub.network.bulk import marks, parts, select
 from ayni.hub.network.models import Site
-from ayni.hub.store.models import File
 from ayni.tes import urls
 from ayni.tes.models import FileType, Input, Output
 from ayni.tes.urls import SCHEME, AyniUrl, UrlError
 
 RESERVED = ".ayni"  # of every project: the hub keeps logs there
+_SIZE = "SELECT COALESCE(SUM(size), 0) FROM store_file WHERE project_id = %s AND {where}"
 HUB = ""  # in a group's `data`: the hub itself
 
 
@@ -110,14 +109,17 @@ class Resolver:
 
     def _size(self, files: Iterable[tuple[AyniUrl, FileType]]) -> int:
         """Bytes of the project's files as they are now; what is not there yet counts nothing."""
-        mine = File.objects.filter(project=self.project)
+        total = 0
         single = [url.path for url, kind in files if kind is FileType.FILE]
-        total = mine.filter(path__in=single[:900]).aggregate(n=Sum("size"))["n"] or 0
+        for part in parts(single):
+            where = f"path IN ({marks(part)})"
+            total += select(_SIZE.format(where=where), [self.project.pk, *part])[0][0]
         for url, kind in files:
             if kind is FileType.DIRECTORY:
                 # '0' follows '/', so this range is what lies beneath the folder
-                beneath = mine.filter(path__gte=f"{url.path}/", path__lt=f"{url.path}0")
-                total += beneath.aggregate(n=Sum("size"))["n"] or 0
+                bounds = [f"{url.path}/", f"{url.path}0"]
+                where = "path >= %s AND path < %s"
+                total += select(_SIZE.format(where=where), [self.project.pk, *bounds])[0][0]
         return total
 
     # --- outputs --------------------------------------------------------------------------

@@ -65,12 +65,14 @@ def find_dependencies(who: Caller, after: Sequence[Dependency]) -> list[Wait]:
     Raises:
         ProblemError: 400, there is no such task or array there.
     """
+    if not after:
+        return []
     numbers = [ids.read(one.id) for one in after]
     wanted = [n for n in numbers if n is not None]
     found: dict[type[Task | Array], set[int]] = {}
     for model in (Task, Array):
         mine = model._default_manager.filter(project=who.project, id__in=wanted)
-        found[model] = set(mine.values_list("id", flat=True)) if wanted else set()
+        found[model] = set(mine.values_list("id", flat=True))
     waits = []
     for place, (one, number) in enumerate(zip(after, numbers, strict=True)):
         ended = one.when == "ended"
