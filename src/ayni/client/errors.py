@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ayni.errors import UserError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class AyniError(UserError):
@@ -14,7 +17,8 @@ class AyniError(UserError):
     def __init__(
         self, message: str, *, status: int | None = None, problem: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(message)
+        # One line, and nothing in it that could play with a terminal, wherever it comes from.
+        super().__init__(" ".join(_CONTROL.sub(" ", message).split()))
         self.status = status
         self.problem: Mapping[str, Any] = problem or {}
 

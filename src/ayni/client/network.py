@@ -76,6 +76,30 @@ class Network:
         answer = self.connection.get("/datasets")
         return [Dataset.model_validate(one) for one in answer["datasets"]]
 
+    def add_dataset(
+        self,
+        name: str,
+        prefix: str,
+        *,
+        version: str,
+        licence: str,
+        title: str = "",
+        release: str = "anything",
+        release_limit: int = 0,
+    ) -> Dataset:
+        """Make a folder of the project's files a dataset. Saying it again brings the card up to date.
+
+        Args:
+            release: what may leave a task that reads it: nothing, aggregate or anything.
+            release_limit: bytes a task, for aggregates.
+        """
+        card = {
+            "name": name, "prefix": prefix, "version": version, "licence": licence,
+            "title": title, "release": release, "release_limit": release_limit,
+        }  # fmt: skip
+        answer = self.connection.post("/datasets", {"datasets": [card]})
+        return Dataset.model_validate(answer["datasets"][0])
+
     # --- sending ------------------------------------------------------------------------------
 
     def submit(
@@ -209,7 +233,7 @@ class Network:
             "name_prefix": name,
             "array": array.id if isinstance(array, Handle) else array,
             "tag_key": tag[0] if tag else None,
-            "tag_value": tag[1] if tag else None,
+            "tag_value": tag[1] or None if tag else None,
         }
         for row in self._pages("/tasks", "tasks", query, limit):
             info = TaskInfo.model_validate(row)

@@ -40,7 +40,7 @@ def follow(connection: Connection, task: str, stderr: bool, command: int) -> Ite
     while True:
         if added := grown.added(found):
             yield added
-        if found.ended or found.withheld:
+        if found.ended:
             return
         found = page(connection, task, stderr, command, seen=found.size, watch=True)
 
