@@ -109,7 +109,7 @@ def test_a_folder_is_deleted_with_all_in_it_and_nothing_else(files: Api) -> None
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?path=a&prefix=b", "?prefix=/", "?path=../x", "?prefix=%00"]
+    "query", ["", "?path=a&prefix=b", "?path=a&x=1", "?prefix=/", "?path=../x", "?prefix=%00"]
 )
 def test_a_delete_that_is_not_clear_is_refused(files: Api, query: str) -> None:
     answer = files.client.delete(f"{API}/files{query}", headers=factories.auth(files.secret))

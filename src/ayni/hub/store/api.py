@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest
 from ninja import Query, Router, Schema, Status
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ayni.hub.accounts.tokens import caller
 from ayni.hub.http import ProblemError, field_problem
@@ -20,6 +20,27 @@ router = Router(tags=["files"])
 
 PAGE = 1000
 Text = Annotated[str, Field(max_length=4096)]
+
+
+class Asked(Schema):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FilesAsked(Asked):
+    prefix: Text = ""
+    page_size: Annotated[int, Field(ge=1, le=PAGE)] = 256
+    page_token: Text = ""
+
+
+class ManifestAsked(Asked):
+    path: Text
+
+
+class DeleteAsked(Asked):
+    """One file, or a folder with all that is in it."""
+
+    path: Text = ""
+    prefix: Text = ""
 
 
 class FileOut(Schema):
@@ -85,33 +106,29 @@ class DeletedOut(Schema):
 
 
 @router.get("/files", response=FilesOut, summary="The project's files by path")
-def list_files(
-    request: HttpRequest,
-    prefix: Annotated[Text, Query()] = "",
-    page_size: Annotated[int, Query(ge=1, le=PAGE)] = 256,
-    page_token: Annotated[Text, Query()] = "",
-) -> dict[str, Any]:
+def list_files(request: HttpRequest, asked: Query[FilesAsked]) -> dict[str, Any]:
     """Files of which the path begins with `prefix`; those of the system (`.ayni/`) only if it
     names them."""
     project = caller(request, "store:read").project
-    found = files.of(project, paths.any_prefix("prefix", prefix)).select_related("upload")
-    if page_token:
-        found = found.filter(path__gt=_after(page_token))
-    page = list(found.defer("upload__blocks")[: page_size + 1])
-    more = len(page) > page_size
+    found = files.of(project, paths.any_prefix("prefix", asked.prefix)).select_related("upload")
+    if asked.page_token:
+        found = found.filter(path__gt=_after(asked.page_token))
+    size = asked.page_size
+    page = list(found.defer("upload__blocks")[: size + 1])
+    more = len(page) > size
     return {
-        "files": [files.card(file) for file in page[:page_size]],
-        "next_page_token": _token(page[page_size - 1].path) if more else None,
+        "files": [files.card(file) for file in page[:size]],
+        "next_page_token": _token(page[size - 1].path) if more else None,
         "used": quota.used(project),
         "quota": project.quota,
     }
 
 
 @router.get("/files/manifest", response=ManifestOut, summary="Where a file's blocks are")
-def manifest(request: HttpRequest, path: Query[Text]) -> Any:
+def manifest(request: HttpRequest, asked: Query[ManifestAsked]) -> Any:
     """Signed URLs of the blocks; good for an hour, then ask again."""
     project = caller(request, "store:read").project
-    clean = paths.readable("path", path)
+    clean = paths.readable("path", asked.path)
     file = File.objects.filter(project=project, path=clean).select_related("upload").first()
     if file is None:
         raise ProblemError(404, "No such file", f"project {project.name} has no file {clean}")
@@ -122,20 +139,21 @@ def manifest(request: HttpRequest, path: Query[Text]) -> Any:
 @router.delete(
     "/files", response=DeletedOut, summary="Delete a file, or all files beneath a folder"
 )
-def delete_files(
-    request: HttpRequest, path: Annotated[Text, Query()] = "", prefix: Annotated[Text, Query()] = ""
-) -> dict[str, int]:
+def delete_files(request: HttpRequest, asked: Query[DeleteAsked]) -> dict[str, int]:
     """Give `path` for one file, or `prefix` for a folder with all that is in it."""
     project = caller(request, "store:write").project
-    if bool(path) == bool(prefix):
+    if unknown := request.GET.keys() - DeleteAsked.model_fields.keys():
+        # ninja passes over what it does not know; deleting something else would be worse
+        raise field_problem(min(unknown), "is no parameter here; give 'path' or 'prefix'")
+    if bool(asked.path) == bool(asked.prefix):
         raise field_problem("path", "give either 'path' (one file) or 'prefix' (a folder)")
-    if path:
-        clean = paths.readable("path", path)
+    if asked.path:
+        clean = paths.readable("path", asked.path)
         deleted = files.delete(project, File.objects.filter(project=project, path=clean))
         if not deleted:
             raise ProblemError(404, "No such file", f"project {project.name} has no file {clean}")
         return {"deleted": deleted}
-    folder = paths.readable("prefix", prefix)
+    folder = paths.readable("prefix", asked.prefix)
     if not folder:
         raise field_problem("prefix", "names no folder; delete the folders one by one")
     return {"deleted": files.delete(project, files.beneath(project, folder))}
