@@ -35,7 +35,7 @@ bench: $(VENV)/.dev  ## where the figures in docs/performance.md come from
 	$(BIN)/python -m bench $(ARGS)
 
 messages: $(VENV)/.dev  ## collect and compile the pages' texts (needs gettext)
-	cd src/ayni/hub && ../../../$(BIN)/django-admin makemessages --all --no-obsolete && ../../../$(BIN)/django-admin compilemessages
+	cd src/ayni/hub && ../../../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file && ../../../$(BIN)/django-admin compilemessages
 
 clean:  ## forget the environment and what it made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,7 @@ from django.utils.formats import number_format
 
 _SPANS = ((86400, "d"), (3600, "h"), (60, "min"))
 _SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+FIXED = "\u00a0"  # a space that does not break
 NARROW = "\u202f"  # a narrow space that does not break
 
 
@@ -34,8 +35,8 @@ def size(count: float) -> str:
     """Bytes, in decimal units."""
     for unit, name in _SIZES:
         if count >= unit:
-            return f"{short(count / unit)} {name}"
-    return f"{number(count)} B"
+            return f"{short(count / unit)}{FIXED}{name}"
+    return f"{number(count)}{FIXED}B"
 
 
 def span(seconds: float) -> str:
@@ -44,5 +45,5 @@ def span(seconds: float) -> str:
         if seconds >= (2 * unit if name == "d" else unit):
             value = seconds / unit
             whole = abs(value - round(value)) < 0.05 or value >= 10
-            return f"{number(value, 0 if whole else 1)} {name}"
-    return f"{short(seconds)} s"
+            return f"{number(value, 0 if whole else 1)}{FIXED}{name}"
+    return f"{short(seconds)}{FIXED}s"

@@ -50,15 +50,17 @@ def of(task: Task, attempts: Sequence[Attempt]) -> Why:
         key=lambda s: (s["site"] != mine, order.index(s["verdict"]), titles[s["site"]]),
     )
     return Why(
-        sites=[_line(site, titles[site["site"]], site["site"] == mine) for site in sites],
+        sites=[
+            _line(site, titles[site["site"]], site["site"] == mine, bool(mine)) for site in sites
+        ],
         after=_others([wait for wait in told["after"] if not wait["settled"]]),
     )
 
 
-def _line(site: Mapping[str, Any], title: str, mine: bool) -> Line:
+def _line(site: Mapping[str, Any], title: str, mine: bool, placed: bool) -> Line:
     text = reason_text(site)
     if site["code"] == "chosen" and not mine:
-        text = gettext("recibe tareas como esta")
+        text = gettext("recibió otras como esta") if placed else gettext("la recibirá en seguida")
     return Line(title, words.VERDICTS[site["verdict"]], text)
 
 
