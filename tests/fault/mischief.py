@@ -15,6 +15,13 @@ SYNC = "/agent/v1/sync"
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "host", "content-length"}
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Killed peers break connections: that is what the run is about."""
+
+
 class Mischief:
     """Listens on a port of its own; `deeds` counts what it did."""
 
@@ -24,8 +31,7 @@ class Mischief:
         self.deeds: Counter[str] = Counter()
         self.lock = threading.Lock()
         self.quiet = False  # True: pass everything on, so that a run can come to its end
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -91,6 +97,11 @@ class Mischief:
                     return self.drop()
                 if deed == "lose reply":
                     return self.drop()
+                with contextlib.suppress(ConnectionError):  # the agent was killed meanwhile
+                    self.answer(status, reply_headers, reply)
+                return None
+
+            def answer(self, status: int, reply_headers: Any, reply: bytes) -> None:
                 self.send_response(status)
                 for key, value in reply_headers:
                     if key.lower() not in HOP_BY_HOP:
@@ -98,7 +109,6 @@ class Mischief:
                 self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
                 self.wfile.write(reply)
-                return None
 
             def drop(self) -> None:
                 self.close_connection = True

@@ -97,13 +97,20 @@ class Punisher:
     def _claims(self) -> Iterator[tuple[str, int]]:
         """(attempt, pid of its living supervisor)."""
         for site in self.stage.sites:
-            for claim in self.stage.site_folder(site).glob("state/**/claim"):
+            for folder in list_folders(self.stage.site_folder(site) / "state" / "work"):
                 try:
-                    pid = json.loads(claim.read_text())[0]
+                    pid = json.loads((folder / "claim").read_text())[0]
                 except (OSError, ValueError):
-                    continue  # it just ended
-                if not (claim.parent / "exit.json").exists() and Path(f"/proc/{pid}").exists():
-                    yield claim.parent.name, pid
+                    continue  # not begun, or it just ended
+                if not (folder / "exit.json").exists() and Path(f"/proc/{pid}").exists():
+                    yield folder.name, pid
+
+
+def list_folders(parent: Path) -> list[Path]:
+    try:
+        return sorted(parent.iterdir())
+    except FileNotFoundError:
+        return []  # the site has run nothing yet
 
 
 def read(pid: int, name: str) -> bytes:
