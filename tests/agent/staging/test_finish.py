@@ -201,6 +201,19 @@ def test_a_link_swapped_in_between_finding_and_sending_gives_nothing_away(
     assert b"secret" not in site.server.got.values()
 
 
+def test_a_folder_in_disorder_is_its_own_attempts_matter(site: Site) -> None:
+    """Without a sandbox a job may do this to its own folder."""
+    ended = [run(site, assignment(f"a{n}", outputs=[OUT]), {"/out/a": b"1"}) for n in range(4)]
+    (ended[0].folder / "staged.json").write_text("{")
+    (ended[1].folder / "staged.json").write_text("[]")
+    (ended[2].folder / "root").rename(ended[2].folder / "gone")
+    results = finish(site, *ended)
+    for name in ("a0", "a1", "a2"):
+        assert results[name].error is not None
+        assert results[name].outputs == []
+    assert len(results["a3"].outputs) == 1
+
+
 # --- foreign URLs ---
 
 

@@ -311,6 +311,17 @@ def test_staging_can_be_stopped(site: Site) -> None:
     assert (result.code, result.retryable) == ("stopped", True)
 
 
+@pytest.mark.parametrize(
+    "inputs", [[{}], [{"path": 5, "content": "x"}], [{"path": "/a", "content": 5}]]
+)
+def test_a_hub_that_sends_what_is_no_task_hinders_no_other(site: Site, inputs: Any) -> None:
+    broken = assignment("broken")
+    broken.task["inputs"] = inputs
+    results = dict(site.stager.prepare([broken, assignment("good")]))
+    assert isinstance(results["broken"], StagingError)
+    assert isinstance(results["good"], Prepared)
+
+
 # --- datasets ---
 
 

@@ -136,12 +136,21 @@ class Finisher:
     # --- what there is, and whether it may leave ---
 
     def _look(self, ended: Ended) -> _Leaving:
+        """What there is; a folder in disorder is its own attempt's matter only."""
+        try:
+            return self._find(ended)
+        except OSError as error:
+            failed = disk_error(error)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            failed = StagingError("folder", f"its folder is in disorder: {type(error).__name__}")
+        return _Leaving(ended, Finished(ended.assignment.attempt, error=failed), release.CLOSED)
+
+    def _find(self, ended: Ended) -> _Leaving:
         assignment = ended.assignment
         prepared = load(assignment.attempt, ended.folder)
         rule = release.strictest((prepared.rule, rule_for(assignment, self._datasets)))
         leaving = _Leaving(ended, Finished(assignment.attempt), rule)
         outputs = assignment.task.get("outputs") or ()
-        written = logs.find(ended.folder)
         if ended.succeeded and outputs:
             mounts = [bind.target for bind in prepared.binds]
             room = max(int(assignment.shape.get("disk") or 0), self._settings.disk)
@@ -151,9 +160,7 @@ class Finisher:
                     leaving.found = search.find(outputs)
             except StagingError as error:
                 leaving.result.error = error
-            except OSError as error:
-                leaving.result.error = disk_error(error)
-        self._judge(leaving, written)
+        self._judge(leaving, logs.find(ended.folder))
         return leaving
 
     def _judge(self, leaving: _Leaving, written: Sequence[logs.Log]) -> None:

@@ -140,6 +140,9 @@ class Stager:
             failed = StagingError(error.code, str(error), retryable=error.retryable)
         except OSError as error:
             failed = disk_error(error)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # A hub that sends what is no task must not take the other attempts along.
+            failed = StagingError("task", f"the task cannot be understood: {type(error).__name__}")
         return attempt, failed
 
     def _prepare(

@@ -55,6 +55,7 @@ class Rule:
 
 
 FREE = Rule()
+CLOSED = Rule(Release.NOTHING)
 
 
 def strictest(rules: Iterable[Rule]) -> Rule:
