@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ayni.agent import config, identity, run
+from ayni.agent import config, engine, identity, run
 from ayni.agent.cycle import Cycle
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.journal import Journal
 from ayni.agent.line import Fenced
+from ayni.agent.runtimes import choose
+from ayni.agent.runtimes.base import Finding, Runtime
 from tests.agent.fakehub import KEY, FakeHub
 
 
@@ -58,9 +60,21 @@ class RunningAgent:
 Start = Callable[..., RunningAgent]
 
 
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> tuple[Runtime, Sequence[Finding]]:
+    """The sandbox that works here, tried once for all tests."""
+    return choose.host_runtime(tmp_path_factory.mktemp("host"), allow_unsandboxed=True)
+
+
 @pytest.fixture
-def start_agent(hub: FakeHub, tmp_path: Path) -> Iterator[Start]:
+def start_agent(
+    hub: FakeHub,
+    tmp_path: Path,
+    sandbox: tuple[Runtime, Sequence[Finding]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Start]:
     """Starts agents of the one site, one after another; its jobs are ended with the test."""
+    monkeypatch.setattr(engine, "host_runtime", lambda folder, allow_unsandboxed: sandbox)
     running: list[tuple[RunningAgent, ExitStack]] = []
 
     def stop_last() -> None:
@@ -86,7 +100,7 @@ def start_agent(hub: FakeHub, tmp_path: Path) -> Iterator[Start]:
 
     yield start
     if running:
-        agent, stack = running[-1]
+        agent, _ = running[-1]
         agent.stop()
         executor = agent.cycle.executor
         assert isinstance(executor, LocalExecutor)

@@ -47,6 +47,7 @@ class FakeHub:
         self.answer_with = 0
         self.lose_replies = 0
         self.requests = 0
+        self.wishes = 0  # grows with every change of mind, and lets held requests go
         self.illegal: list[tuple[str, AttemptState, AttemptState]] = []
         self.unknown_uploads: list[Any] = []
         self.changed = threading.Condition()
@@ -88,6 +89,7 @@ class FakeHub:
         with self.changed:
             for assignment in assignments:
                 self.attempts[assignment.attempt] = Placed(assignment)
+            self.wishes += 1
             self.changed.notify_all()
 
     def order(self, attempt: str, **wishes: bool) -> None:
@@ -95,6 +97,7 @@ class FakeHub:
         with self.changed:
             for wish, value in wishes.items():
                 setattr(self.attempts[attempt], wish, value)
+            self.wishes += 1
             self.changed.notify_all()
 
     def wait_for(self, what: Any, seconds: float = 30.0) -> bool:
@@ -114,6 +117,7 @@ class FakeHub:
     def post(self, path: str, authorization: str, body: bytes) -> tuple[int, Any]:
         with self.changed:
             self.requests += 1
+            self.changed.notify_all()
             if self.answer_with:
                 return self.answer_with, {"title": "No", "detail": "the test says no"}
             if path == "/agent/v1/register":
@@ -144,11 +148,11 @@ class FakeHub:
         unknown += [a for a in request.inventory or () if a not in live]
         self.changed.notify_all()
         told = bool(request.reports or request.status or unknown)
-        number = request.number
+        number, wishes = request.number, self.wishes
         if not told and not self._orders():
             self.changed.wait_for(
-                lambda: self._orders() or self.memory.number != number or self.answer_with,
-                min(request.wait, 5.0),
+                lambda: (self.wishes, self.memory.number) != (wishes, number) or self.answer_with,
+                min(request.wait, 0.2 if any(p.watched for p in self.attempts.values()) else 5.0),
             )
         reply = SyncReply(
             epoch=self.epoch,
