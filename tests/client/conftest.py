@@ -175,7 +175,7 @@ def run(
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsysbinary.readouterr()
-        return Result(code, out.decode(), err.decode())
+        return Result(code, out.decode(errors="surrogateescape"), err.decode())
 
     return ayni
 

@@ -1,0 +1,272 @@
+"""Looking after tasks from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ayni.cli import frame
+from ayni.client import Network
+from ayni.client.models import LogPage
+from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import CommandReport, HealthNote
+from ayni.protocol.policy import Reason
+from tests.client.conftest import Run, World
+from tests.hub import factories as make
+from tests.hub.network import simulated
+
+FAILED = AttemptState.EXECUTOR_ERROR
+EXITED = Reason(code="exit", message="command 0 exited with 3")
+CODES = [CommandReport(exit_code=3, started=1.0, ended=2.0)]
+
+
+def test_sites_are_told_with_what_they_offer_and_how_they_are(cli: Run, world: World) -> None:
+    ill = [HealthNote(code="disk", message="the disk is full", remedy="make room")]
+    world.agent("chile", offers=simulated.status(simulated.partition(cores=64), health=ill))
+    make.site(name="mexico")
+    result = cli("sites")
+    assert result.code == 0
+    assert "chile" in result.out
+    assert "healthy" in result.out
+    assert "64" in result.out
+    assert "never" in result.out
+    assert "the disk is full (make room)" in result.err
+    names = [site["name"] for site in cli("sites", "--json").json["sites"]]
+    assert names == ["chile", "mexico"]
+
+
+def test_datasets_are_told_by_the_url_that_a_task_names(
+    cli: Run, network: Network, tmp_path: Path
+) -> None:
+    assert "no datasets" in cli("datasets").err
+    (tmp_path / "a").write_text("a")
+    network.store.put(tmp_path / "a", "texts/")
+    network.add_dataset("texts", "texts", version="1", licence="CC0-1.0")
+    assert "ayni://langs/texts" in cli("datasets").out
+    assert cli("datasets", "--json").json["datasets"][0]["licence"] == "CC0-1.0"
+
+
+def test_ps_lists_and_filters(cli: Run, network: Network) -> None:
+    assert "no tasks" in cli("ps").out
+    fit = network.submit("true", name="fit-1", tags={"k": "v"})
+    other = network.submit("true", name="plot")
+    other.cancel()
+    array = network.map("true", 2, name="many")
+    out = cli("ps").out
+    assert fit.id in out
+    assert other.id in out
+    for flags, ids in (
+        (("--name", "fit"), [fit.id]),
+        (("--state", "canceled"), [other.id]),
+        (("--tag", "k=v"), [fit.id]),
+        (("--tag", "k"), [fit.id]),
+        (("--array", array.id), [t.id for t in array.tasks()]),
+        (("-n", "1", "--name", "fit"), [fit.id]),
+    ):
+        found = cli("ps", "--json", *flags).json["tasks"]
+        assert [task["id"] for task in found] == ids, flags
+    assert array.id in cli("ps", "--arrays").out
+    [row] = cli("ps", "--arrays", "--json").json["arrays"]
+    assert (row["id"], row["counts"]) == (array.id, {"QUEUED": 2})
+
+
+@pytest.mark.parametrize("columns", ["30", "50", "80", "200"])
+def test_ids_stand_whole_however_narrow_the_terminal(
+    cli: Run, network: Network, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    task = network.submit("true", name="a rather long name that has to be folded somewhere")
+    out = cli("ps").out
+    assert task.id in out
+    assert "…" not in out
+
+
+def test_names_cannot_play_with_the_terminal(cli: Run, network: Network) -> None:
+    network.submit("true", name="[bold]x[/bold] \u202e")
+    out = cli("ps").out
+    assert "[bold]x[/bold]" in out
+    assert "\u202e" not in out
+
+
+def test_show_tells_all_of_a_task(cli: Run, world: World, network: Network) -> None:
+    task = network.submit(["sort", "a b"], name="n", outputs=["r.txt"], tags={"k": "v"}, mem="2G")
+    agent = world.agent()
+    world.finish(agent, task.id, files={"/work/r.txt": b"x"}, commands=CODES)
+    out = cli("show", task.id).out
+    for word in (task.id, "COMPLETE", "sort 'a b'", "2.0 GiB", "k=v", "chile", "/work/r.txt"):
+        assert word in out
+    answer = cli("show", task.id, "--json").json
+    assert answer["kind"] == "task"
+    assert answer["attempts"][0]["exit_codes"] == [3]
+    assert answer["task"]["executors"][0]["command"] == ["sort", "a b"]
+
+
+def test_show_tells_of_an_array_which_tasks_failed_and_why(
+    cli: Run, world: World, network: Network
+) -> None:
+    array = network.map("true", 3, name="many")
+    first, *_ = array.tasks()
+    world.finish(world.agent(), first.id, state=FAILED, reason=EXITED)
+    out = cli("show", array.id).out
+    assert "1 of 3" in out
+    assert first.id in out
+    assert "exited with 3" in out
+    answer = cli("show", array.id, "--json").json
+    assert [task["id"] for task in answer["failed"]] == [first.id]
+
+
+def test_why_has_a_line_for_every_site(cli: Run, world: World, network: Network) -> None:
+    world.agent("chile")
+    make.site(name="mexico")
+    task = network.submit("true", cores=1000)
+    lines = cli("why", task.id).out.splitlines()
+    assert [line.split()[1] for line in lines[1:3]] == ["chile", "mexico"]
+    answer = cli("why", task.id, "--json").json
+    assert {site["site"]: site["verdict"] for site in answer["sites"]} == {
+        "chile": "ineligible",
+        "mexico": "ineligible",
+    }
+
+
+def test_logs_shows_what_was_printed(cli: Run, world: World, network: Network) -> None:
+    task = network.submit("true")
+    world.finish(world.agent(), task.id, log="uno\ndos\n")
+    assert cli("logs", task.id).out == "uno\ndos\n"
+    assert cli("logs", "-f", task.id).out == "uno\ndos\n"
+    assert cli("logs", "--full", task.id).out == "uno\ndos\n"
+    assert cli("logs", "--stderr", task.id).out == ""
+    assert cli("logs", task.id, "--json").json["ended"] is True
+
+
+def test_the_whole_log_is_fetched_from_the_store(
+    cli: Run, network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log").write_bytes(b"\xff" + b"line\n" * 100_000)
+    network.store.put(tmp_path / "log", "whole")
+    page = LogPage(text="end", offset=500_000, size=500_003, ended=True, full="ayni://langs/whole")
+    monkeypatch.setattr("ayni.client.tail.page", lambda *_, **__: page)
+    task = network.submit("true")
+    assert len(cli("logs", "--full", task.id).out) == 500_001
+    result = cli("logs", task.id)
+    assert result.out == "end"
+    assert "500000 bytes are not shown; --full shows all" in result.err
+
+
+def test_wait_ends_well_only_if_all_ended_well(cli: Run, world: World, network: Network) -> None:
+    good, bad = network.submit("true"), network.submit("false")
+    agent = world.agent()
+    world.finish(agent, good.id)
+    world.finish(agent, bad.id, state=FAILED, reason=EXITED)
+    assert cli("wait", good.id).code == 0
+    both = cli("wait", good.id, bad.id)
+    assert both.code == 1
+    assert "exited with 3" in both.out
+    array = network.map("true", 1)
+    world.finish(agent, next(iter(array.tasks())).id)
+    told = cli("wait", array.id, "--json").json
+    assert told["ok"] is True
+    assert told["waited"][0]["counts"] == {"COMPLETE": 1}
+
+
+def test_wait_gives_up_at_its_timeout_and_says_that_it_goes_on(cli: Run, network: Network) -> None:
+    task = network.submit("true")
+    result = cli("wait", task.id, "--timeout", "0s")
+    assert result.code == 1
+    assert "goes on" in result.err
+
+
+def test_ctrl_c_says_that_the_task_goes_on(
+    cli: Run, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    task = network.submit("true")
+    monkeypatch.setattr("ayni.client.commands.following.wait_all", stop)
+    monkeypatch.setattr("ayni.client.tail.follow", stop)
+    for command in (("wait",), ("logs", "-f")):
+        result = cli(*command, task.id)
+        assert result.code == 130
+        assert f"task {task.id} goes on" in result.err
+        assert "Traceback" not in result.err
+
+
+def test_cancel_ends_tasks_and_arrays(cli: Run, network: Network) -> None:
+    task, array = network.submit("true"), network.map("true", 2)
+    assert cli("cancel", task.id, array.id).code == 0
+    assert task.state == "CANCELED"
+    assert array.counts == {"CANCELED": 2}
+    assert len(cli("cancel", task.id, "--json").json["canceled"]) == 1
+
+
+def test_rerun_prints_the_new_id(cli: Run, network: Network) -> None:
+    array = network.map("true", 2)
+    assert cli("rerun", array.id).code == 2  # nothing has failed
+    array.cancel()
+    answer = cli("rerun", array.id, "--json").json
+    assert (answer["kind"], answer["size"], answer["rerun_of"]) == ("array", 2, array.id)
+    task = network.submit("true").cancel()
+    assert network.task(cli("rerun", task.id).out.strip()).id != task.id
+
+
+def test_fetch_brings_outputs_and_leaves_what_is_here(
+    cli: Run, world: World, network: Network
+) -> None:
+    task = network.submit("true", outputs=["r/"])
+    assert "has left no files" in cli("fetch", task.id).err
+    files = {"/work/r/a.txt": b"a", "/work/r/deep/b.txt": b"b"}
+    world.finish(world.agent(), task.id, files=files)
+    out = cli("fetch", task.id).out.splitlines()
+    assert sorted(out) == [f"{task.id}/r/a.txt", f"{task.id}/r/deep/b.txt"]
+    answer = cli("fetch", task.id, "there", "--json").json
+    assert [(f["path"], f["size"]) for f in answer["files"]] == [
+        ("there/r/a.txt", 1),
+        ("there/r/deep/b.txt", 1),
+    ]
+    before = len([r for r in world.wire.requests if r.url.host != "hub.test"])
+    cli("fetch", task.id, "there")
+    assert len([r for r in world.wire.requests if r.url.host != "hub.test"]) == before
+
+
+NOBODY = "0000000000000"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[(command, bad) for command in ("show", "logs", "why", "wait", "cancel", "rerun", "fetch")
+          for bad in (NOBODY, "nonsense", "../me", "")],
+        ("ps", "--state", "SLEEPING"),
+        ("ps", "--array", NOBODY),
+        ("ps", "--array", "x"),
+        ("ps", "--watch"),
+        ("ps", "--watch", "--json"),
+        ("ps", "--arrays", "--state", "QUEUED"),
+        ("wait", NOBODY, "--timeout", "soon"),
+        ("logs", "-f", "--full", NOBODY),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_code_2(cli: Run, arguments: tuple[str, ...]) -> None:
+    result = cli(*arguments)
+    assert result.code == 2, result
+    assert result.err.startswith("ayni: ")
+    assert result.err.count("\n") == 1
+
+
+COMMANDS = [
+    ["login"], ["sites"], ["datasets"], ["submit"], ["ps"], ["show"], ["logs"], ["why"], ["wait"],
+    ["cancel"], ["rerun"], ["fetch"], ["store", "ls"], ["store", "put"], ["store", "get"],
+    ["store", "rm"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_examples_and_json(command: list[str]) -> None:
+    result = CliRunner().invoke(frame.build(), [*command, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert f"ayni {' '.join(command)}" in result.output.split("Examples:")[1]
+    assert "--json" in result.output
