@@ -42,11 +42,10 @@ def host_runtime(state: Path, *, allow_unsandboxed: bool) -> tuple[Runtime, Sequ
         if finding.works:
             return runtime, findings
     if not allow_unsandboxed:
-        why = "; ".join(f"{finding.name}: {finding.detail}" for finding in findings)
-        remedy = findings[0].remedy
+        why = ". ".join(f"{f.name}: {f.detail} (remedy: {f.remedy})" for f in findings)
         raise NoSandbox(
-            f"no sandbox works here ({why}). {remedy}. Or install bubblewrap. Only if every "
-            "user of this site is trusted: allow_unsandboxed = true"
+            f"no sandbox works here. {why}. Only if every user of this site is trusted: "
+            "allow_unsandboxed = true"
         )
     bare = BareRuntime()
     return bare, [*findings, *bare.findings()]

@@ -68,8 +68,8 @@ class Supervisor:
         return self._status(results)
 
     def _run_all(self, results: list[dict[str, Any]]) -> None:
-        if self._sandbox is not None and self._sandbox["root"] is not None:
-            namespaces.give_away(self._sandbox["root"])
+        if self._sandbox is not None:
+            namespaces.give_away(os.path.join(self._spec["folder"], "root"))
         for index, command in enumerate(self._spec["commands"]):
             if self._reason != EXITED:
                 break
