@@ -68,7 +68,7 @@ class Connection:
         return Mover(httpx.Client(transport=self._transport))
 
     def get(
-        self, path: str, /, *, wait: float = 0.0, patience: float = PATIENCE, **query: Any
+        self, path: str, /, *, wait: float = 0.0, patience: float | None = None, **query: Any
     ) -> dict[str, Any]:
         """A JSON answer. `wait`: seconds for which the hub may hold the question open."""
         if wait:
@@ -95,7 +95,7 @@ class Connection:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        patience: float = PATIENCE,
+        patience: float | None = None,
         read_timeout: float = 30.0,
     ) -> dict[str, Any]:
         request = self.client.build_request(
@@ -108,8 +108,9 @@ class Connection:
         )
         return self._understand(self._patiently(request, patience))
 
-    def _patiently(self, request: httpx.Request, patience: float) -> httpx.Response:
-        """The answer; passing failures are tried again for `patience` seconds."""
+    def _patiently(self, request: httpx.Request, patience: float | None) -> httpx.Response:
+        """The answer; passing failures are tried again for `patience` seconds, or PATIENCE."""
+        patience = PATIENCE if patience is None else patience
         started, pause = time.monotonic(), 0.25
         while True:
             try:

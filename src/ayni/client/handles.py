@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ayni.client import html, outputs, tail
-from ayni.client.connection import LONG_PATIENCE, PATIENCE
+from ayni.client.connection import LONG_PATIENCE
 from ayni.client.errors import Conflict, TaskFailed
 from ayni.client.models import ArrayInfo, Attempt, LogPage, Output, TaskInfo, Why
 from ayni.tes.models import State, Task, document
@@ -111,7 +111,7 @@ class TaskHandle(Handle):
     def refresh(self, wait: float = 0.0) -> Self:
         seen = self._info.state.value if self._info is not None and wait else None
         answer = self._network.connection.get(
-            self.path, wait=wait, seen=seen, patience=LONG_PATIENCE if wait else PATIENCE
+            self.path, wait=wait, seen=seen, patience=LONG_PATIENCE if wait else None
         )
         self._info = TaskInfo.model_validate(answer)
         return self
@@ -214,7 +214,7 @@ class ArrayHandle(Handle):
     def refresh(self, wait: float = 0.0) -> Self:
         seen = self._info.version if self._info is not None and wait else None
         answer = self._network.connection.get(
-            self.path, wait=wait, seen=seen, patience=LONG_PATIENCE if wait else PATIENCE
+            self.path, wait=wait, seen=seen, patience=LONG_PATIENCE if wait else None
         )
         self._info = ArrayInfo.model_validate(answer)
         return self

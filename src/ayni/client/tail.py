@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ayni.client.connection import LONG_PATIENCE, MAX_WAIT, PATIENCE, Connection
+from ayni.client.connection import LONG_PATIENCE, MAX_WAIT, Connection
 from ayni.client.models import LogPage
 
 
@@ -23,7 +23,7 @@ def page(
     answer = connection.get(
         f"/tasks/{task}/logs",
         wait=MAX_WAIT if seen is not None else 0.0,
-        patience=LONG_PATIENCE if watch else PATIENCE,
+        patience=LONG_PATIENCE if watch else None,
         command=command,
         stream="stderr" if stderr else "stdout",
         attempt=attempt,
