@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 
-from ayni.transfer.blocks import CHUNK
 from ayni.transfer.errors import Again, ExpiredUrl, TransferError
 from ayni.transfer.halt import Halt
 from ayni.transfer.http import Patience, judge, passing, patiently
@@ -140,7 +139,7 @@ class Fetcher:
                     judge(response, doing)
                     if got and response.status_code != 206:
                         forget()
-                    for chunk in response.iter_bytes(CHUNK):
+                    for chunk in response.iter_bytes():
                         self.halt.check()
                         if got + len(chunk) > block.size:
                             break

@@ -15,6 +15,8 @@ import httpx
 
 from ayni.hub.store import signing
 
+WEB = httpx.Client()  # one, since making a client reads all certificates
+
 SECRET = "a secret for tests of the store, long enough"
 
 
@@ -63,7 +65,7 @@ def running(state: Path) -> Iterator[RunningServer]:
 def _wait(process: subprocess.Popen[bytes], url: str) -> None:
     for _ in range(400):
         try:
-            httpx.get(f"{url}/health")
+            WEB.get(f"{url}/health")
         except httpx.TransportError:
             assert process.poll() is None, "the file server ended"
             time.sleep(0.05)

@@ -8,7 +8,6 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import httpx
 from django.utils import timezone
 
 from ayni.hub.calls.models import Project
@@ -21,6 +20,7 @@ from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Array, Attempt, Group, Task, TaskBody
 from ayni.protocol.messages import OutputReport
 from tests.hub import factories
+from tests.hub.store.server import WEB
 
 BLOCK = MIN_BLOCK
 
@@ -58,7 +58,7 @@ def declared(project: Project, path: str, data: bytes, attempt: Attempt | None =
 def put(missing: Iterable[tuple[int, str]], data: bytes) -> None:
     parts = pieces(data)
     for n, url in missing:
-        assert httpx.put(url, content=parts[n]).status_code in (200, 201)
+        assert WEB.put(url, content=parts[n]).status_code in (200, 201)
 
 
 def uploaded(project: Project, path: str, data: bytes, attempt: Attempt | None = None) -> Upload:
@@ -80,7 +80,7 @@ def read(project: Project, path: str) -> bytes | None:
         return None
     [manifest] = files.manifests([file])
     return b"".join(
-        httpx.get(block["url"]).raise_for_status().content for block in manifest["blocks"]
+        WEB.get(block["url"]).raise_for_status().content for block in manifest["blocks"]
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from django.test import Client
 
@@ -17,6 +16,7 @@ from ayni.hub.store.models import Upload
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt
 from tests.hub import factories
+from tests.hub.store.server import WEB
 from tests.hub.store.support import (
     BLOCK,
     array_attempts,
@@ -84,7 +84,7 @@ def test_an_input_file_is_told_with_its_blocks(agent: Agent, project: Project) -
     result = agent.input(row, wanted["url"])
     [file] = result["files"]
     assert file["path"] == ""
-    assert b"".join(httpx.get(b["url"]).content for b in file["blocks"]) == data
+    assert b"".join(WEB.get(b["url"]).content for b in file["blocks"]) == data
 
 
 def test_an_input_folder_is_all_beneath_it(agent: Agent, project: Project) -> None:

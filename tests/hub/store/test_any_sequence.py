@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import httpx
 import pytest
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
@@ -24,6 +23,7 @@ from ayni.hub.store.models import File, Upload
 from ayni.hub.store.sweep import sweep
 from ayni.hub.tasks.models import Attempt
 from tests.hub import factories
+from tests.hub.store.server import WEB
 from tests.hub.store.support import (
     BLOCK,
     attempt,
@@ -85,9 +85,9 @@ class Store(RuleBasedStateMachine):
         for n, url in standing.missing[:count]:
             piece = pieces(right)[n]
             if lie:
-                assert httpx.put(url, content=content(len(piece), 99)).status_code == 422
+                assert WEB.put(url, content=content(len(piece), 99)).status_code == 422
             else:
-                assert httpx.put(url, content=piece).status_code in (200, 201)
+                assert WEB.put(url, content=piece).status_code in (200, 201)
 
     @rule(data=st.data())
     def commit(self, data: st.DataObject) -> None:
@@ -159,8 +159,8 @@ def test_a_file_is_the_bytes_committed_last() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         InTransaction,
         settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
+            max_examples=15,
+            stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

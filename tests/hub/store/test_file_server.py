@@ -15,12 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ayni.hub.store import disk, keys, signing
 from ayni.hub.store.fileserver import FileServer
-from tests.hub.store.server import SECRET, RunningServer
+from tests.hub.store.server import SECRET, WEB, RunningServer
 from tests.hub.store.support import content, sha
 
 _uploads = itertools.count(1)
@@ -32,14 +31,14 @@ def new_key(n: int = 0) -> str:
 
 def put(server: RunningServer, data: bytes) -> str:
     key = new_key()
-    assert httpx.put(server.put_url(key, len(data), sha(data)), content=data).status_code == 201
+    assert WEB.put(server.put_url(key, len(data), sha(data)), content=data).status_code == 201
     return key
 
 
 def test_what_is_put_is_what_is_got(file_server: RunningServer) -> None:
     data = content(3_000_000)
     key = put(file_server, data)
-    answer = httpx.get(file_server.get_url(key))
+    answer = WEB.get(file_server.get_url(key))
     assert answer.status_code == 200
     assert answer.content == data
     assert answer.headers["content-length"] == str(len(data))
@@ -47,7 +46,7 @@ def test_what_is_put_is_what_is_got(file_server: RunningServer) -> None:
 
 def test_an_empty_block_can_be_put(file_server: RunningServer) -> None:
     key = put(file_server, b"")
-    assert httpx.get(file_server.get_url(key)).content == b""
+    assert WEB.get(file_server.get_url(key)).content == b""
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_an_empty_block_can_be_put(file_server: RunningServer) -> None:
 def test_a_range_is_served(file_server: RunningServer, header: str, start: int, end: int) -> None:
     data = content(1000)
     url = file_server.get_url(put(file_server, data))
-    answer = httpx.get(url, headers={"Range": header})
+    answer = WEB.get(url, headers={"Range": header})
     assert answer.status_code == 206
     assert answer.content == data[start:end]
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/1000"
@@ -71,7 +70,7 @@ def test_a_range_is_served(file_server: RunningServer, header: str, start: int, 
 @pytest.mark.parametrize("header", ["bytes=1000-", "bytes=2000-3000", "bytes=-0"])
 def test_a_range_outside_the_block_is_refused(file_server: RunningServer, header: str) -> None:
     url = file_server.get_url(put(file_server, content(1000)))
-    assert httpx.get(url, headers={"Range": header}).status_code == 416
+    assert WEB.get(url, headers={"Range": header}).status_code == 416
 
 
 @pytest.mark.parametrize(
@@ -81,11 +80,11 @@ def test_a_range_that_makes_no_sense_is_passed_over(
     file_server: RunningServer, header: str
 ) -> None:
     url = file_server.get_url(put(file_server, content(1000)))
-    assert len(httpx.get(url, headers={"Range": header}).content) == 1000
+    assert len(WEB.get(url, headers={"Range": header}).content) == 1000
 
 
 def test_head_tells_the_size(file_server: RunningServer) -> None:
-    answer = httpx.head(file_server.get_url(put(file_server, content(1234))))
+    answer = WEB.head(file_server.get_url(put(file_server, content(1234))))
     assert answer.status_code == 200
     assert answer.headers["content-length"] == "1234"
     assert answer.content == b""
@@ -104,10 +103,10 @@ def test_other_bytes_than_signed_for_are_refused_and_nothing_stays(
 ) -> None:
     key = new_key()
     url = file_server.put_url(key, len(declared), sha(declared))
-    answer = httpx.put(url, content=sent)
+    answer = WEB.put(url, content=sent)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert httpx.get(file_server.get_url(key)).status_code == 404
+    assert WEB.get(file_server.get_url(key)).status_code == 404
     assert not keys.file_of(file_server.folder, key).exists()
     assert list((file_server.folder / keys.INCOMING).iterdir()) == []
 
@@ -116,18 +115,18 @@ def test_other_bytes_than_signed_for_are_refused_and_nothing_stays(
 def test_a_body_without_announced_length_is_counted(file_server: RunningServer, extra: int) -> None:
     data = content(200_000)
     url = file_server.put_url(new_key(), len(data) + extra, sha(data))
-    assert httpx.put(url, content=iter([data[:1000], data[1000:]])).status_code == 422
+    assert WEB.put(url, content=iter([data[:1000], data[1000:]])).status_code == 422
 
 
 def test_a_replayed_put_changes_nothing(file_server: RunningServer) -> None:
     data = content(4000)
     key = new_key()
     url = file_server.put_url(key, len(data), sha(data))
-    assert httpx.put(url, content=data).status_code == 201
+    assert WEB.put(url, content=data).status_code == 201
     written = keys.file_of(file_server.folder, key).stat()
-    assert httpx.put(url, content=content(4000, seed=9)).status_code == 200
+    assert WEB.put(url, content=content(4000, seed=9)).status_code == 200
     assert keys.file_of(file_server.folder, key).stat().st_mtime_ns == written.st_mtime_ns
-    assert httpx.get(file_server.get_url(key)).content == data
+    assert WEB.get(file_server.get_url(key)).content == data
 
 
 def test_two_puts_of_one_block_at_once_leave_it_whole(file_server: RunningServer) -> None:
@@ -135,17 +134,17 @@ def test_two_puts_of_one_block_at_once_leave_it_whole(file_server: RunningServer
     key = new_key()
     url = file_server.put_url(key, len(data), sha(data))
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: httpx.put(url, content=data).status_code, range(4)))
+        answers = list(pool.map(lambda _: WEB.put(url, content=data).status_code, range(4)))
     assert set(answers) <= {200, 201}
-    assert httpx.get(file_server.get_url(key)).content == data
+    assert WEB.get(file_server.get_url(key)).content == data
 
 
 def test_an_expired_url_is_refused(file_server: RunningServer) -> None:
     data = content(10)
     key = put(file_server, data)
-    assert httpx.get(file_server.get_url(key, seconds=-1)).status_code == 403
+    assert WEB.get(file_server.get_url(key, seconds=-1)).status_code == 403
     late = file_server.put_url(new_key(), 10, sha(data), seconds=-1)
-    assert httpx.put(late, content=data).status_code == 403
+    assert WEB.put(late, content=data).status_code == 403
 
 
 def test_an_altered_url_is_refused(file_server: RunningServer) -> None:
@@ -163,15 +162,15 @@ def test_an_altered_url_is_refused(file_server: RunningServer) -> None:
         file_server.put_url(key, 10, sha(data)),  # a PUT's signature does not read
         url + "&signature=%ff%00",
     ):
-        assert httpx.get(altered).status_code == 403, altered
+        assert WEB.get(altered).status_code == 403, altered
     small = file_server.put_url(new_key(), 10, sha(data))
-    assert httpx.put(small.replace("size=10", "size=11"), content=data + b"x").status_code == 403
-    assert httpx.put(url, content=data).status_code == 403
+    assert WEB.put(small.replace("size=10", "size=11"), content=data + b"x").status_code == 403
+    assert WEB.put(url, content=data).status_code == 403
 
 
 def test_a_signed_size_over_the_limit_is_refused(file_server: RunningServer) -> None:
     url = file_server.put_url(new_key(), 1 << 40, sha(b""))
-    assert httpx.put(url, content=b"").status_code == 413
+    assert WEB.put(url, content=b"").status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -205,8 +204,8 @@ def test_no_path_leaves_the_folder(file_server: RunningServer, path: str) -> Non
 
 def test_other_methods_are_refused(file_server: RunningServer) -> None:
     url = file_server.get_url(put(file_server, b"x"))
-    assert httpx.delete(url).status_code == 405
-    assert httpx.post(url, content=b"x").status_code == 405
+    assert WEB.delete(url).status_code == 405
+    assert WEB.post(url, content=b"x").status_code == 405
 
 
 def test_a_sender_who_hangs_up_leaves_nothing(file_server: RunningServer) -> None:
@@ -223,7 +222,7 @@ def test_a_sender_who_hangs_up_leaves_nothing(file_server: RunningServer) -> Non
             break
         time.sleep(0.05)
     assert list((file_server.folder / keys.INCOMING).iterdir()) == []
-    assert httpx.get(file_server.get_url(key)).status_code == 404
+    assert WEB.get(file_server.get_url(key)).status_code == 404
 
 
 class SlowSender:

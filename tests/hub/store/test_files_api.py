@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ayni.hub.store import commit
 from ayni.hub.store.models import File, Upload
 from tests.hub import factories
 from tests.hub.conftest import API, Api
+from tests.hub.store.server import WEB
 from tests.hub.store.support import BLOCK, attempt, blocks, content, pieces, put, read, uploaded
 
 
@@ -38,7 +38,7 @@ def test_a_file_is_put_and_got(files: Api) -> None:
     assert committed.status_code == 200
     assert committed.json()["path"] == "dir/f"
     manifest = files.get(f"{API}/files/manifest", {"path": "dir/f"}).json()
-    got = b"".join(httpx.get(b["url"]).content for b in manifest["blocks"])
+    got = b"".join(WEB.get(b["url"]).content for b in manifest["blocks"])
     assert got == data
     assert [b["size"] for b in manifest["blocks"]] == [BLOCK, BLOCK, 5]
 
