@@ -21,6 +21,7 @@ DATABASE_URL = os.environ.get("AYNI_DATABASE_URL", f"sqlite:///{STATE / 'hub.sql
 DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600)}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
+    DATABASES["default"]["ENGINE"] = "ayni.hub.db.sqlite3"  # Django's, with a line for writers
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,

@@ -1,0 +1,1 @@
+"""SQLite with one line for a process's writers."""
