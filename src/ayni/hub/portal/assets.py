@@ -10,13 +10,17 @@ import mimetypes
 from pathlib import Path
 
 from django.contrib.staticfiles import finders
+from django.core.exceptions import SuspiciousFileOperation
 from django.http import FileResponse, Http404, HttpRequest, HttpResponseBase
 from django.views.decorators.http import require_safe
 
 
 @require_safe
 def asset(request: HttpRequest, path: str) -> HttpResponseBase:
-    found = finders.find(path)  # refuses whatever leaves a static folder
+    try:
+        found = finders.find(path)
+    except SuspiciousFileOperation as error:  # it leaves the static folders
+        raise Http404(path) from error
     if not isinstance(found, str) or not Path(found).is_file():
         raise Http404(path)
     kind, _ = mimetypes.guess_type(found)

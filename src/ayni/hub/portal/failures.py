@@ -81,6 +81,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         _("Busca en la página de datos dónde está ahora."),
     ),
     "changed": (_("Un archivo de entrada cambió o desapareció mientras se traía."), _AGAIN),
+    "too_large": (_("Sus archivos son más grandes de lo que el sitio admite."), _OWN),
     "corrupt": (_("Un archivo llegó dañado."), _AGAIN),
     "expired": (_("Un enlace venció antes de usarse."), _AGAIN),
     "task": (_("El sitio no entendió la tarea."), _OWN),
