@@ -35,11 +35,14 @@ def _store(config: Path | None) -> Datasets:
 
 
 def add(
-    path: Annotated[Path, typer.Argument(help="The folder; its files stay where they are.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="A folder to a dataset; its files stay where they are.")
+    ],
     version: Annotated[str, typer.Option(help="Of the data, as in 2026-03.")],
     licence: Annotated[str, typer.Option(help="As in CC-BY-4.0, or a name of your own.")],
     name: Annotated[
-        str | None, typer.Option(help="How tasks call it; by default the folder's name.")
+        str | None,
+        typer.Option(help="How tasks call it, where one is added; by default the folder's name."),
     ] = None,
     title: Annotated[str, typer.Option(help="For people.")] = "",
     residency: Annotated[
@@ -53,7 +56,9 @@ def add(
     ] = "0",
     config: ConfigPath = None,
 ) -> None:
-    """Offer a folder as a dataset, or describe anew one that is offered."""
+    """Offer folders as datasets, or describe anew those that are offered."""
+    if name and len(paths) > 1:
+        raise UserError("--name: several folders cannot have one name; leave it out")
     try:
         card = Card.model_validate(
             {
@@ -69,14 +74,15 @@ def add(
         fault = error.errors()[0]
         option = "--" + "-".join(str(fault["loc"][0]).split("_")) if fault["loc"] else "dataset"
         raise UserError(f"{option}: {fault['msg'].removeprefix('Value error, ')}") from error
+    store = _store(config)
     with _shown_progress() as shown:
-        dataset = _store(config).add(
-            path, name or path.absolute().name, card, progress=_steps(shown)
+        step = _steps(shown)
+        added = [store.add(p, name or p.absolute().name, card, progress=step) for p in paths]
+    for dataset in added:
+        typer.echo(
+            f"{dataset.name} {card.version}: {dataset.files} files, {show_size(dataset.size)}, "
+            f"residency {card.residency}, release {card.release}"
         )
-    typer.echo(
-        f"{dataset.name} {card.version}: {dataset.files} files, {show_size(dataset.size)}, "
-        f"residency {card.residency}, release {card.release}"
-    )
 
 
 def ls(

@@ -37,8 +37,8 @@ def free_port() -> int:
         return port
 
 
-def ayni(*arguments: str, env: Mapping[str, str]) -> Any:
-    """Run an `ayni … --json` command and return what it printed.
+def ayni(*arguments: str, env: Mapping[str, str], quiet: bool = False) -> Any:
+    """Run an `ayni … --json` command and return what it printed; with `quiet`, nothing.
 
     Raises:
         StageError: it failed.
@@ -48,7 +48,7 @@ def ayni(*arguments: str, env: Mapping[str, str]) -> Any:
     )
     if done.returncode:
         raise StageError(f"ayni {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
-    return json.loads(done.stdout) if done.stdout.strip() else None
+    return None if quiet or not done.stdout.strip() else json.loads(done.stdout)
 
 
 @dataclass
@@ -223,12 +223,12 @@ class Stage:
         }
         return to_toml(document)
 
-    def add_dataset(self, site: str, name: str, source: Path, **card: str) -> None:
-        """Put files into the site's own store; the hub only ever hears of the card."""
+    def add_datasets(self, site: str, folders: Sequence[Path], **card: str) -> None:
+        """Offer folders from the site's own store; the hub only ever hears of their cards."""
         options = [part for key, value in card.items() for part in (f"--{key}", value)]
         ayni(
-            "site", "dataset", "add", name, str(source), *options,
-            "--config", str(self.site_folder(site) / "agent.toml"), "--json", env=self.base_env(),
+            "site", "dataset", "add", *map(str, folders), *options,
+            "--config", str(self.site_folder(site) / "agent.toml"), env=self.base_env(), quiet=True,
         )  # fmt: skip
 
     def stop(self) -> None:

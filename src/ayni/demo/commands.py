@@ -1,0 +1,82 @@
+"""`ayni demo`: the main job on real data."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ayni.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `ayni`."""
+    app.command(
+        epilog="Examples:\n\n  ayni demo\n\n  ayni demo --keep --state /tmp/red --port 8080"
+    )(demo)
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the hub and its sites up until Ctrl-C.")
+    ] = False,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The hub's port.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep everything in this folder; it must be empty.")
+    ] = None,
+    facts: Annotated[
+        Path | None, typer.Option("--json", help="Write what happened here, for programs.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("out/atlas"),
+) -> None:
+    """An atlas of the Americas' languages, made by three countries' machines.
+
+    Starts a hub and three sites as real processes on this machine. Each country's own texts stay at its
+    site; their profiles travel, and become one picture.
+    """
+    from ayni.demo.stage import StageError, stage_folder
+    from ayni.demo.story import Story
+
+    if state is not None and state.exists() and any(state.iterdir()):
+        raise UserError(f"--state: {state} is not empty; name a new folder")
+    console = Console(stderr=False)
+    with stage_folder(state) as folder:
+        story = Story(folder, console, port)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            _tell(story, out)
+            path = story.credentials()
+            if facts is not None:
+                facts.write_text(json.dumps(story.facts, indent=2))
+            story.say(f"Done in {story.facts['seconds']:.0f} s")
+            if keep:
+                story.say(f"The network stays up at {story.stage.url}; tokens are in {path}")
+                story.say("Ctrl-C ends it.")
+                while story.stage.hub.alive:
+                    time.sleep(1)
+        except StageError as error:
+            console.print(f"[red]The demo failed:[/red] {error}", highlight=False)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            if not (keep and "seconds" in story.facts):
+                raise
+        finally:
+            story.stage.stop()
+
+
+def _tell(story, out: Path) -> None:  # type: ignore[no-untyped-def]
+    from ayni.demo.story import Story
+
+    assert isinstance(story, Story)
+    story.console.print("[bold]Ayni: an atlas of the Americas' languages[/bold]\n")
+    story.raise_network()
+    array, gather = story.send()
+    story.follow(array)
+    story.explain(array)
+    story.gather(gather, out)
+    story.account()
