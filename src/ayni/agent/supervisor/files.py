@@ -67,7 +67,7 @@ def write_json(path: str, value: Any) -> None:
     """Write a small file that is either there whole or not at all."""
     part = f"{path}.{os.getpid()}"
     with open(part, "w") as file:
-        json.dump(value, file, separators=(",", ":"))
+        file.write(json.dumps(value, separators=(",", ":")))  # `dump` would encode in Python
     os.replace(part, path)
 
 
