@@ -57,7 +57,7 @@ UPDATE attempts SET seq = ?, live = ?, ended = ?, report = ?, doom = ?, mute = ?
 WHERE id = ?
 """
 
-_CLEAR = "UPDATE attempts SET assignment = NULL, job = NULL WHERE id = ?"
+_CLEAR = "UPDATE attempts SET assignment = NULL WHERE id = ?"
 
 
 @dataclass(slots=True)
@@ -246,7 +246,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         report.model_dump_json(exclude_none=True),
         entry.doom,
         entry.mute,
-        _dump_status(entry.job) if entry.job else None,
+        _dump_status(entry.job) if entry.job and entry.live else None,
         report.attempt,
     )
 

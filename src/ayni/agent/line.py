@@ -20,7 +20,8 @@ from ayni.protocol.messages import SyncReply, SyncRequest
 
 log = logging.getLogger(__name__)
 
-APART = 0.05  # seconds between two requests, so that changes travel together
+APART = 0.05  # seconds between two requests …
+APART_BUSY = 0.2  # … when the last one told something: then changes travel together
 OVERTAKE = 0.3  # seconds after which a request that told something is no longer waited for
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 60.0
@@ -72,6 +73,7 @@ class Line:
         self._open = 0  # requests without an answer yet, overtaken ones included
         self._failures = 0
         self._last_sent = float("-inf")
+        self._apart = APART
         self._not_before = float("-inf")
         self.trouble = ""  # why the hub is not heard, in words; empty if it is
         self.heard: float | None = None  # when it was heard last, in Unix seconds
@@ -83,7 +85,7 @@ class Line:
             now: the time.
             newest: the journal's newest number, so that it is known whether there is news.
         """
-        if self._open >= 2 or now < max(self._not_before, self._last_sent + APART):
+        if self._open >= 2 or now < max(self._not_before, self._last_sent + self._apart):
             return False
         flight = self._flight
         if flight is None:
@@ -94,7 +96,7 @@ class Line:
     def send(self, request: SyncRequest, now: float) -> None:
         told = bool(request.reports) or request.status is not None
         self._flight = Flight(request.number, request.through, now, told)
-        self._last_sent = now
+        self._last_sent, self._apart = now, APART_BUSY if told else APART
         self._open += 1
         self._threads.submit(self._call, request)
 
