@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import pytest
 from django.utils import timezone
 
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.portal import folder, overview
+from ayni.hub.store.fileserver import disposition
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Task
@@ -143,3 +145,12 @@ def test_lists_are_paged_and_filtered(signed_in: Alliance) -> None:
     second = page(signed_in, "/tareas" + following.replace("&amp;", "&"))
     assert second.count('<th scope="row">') == 10 and 'rel="next"' not in second
     assert "perfil" not in page(signed_in, "/tareas?estado=RUNNING&nombre=muchas")
+
+
+@pytest.mark.parametrize("name", ["año nuevo.csv", 'a"; filename=b', "x\r\nSet-Cookie: a=b", "😀"])
+def test_a_download_is_saved_under_its_name_and_the_name_can_do_no_more(name: str) -> None:
+    header = disposition(name)
+    assert header.startswith("attachment; filename*=UTF-8''")
+    value = header.partition("''")[2]
+    assert unquote(value) == name and re.fullmatch(r"[A-Za-z0-9._~%-]+", value)
+    assert disposition("") == "attachment"

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 from granian.http import HTTP1Settings
@@ -44,7 +44,6 @@ AT_ONCE = 256  # requests
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BINARY = [
     ("content-type", "application/octet-stream"),
-    ("content-disposition", "attachment"),
     ("x-content-type-options", "nosniff"),
     ("cache-control", "private"),
     ("accept-ranges", "bytes"),
@@ -103,8 +102,8 @@ class FileServer:
             raise Refusal(404, "Not found", "there is nothing at this address") from None
         key = scope.path.removeprefix("/")
         if scope.method in ("GET", "HEAD"):
-            self._check("GET", key, scope.query_string)
-            _send(scope, proto, path)
+            query = self._check("GET", key, scope.query_string)
+            _send(scope, proto, path, query.get("name", ""))
         elif scope.method == "PUT":
             query = self._check("PUT", key, scope.query_string)
             await self._receive(scope, proto, path, int(query["size"]), query["sha256"])
@@ -176,14 +175,20 @@ def _finish(incoming: disk.Incoming, rest: bytearray, path: Path) -> None:
     incoming.keep(path)
 
 
-def _send(scope: Scope, proto: HTTPProtocol, path: Path) -> None:
+def disposition(name: str) -> str:
+    """Saved, never shown; under `name`, which anybody may choose since it is not signed (RFC 6266)."""
+    return f"attachment; filename*=UTF-8''{quote(name[:255], safe='')}" if name else "attachment"
+
+
+def _send(scope: Scope, proto: HTTPProtocol, path: Path, name: str) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         raise Refusal(404, "Not found", "there is no such block; ask the hub anew") from None
+    binary = [*_BINARY, ("content-disposition", disposition(name))]
     wanted = _range(scope.headers.get("range"), size)
     if wanted is None:
-        headers = [*_BINARY, ("content-length", str(size))]
+        headers = [*binary, ("content-length", str(size))]
         if scope.method == "HEAD":
             proto.response_empty(200, headers)
         else:
@@ -191,7 +196,7 @@ def _send(scope: Scope, proto: HTTPProtocol, path: Path) -> None:
         return
     start, end = wanted
     headers = [
-        *_BINARY,
+        *binary,
         ("content-length", str(end - start)),
         ("content-range", f"bytes {start}-{end - 1}/{size}"),
     ]
