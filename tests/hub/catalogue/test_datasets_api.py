@@ -88,6 +88,7 @@ def test_a_dataset_is_taken_off_the_list_and_its_files_stay(project: Api) -> Non
     headers = factories.auth(project.secret)
     assert project.client.delete(f"{API}/datasets/quz", headers=headers).json() == {"removed": 1}
     assert project.client.delete(f"{API}/datasets/quz", headers=headers).status_code == 404
+    assert project.client.delete(f"{API}/datasets/%00", headers=headers).status_code == 404
     assert project.project.files.count() == 4
 
 

@@ -104,7 +104,9 @@ def test_a_persons_upload_is_refused(row: Attempt) -> None:
 
 def test_an_upload_that_there_is_not_is_refused(row: Attempt) -> None:
     real = uploaded(row.task.project, "f", b"x", row)
-    assert "no such upload" in refused(row, output(real, upload="0" * 32))
+    for name in ("0" * 32, "x\0", "\ud800", "' OR 1=1", "x" * 9999):
+        assert "no such upload" in refused(row, output(real, upload=name))
+    assert "no such upload" in refused(row, output(real, upload="x", url="\0\ud800"))
 
 
 def test_an_upload_that_is_not_whole_is_refused(row: Attempt) -> None:

@@ -15,6 +15,7 @@ from ayni.hub.catalogue.cards import card
 from ayni.hub.catalogue.models import Dataset, Release
 from ayni.hub.http import ProblemError
 from ayni.tes.models import Line
+from ayni.tes.urls import valid_name
 
 router = Router(tags=["datasets"])
 
@@ -95,7 +96,9 @@ def declare_datasets(request: HttpRequest, body: DatasetsIn) -> dict[str, Any]:
 def remove_dataset(request: HttpRequest, name: str) -> dict[str, int]:
     """Its files stay."""
     project = caller(request, "store:write").project
-    removed, _ = Dataset.objects.filter(project=project, name=name).delete()
+    removed = 0
+    if valid_name(name):
+        removed, _ = Dataset.objects.filter(project=project, name=name).delete()
     if not removed:
         raise ProblemError(
             404, "No such dataset", f"project {project.name} has no dataset of this name"

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from ayni.hub.accounts.tokens import caller
 from ayni.hub.http import ProblemError, field_problem
-from ayni.hub.store import commit, files, paths, quota, uploads
+from ayni.hub.store import commit, files, keys, paths, quota, uploads
 from ayni.hub.store.declaration import Blocks, Declaration, Refused
 from ayni.hub.store.models import File, Upload
 
@@ -182,7 +182,9 @@ def declare(request: HttpRequest, body: UploadIn) -> Status[dict[str, Any]]:
 def commit_upload(request: HttpRequest, upload: str) -> Status[dict[str, Any]]:
     """The file is replaced at once and as a whole. May be repeated."""
     project = caller(request, "store:write").project
-    found = Upload.objects.filter(pk=upload, project=project, attempt=None).first()
+    found = None
+    if keys.is_upload(upload):
+        found = Upload.objects.filter(pk=upload, project=project, attempt=None).first()
     if found is None:
         raise ProblemError(404, "No such upload", "declare the file first: POST /uploads")
     if found.dead:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from django.db import transaction
 from django.utils import timezone
 
-from ayni.hub.store import paths, quota
+from ayni.hub.store import keys, paths, quota
 from ayni.hub.store.declaration import Refused, taken
 from ayni.hub.store.models import File, Upload
 from ayni.hub.tasks import ids
@@ -99,7 +99,7 @@ def _attempts(numbers: Iterable[int]) -> dict[int, Attempt]:
 
 def _uploads(names: Iterable[str]) -> dict[str, Upload]:
     found: dict[str, Upload] = {}
-    for chunk in _chunks(list(names)):
+    for chunk in _chunks([name for name in names if keys.is_upload(name)]):
         found |= {u.pk: u for u in Upload.objects.filter(pk__in=chunk).defer("blocks")}
     return found
 
@@ -134,8 +134,8 @@ def _checked(attempt: Attempt, entry: Entry, uploads: Mapping[str, Upload]) -> S
 
 def _name(entry: Entry) -> str:
     if isinstance(entry, LogReport):
-        return f"log {entry.command}.{entry.stream[:10]}"
-    return entry.url[:200]
+        return f"log {entry.command} {entry.stream[:10]!r}"
+    return repr(entry.url[:200])
 
 
 def _without_clashes(switches: Mapping[int, list[Switch]], errors: dict[int, str]) -> list[int]:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 _KEY = re.compile(r"([1-9][0-9]{0,18})/([0-9a-f]{32})/(0|[1-9][0-9]{0,8})")
 _PREFIX = re.compile(r"([1-9][0-9]{0,18})/([0-9a-f]{32})")
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
 INCOMING = ".tmp"  # beneath the folder: what is being received
+
+
+def is_upload(name: str) -> bool:
+    """Whether this may be the id of an upload; what may not be is not asked for."""
+    return _UPLOAD.fullmatch(name) is not None
 
 
 def prefix(project: int, upload: str) -> str:
