@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.hub.portal.conftest import Alliance, alliance, nothing_remembered, work
 
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Task
-from tests.hub.portal.conftest import Alliance, alliance, nothing_remembered, work
 
 __all__ = ["alliance", "nothing_remembered", "work"]  # fixtures
 
