@@ -260,8 +260,8 @@ class _Batch:
             self._refuse(self.site)
         if ended := [row.task for row in moved if row.task_state in FINAL_TASK]:
             tasks_ended(ended)
-        if moved:
-            wake.task(*{row.project for row in moved})
+        if told := {row.project for row in rows if row.changed or row.task_changed}:
+            wake.task(*told)  # whoever waits for a state, or reads a log as it grows
         if any(row.changed and row.state in FINAL for row in rows):
             wake.broker()
 
