@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from ayni.hub.network import bans, bulk, lost, record, wake
 from ayni.hub.network.cycle import Broker
+from ayni.hub.tasks.idempotency import forget_old
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class Loop:
             Chore("bans", 60.0, bans.enforce),
             Chore("recalls", RECALL_EVERY, self.broker.recall),
             Chore("old placements", 3600.0, lambda: record.prune(timezone.now() - KEEP_PLACEMENTS)),
+            Chore("old keys", 3600.0, lambda: forget_old(timezone.now())),
         ]
         self.slow_chores = [
             Chore("store", 60.0, _sweep),

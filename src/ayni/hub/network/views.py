@@ -83,9 +83,9 @@ def _sync(request: HttpRequest) -> HttpResponse:
     """One exchange; held open, outside of any transaction, while there is nothing to say."""
     site = peer.site_of(request)
     asked = _parse(request, SyncRequest, limit=MAX_BODY)
-    wake.site(site)  # whatever else of this site is still held: a newer request is here
     ear = wake.Ear(wake.site_key(site))
     answer = _again(lambda: talk.sync(site, asked))
+    wake.site(site)  # an older request of this site that is still held may go: see look_again
     wait = min(max(asked.wait, 0.0), MAX_WAIT, answer.hold)
     reply = _held(site, asked, answer.reply, ear, wait) if wait > 0 else answer.reply
     return HttpResponse(reply.model_dump_json(), content_type="application/json")

@@ -26,6 +26,7 @@ CHANNEL = "ayni_wake"
 BROKER = "b"
 _PAYLOAD = 7000  # bytes; PostgreSQL takes fewer than 8000
 _RECONNECT = 1.0  # seconds
+_LOOK_UP = 2.0  # seconds after which the listener looks whether it is still wanted
 
 
 class _Bell:
@@ -164,6 +165,20 @@ def _listen() -> None:
             thread.start()
 
 
+def deafen() -> None:
+    """End this process's listening thread and its connection; it starts again when it is needed."""
+    global _listener
+    with _listener_lock:
+        pid, name, thread = _listener
+        _listener = (0, "", None)
+    if thread is not None and pid == os.getpid():
+        _retired.add(name)
+        thread.join()
+
+
+_retired: set[str] = set()  # names of listeners that must end
+
+
 def _hear_others(me: str) -> None:
     # A connection of its own: LISTEN belongs to a connection, and this one must never be closed
     # between requests. Its parameters are Django's, its name in the tests included.
@@ -172,19 +187,24 @@ def _hear_others(me: str) -> None:
         for key, value in connection.get_connection_params().items()
         if key not in ("context", "cursor_factory", "prepare_threshold")
     }
-    while True:
+    while me not in _retired:
         try:
             with psycopg.connect(**parameters, autocommit=True) as conn:
                 conn.execute(f"LISTEN {CHANNEL}")
                 _ring_all()  # whatever rang while nobody listened
-                for notice in conn.notifies():
-                    sender, _, keys = notice.payload.partition(" ")
-                    if sender != me:
-                        for key in keys.split(","):
-                            _bell(key).ring()
+                while me not in _retired:
+                    for notice in conn.notifies(timeout=_LOOK_UP):
+                        _hear(notice.payload, me)
         except psycopg.Error as error:
             log.warning("lost the database's notices, trying again: %s", error)
             time.sleep(_RECONNECT)
+
+
+def _hear(payload: str, me: str) -> None:
+    sender, _, keys = payload.partition(" ")
+    if sender != me:
+        for key in keys.split(","):
+            _bell(key).ring()
 
 
 def _ring_all() -> None:

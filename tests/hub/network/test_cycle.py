@@ -1,0 +1,230 @@
+"""The broker's cycle on the database: what it writes, keeps, asks back and gives up on."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from ayni.broker.types import Settings
+from ayni.hub.ledger.models import UsageRecord
+from ayni.hub.network import explain, lost, sites
+from ayni.hub.network.cycle import Broker
+from ayni.hub.network.models import Site
+from ayni.hub.tasks import ids
+from ayni.hub.tasks.life import TaskState
+from ayni.hub.tasks.models import Attempt, Placement
+from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import HealthNote
+from ayni.protocol.policy import Hours, Policy
+from tests.hub import factories
+from tests.hub.network.simulated import Agent, partition, state, status, tasks
+
+S, T = AttemptState, TaskState
+pytestmark = pytest.mark.django_db
+
+
+def site(name: str, *partitions: object, **offers: object) -> Agent:
+    agent = Agent(factories.site(name=name), offers=status(*partitions, **offers))  # type: ignore[arg-type]
+    agent.sync()
+    return agent
+
+
+def silence(agent: Agent, seconds: float) -> None:
+    heard = timezone.now() - timedelta(seconds=seconds)
+    Site.objects.filter(id=agent.site.id).update(last_seen=heard)
+
+
+def test_tasks_are_placed_up_to_capacity_and_depth_and_no_further() -> None:
+    agent = site("andes", partition(cores=4, depth=2))
+    tasks(factories.project(), 20)
+    broker = Broker()
+    assert [broker.cycle() for _ in range(3)] == [6, 0, 0]
+    agent.settle()
+    assert broker.cycle() == 0  # accepted and waiting is as full as assigned
+
+
+def test_room_that_comes_free_is_used() -> None:
+    agent = site("andes", partition(cores=1, depth=0))
+    tasks(factories.project(), 2)
+    broker = Broker()
+    broker.cycle()
+    agent.settle()
+    [attempt] = agent.journal.live()
+    agent.advance(attempt, S.COMPLETE)
+    agent.settle()
+    assert broker.cycle() == 1
+
+
+def test_the_reasons_name_every_site_and_a_repeated_decision_stays_one_row() -> None:
+    site("andes", partition(cores=1, depth=0))
+    site("bravo", policy=Policy(images=["other"]))
+    factories.site(name="caribe")
+    tasks(factories.project(), 3)
+    for broker in (Broker(), Broker()):
+        for _ in range(3):
+            broker.cycle()
+    rows = Placement.objects.order_by("id")
+    assert [(r.site.name if r.site else None, r.count) for r in rows] == [("andes", 1), (None, 0)]
+    reasons = {r["site"]: (r["verdict"], r["code"]) for r in rows[1].reasons}
+    assert reasons == {
+        "andes": ("full", "full"),
+        "bravo": ("ineligible", "image"),
+        "caribe": ("ineligible", "never"),
+    }
+
+
+def test_a_site_that_is_ill_closed_silent_or_draining_gets_nothing() -> None:
+    site("andes", health=[HealthNote(code="disk", message="the disk is full")])
+    site("bravo", policy=Policy(hours=[Hours(begin="00:00", end="00:00")]))
+    silence(site("caribe"), 200)
+    Site.objects.filter(id=site("darien").site.id).update(draining=True)
+    [task] = tasks(factories.project())
+    assert Broker().cycle() == 0
+    codes = [r.code for r in explain.why(task.group_id).reasons]
+    assert codes == ["ill", "hours", "silent", "draining"]
+    assert [s["state"] for s in sites.overview()] == ["healthy", "closed", "silent", "draining"]
+
+
+def test_a_warning_in_a_sites_health_keeps_no_work_away() -> None:
+    site("andes", health=[HealthNote(code="limits", message="best effort")])
+    tasks(factories.project())
+    assert Broker().cycle() == 1
+
+
+def test_projects_share_by_what_they_have_already() -> None:
+    site("andes", partition(cores=4, depth=0))
+    large, small = factories.project(), factories.project()
+    tasks(large, 50)
+    broker = Broker()
+    assert broker.cycle() == 4
+    Attempt.objects.update(live=False, state=S.COMPLETE.value)  # the room is free again …
+    for attempt in Attempt.objects.select_related("site__institution"):
+        member = attempt.site.institution.member
+        UsageRecord.objects.create(
+            attempt=attempt, project=large, site=attempt.site, giver=member, receiver=member, cores=1,
+            wall=9000, cpu=9000, core_seconds=90_000, peak_memory=1, ended=timezone.now(),
+        )  # fmt: skip
+    mine = tasks(small, 4)
+    broker.cycle()
+    assert {state(t) for t in mine} == {T.PLACED}  # … and the small project's turn
+
+
+def test_a_task_that_no_site_would_take_fails_after_a_day_with_the_reasons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site("andes", policy=Policy(images=["other"]))
+    project = factories.project()
+    [new] = tasks(project)
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "new", lambda _: ids.at(time.time() - 90_000))
+        [old] = tasks(project)
+    Broker().cycle()
+    old.refresh_from_db()
+    assert state(old) is T.SYSTEM_ERROR
+    assert "andes has no image host" in old.reason["message"]
+    assert state(new) is T.QUEUED
+
+
+def test_waiting_attempts_are_asked_back_when_another_site_is_free() -> None:
+    busy = site("andes", partition(cores=1, depth=5))
+    tasks(factories.project(), 4)
+    broker = Broker()
+    broker.cycle()
+    busy.settle()
+    free = site("bravo", partition(cores=2, depth=0))
+    Attempt.objects.update(assigned=timezone.now() - timedelta(seconds=100))
+    assert broker.recall() == 2
+    assert len(busy.sync().withdrawals) == 2
+    busy.settle()
+    assert broker.cycle() == 2
+    assert len(free.sync().assignments) == 2
+    assert broker.recall() == 0
+
+
+def test_a_running_attempt_is_not_given_back() -> None:
+    agent = site("andes")
+    [task] = tasks(factories.project())
+    Broker().cycle()
+    agent.settle()
+    [attempt] = agent.journal.live()
+    Attempt.objects.update(withdraw=True)
+    agent.advance(attempt, S.RUNNING)
+    agent.settle()
+    assert state(task) is T.RUNNING
+    assert not Attempt.objects.get().withdraw
+
+
+@pytest.mark.parametrize(
+    ("walltime", "ran", "restartable", "limit"),
+    [
+        (3600, 0, False, 7200),
+        (3600, 3000, False, 4200),
+        (60, 600, False, 3600),
+        (3600, 0, True, 180),
+    ],
+)
+def test_a_silent_sites_attempt_is_kept_for_the_rest_of_its_walltime_and_an_hour(
+    walltime: int, ran: float, restartable: bool, limit: float
+) -> None:
+    assert lost.lost_after(walltime, ran, restartable=restartable, settings=Settings()) == limit
+
+
+def test_what_a_silent_site_had_is_tried_again_elsewhere_and_killed_when_it_comes_back() -> None:
+    silent = site("andes")
+    [task] = tasks(factories.project(), walltime=600)
+    broker = Broker()
+    broker.cycle()
+    silent.settle()
+    [attempt] = silent.journal.live()
+    silent.advance(attempt, S.RUNNING)
+    silent.settle()
+    Attempt.objects.update(started=timezone.now() - timedelta(seconds=9000))
+    silence(silent, 3000)
+    assert lost.give_up_silent(Settings()) == 0
+    silence(silent, 5000)
+    assert lost.give_up_silent(Settings()) == 1
+    other = site("bravo")
+    broker.cycle()
+    other.settle()
+    assert state(task) is T.PLACED
+    silent.settle()
+    assert silent.journal.live() == []
+    [second] = other.journal.live()
+    other.advance(second, S.COMPLETE)
+    other.settle()
+    assert state(task) is T.COMPLETE
+
+
+def test_a_cycle_costs_the_same_queries_for_ten_tasks_or_a_thousand() -> None:
+    site("andes", partition(cores=1, depth=0))
+    project = factories.project()
+    tasks(project, 1)
+    broker = Broker()
+    broker.cycle()
+    counts = []
+    for more in (10, 1000):
+        tasks(project, more)
+        with CaptureQueriesContext(connection) as queries:
+            broker.cycle()
+        counts.append(len(queries))
+    assert counts[1] <= counts[0] <= 14
+
+
+def test_many_groups_have_their_turn_though_a_cycle_judges_only_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ayni.hub.network.world.MOST_GROUPS", 3)
+    site("andes", partition(cores=1, depth=0))
+    project = factories.project()
+    for n in range(9):
+        tasks(project, 1, cores=2, walltime=60 + n)  # which fit nowhere
+    [fits] = tasks(project, 1)
+    broker = Broker()
+    for _ in range(4):
+        broker.cycle()
+    assert state(fits) is T.PLACED
