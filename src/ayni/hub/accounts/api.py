@@ -10,6 +10,7 @@ from ninja import Router, Schema
 
 from ayni.hub.accounts.tokens import caller
 from ayni.hub.store.models import File
+from ayni.hub.tasks.notices import webhook_key
 
 router = Router(tags=["account"])
 
@@ -27,6 +28,7 @@ class ProjectOut(Schema):
     member: str
     quota: int  # bytes
     used: int  # bytes
+    webhook_key: str | None  # what its webhooks are signed with; for who may send tasks
 
 
 class Me(Schema):
@@ -55,6 +57,7 @@ def me(request: HttpRequest) -> Me:
             member=project.institution.member_id,
             quota=project.quota,
             used=used,
+            webhook_key=webhook_key(project) if "tasks:write" in who.scopes else None,
         ),
         scopes=sorted(who.scopes),
         expires=who.token.expires,
