@@ -32,7 +32,9 @@ def show_size(size: float) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """A duration with its two largest units."""
+    """A duration with its two largest units; below ten seconds with a tenth."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -69,3 +69,5 @@ def fetch(
         print(file)
     if not files:
         console.say(f"{found.id} has left no files in the project ({state})")
+    elif not found.ok:
+        console.say(f"not all of it ended well: {state}")

@@ -20,6 +20,7 @@ from ayni.client.waiting import wait_all
 from ayni.tes.shape import parse_duration
 from ayni.tes.units import show_duration
 
+PLACEMENTS = 5  # the last decisions on such tasks that `why` tells
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="A task's id.")]
 
 
@@ -109,7 +110,7 @@ def why(id_: TaskId, json_: Json = False) -> None:
         words = " ".join(f"{key} {value}" for key, value in one.items())
         out.print(console.plain(f"after {words}"), soft_wrap=True)
     show_verdicts(found.sites, out)
-    for placement in found.placements:
+    for placement in found.placements[:PLACEMENTS]:
         where = placement.site or "nowhere yet"
         at = console.when(placement.at)
         out.print(console.plain(f"  {at} placed at {where} {placement.partition or ''}".rstrip()))

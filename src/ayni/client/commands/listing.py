@@ -229,12 +229,16 @@ def _task_page(info: TaskInfo, commands: Sequence[str], out: Console) -> Rendera
 def _shape(shape: dict[str, Any]) -> str:
     if not shape:
         return ""
-    words = [f"{shape.get('cores', 1)} cores", show_size(shape.get("memory", 0))]
+    words = [_count(shape.get("cores", 1), "core"), show_size(shape.get("memory", 0))]
     words.append(show_duration(shape.get("walltime", 0)))
-    words += [f"{shape[k]} {k}" for k in ("gpus",) if shape.get(k)]
-    words += [f"{shape['nodes']} nodes"] if shape.get("nodes", 1) > 1 else []
+    words += [_count(shape["gpus"], "GPU")] if shape.get("gpus") else []
+    words += [_count(shape["nodes"], "node")] if shape.get("nodes", 1) > 1 else []
     words += ["network"] if shape.get("network") else []
     return ", ".join(words)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _joined(values: dict[str, Any] | None) -> str:
@@ -297,6 +301,11 @@ def _failed(array: ArrayHandle) -> list[TaskInfo]:
     return found
 
 
+def _commands(info: ArrayInfo) -> list[str]:
+    executors = (info.template or {}).get("executors", ())
+    return [show_command([str(word) for word in e["command"]]) for e in executors]
+
+
 def _array_page(info: ArrayInfo, failed: Sequence[TaskInfo], out: Console) -> RenderableType:
     parts: list[RenderableType] = [
         console.pairs(
@@ -305,6 +314,7 @@ def _array_page(info: ArrayInfo, failed: Sequence[TaskInfo], out: Console) -> Re
                 ("name", info.name),
                 ("ended", f"{info.done} of {info.size}"),
                 ("states", _counts(info, out)),
+                *(("command" if n == 0 else "then", c) for n, c in enumerate(_commands(info))),
                 ("re-run of", info.rerun_of),
                 ("created", console.when(info.created)),
             ],

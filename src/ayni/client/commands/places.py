@@ -69,7 +69,9 @@ def _site_rows(site: Site) -> list[tuple[str | Text | None, ...]]:
 
 
 def _node(cores: int, memory: int, gpus: int) -> str:
-    return f"{cores} cores, {show_size(memory)}" + (f", {gpus} GPUs" if gpus else "")
+    words = [f"{cores} core{'' if cores == 1 else 's'}", show_size(memory)]
+    words += [f"{gpus} GPU{'' if gpus == 1 else 's'}"] if gpus else []
+    return ", ".join(words)
 
 
 def datasets(json_: Json = False) -> None:
