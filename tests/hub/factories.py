@@ -10,10 +10,25 @@ from typing import Any
 from django.utils import timezone
 
 from ayni.hub.accounts.models import Institution, Member, Person, Token
-from ayni.hub.accounts.tokens import SCOPES, digest, issue_person_token, issue_site_token
+from ayni.hub.accounts.tokens import (
+    SCOPES,
+    Caller,
+    admit,
+    digest,
+    issue_person_token,
+    issue_site_token,
+    valid_token,
+)
 from ayni.hub.calls.models import Membership, Project
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site
+from ayni.hub.tasks import ids
+from ayni.hub.tasks.create import create_task
+from ayni.hub.tasks.life import TaskState
+from ayni.hub.tasks.models import Attempt, Task
+from ayni.protocol.attempts import LIVE, AttemptState
+from ayni.protocol.messages import Report
+from ayni.tes import models as tes
 
 _numbers = count(1)
 
@@ -85,3 +100,40 @@ def dataset(at: Site | None = None, **fields: Any) -> Dataset:
     if "project" not in fields:
         fields["site"] = at or site()
     return Dataset.objects.create(**fields)
+
+
+def caller_in(a_project: Project) -> Caller:
+    return admit(valid_token(digest=digest(token(None, a_project))))
+
+
+def task(a_project: Project, state: TaskState = TaskState.QUEUED, **fields: Any) -> Task:
+    """A task as if it had been sent, then moved to `state`; `fields` are its TES document's."""
+    fields.setdefault("executors", [{"image": "host", "command": ["true"]}])
+    number = create_task(caller_in(a_project), tes.Task.model_validate(fields))
+    Task.objects.filter(id=number).update(state=state.value)
+    return Task.objects.get(id=number)
+
+
+def attempt(
+    of: Task,
+    at: Site | None = None,
+    state: AttemptState = AttemptState.RUNNING,
+    report: Report | None = None,
+    **fields: Any,
+) -> Attempt:
+    """A try at the task, with what its site last reported."""
+    moment = timezone.now()
+    fields.setdefault("number", of.attempts.count() + 1)
+    fields.setdefault("partition", "local")
+    fields.setdefault("started", moment)
+    return Attempt.objects.create(
+        id=ids.new(),
+        task=of,
+        site=at or site(),
+        state=state.value,
+        live=state in LIVE,
+        assigned=moment,
+        ended=None if state in LIVE else moment,
+        report=None if report is None else report.model_dump(mode="json"),
+        **fields,
+    )
