@@ -37,7 +37,8 @@ TASK = {
             "command": [
                 "sh",
                 "-c",
-                'sleep "$AYNI_PARAM_nap"; printf %s "$AYNI_PARAM_word" > "$AYNI_ROOT/out/r.txt"; echo done',
+                'set -e; sleep "$AYNI_PARAM_nap"; '
+                'printf %s "$AYNI_PARAM_word" > "$AYNI_ROOT/out/r.txt"; echo done',
             ],
         }
     ],
@@ -117,7 +118,7 @@ def run(seed: int, count: int, kills: int, keep: bool) -> tuple[list[str], Count
 def one_run(folder: Path, seed: int, count: int, kills: int) -> tuple[list[str], Counter[str]]:
     rng = random.Random(seed)
     specs = [
-        SiteSpec(n, n.upper(), c, f"Centro {c}", lat, lon, cores=8, allow_unsandboxed=True,
+        SiteSpec(n, n.upper(), c, f"Centro {c}", lat, lon, cores=3, allow_unsandboxed=True,
                  images={"host": {"runtime": "host"}})
         for n, c, lat, lon in SITES
     ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -12,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ayni.agent.supervisor import files
 from ayni.demo.stage import Stage
 
-KINDS = ("hub", "agent", "spawner", "supervisor", "payload")
+#: What is killed, and how often of ten; supervisors and payloads are there only while tasks run.
+KINDS = {"hub": 1, "agent": 2, "spawner": 1, "supervisor": 3, "payload": 3}
 
 
 @dataclass
@@ -27,8 +28,7 @@ class Punisher:
 
     def kill_one(self) -> str | None:
         """Kill something that is there; the kind that was killed, or None if nothing was."""
-        kinds = list(KINDS)
-        self.rng.shuffle(kinds)
+        kinds = sorted(KINDS, key=lambda kind: self.rng.random() ** (1 / KINDS[kind]), reverse=True)
         for kind in kinds:
             if getattr(self, f"_{kind}")():
                 self.kills[kind] += 1
@@ -98,12 +98,9 @@ class Punisher:
         """(attempt, pid of its living supervisor)."""
         for site in self.stage.sites:
             for folder in list_folders(self.stage.site_folder(site) / "state" / "work"):
-                try:
-                    pid = json.loads((folder / "claim").read_text())[0]
-                except (OSError, ValueError):
-                    continue  # not begun, or it just ended
-                if not (folder / "exit.json").exists() and Path(f"/proc/{pid}").exists():
-                    yield folder.name, pid
+                claim = files.claimed_by(str(folder))
+                if claim and files.read_exit(str(folder)) is None and files.is_alive(claim):
+                    yield folder.name, claim.pid
 
 
 def list_folders(parent: Path) -> list[Path]:
