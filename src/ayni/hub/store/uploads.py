@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -23,6 +26,8 @@ MISSING_AT_ONCE = 1000  # blocks named in one answer, so that their URLs are sti
 VERIFYING_SECONDS = 10.0  # of one request; the client asks again
 
 Outcome = Upload | Refused
+#: As `map`: calls a function with each item, perhaps several at a time, results in order.
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 def declare(declarations: Sequence[Declaration]) -> list[Outcome]:
@@ -133,61 +138,79 @@ def standings(uploads: Sequence[Upload], seconds: float = VERIFYING_SECONDS) -> 
     Never within a transaction: an S3 store is read.
     """
     backend = store()
-    deadline = time.monotonic() + seconds
+    todo = [u for u in uploads if not u.verified and u.checked < len(u.blocks)]
+    before = {u.pk: u.checked for u in todo}
+    missing: dict[str, list[int]] = {u.pk: [] for u in uploads}
+    with _side_by_side(backend) as run:
+        prefixes = [keys.prefix(u.project_id, u.pk) for u in todo]
+        for upload, arrived in zip(todo, run(backend.arrived, prefixes), strict=True):
+            missing[upload.pk] = _missing(upload, arrived)
+        whole = [u for u in todo if not missing[u.pk]]
+        _verify(whole, backend, run, time.monotonic() + seconds, missing)
+    _note_progress([u for u in uploads if not u.verified], before)
+    return _stand(uploads, missing, backend)
+
+
+@contextmanager
+def _side_by_side(backend: Backend) -> Iterator[Run]:
+    """How to ask the store many things: several at a time where each takes a while."""
+    if backend.at_once == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(backend.at_once, thread_name_prefix="ayni-verify") as pool:
+        yield pool.map
+
+
+def _missing(upload: Upload, arrived: Mapping[int, int]) -> list[int]:
+    """The blocks that are not there, or of another size."""
+    return [
+        n
+        for n in range(upload.checked, len(upload.blocks))
+        if arrived.get(n) != block_length(n, upload.size, upload.block_size)
+    ]
+
+
+def _verify(
+    whole: Sequence[Upload],
+    backend: Backend,
+    run: Run,
+    deadline: float,
+    missing: Mapping[str, list[int]],
+) -> None:
+    """Verify in order, so that `checked` says all that is known; what is not right is missing."""
+    blocks = ((u, n) for u in whole for n in range(u.checked, len(u.blocks)))
+    # At least a few even when time is up, so that asking again always leads on.
+    while window := list(islice(blocks, 4 * backend.at_once)):
+        verified = run(backend.verify, [block_of(u, n) for u, n in window])
+        for (upload, n), right in zip(window, verified, strict=True):
+            if not right:
+                missing[upload.pk].append(n)
+            elif upload.checked == n:
+                upload.checked += 1
+        if time.monotonic() > deadline:
+            return
+
+
+def _note_progress(uploads: Sequence[Upload], before: Mapping[str, int]) -> None:
+    done = [u.pk for u in uploads if u.checked == len(u.blocks)]
+    if done:
+        Upload.objects.filter(pk__in=done).update(verified=True)
+    for u in uploads:
+        u.verified = u.checked == len(u.blocks)
+        if not u.verified and u.checked > before[u.pk]:
+            Upload.objects.filter(pk=u.pk, checked__lt=u.checked).update(checked=u.checked)
+
+
+def _stand(
+    uploads: Sequence[Upload], missing: Mapping[str, list[int]], backend: Backend
+) -> list[Standing]:
     share = max(1, MISSING_AT_ONCE // max(1, len(uploads)))
-    missing = {u.pk: [] if u.verified else _look(u, backend, deadline)[:share] for u in uploads}
-    whole = [u.pk for u in uploads if not u.verified and u.checked == len(u.blocks)]
-    if whole:
-        Upload.objects.filter(pk__in=whole).update(verified=True)
-    wanted = [(u, n) for u in uploads for n in missing[u.pk]]
+    wanted = [(u, n) for u in uploads for n in missing[u.pk][:share]]
     urls = backend.put_urls([block_of(u, n) for u, n in wanted]) if wanted else []
     named: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for (u, n), url in zip(wanted, urls, strict=True):
         named[u.pk].append((n, url))
-    return [Standing(u.pk, named[u.pk], u.verified or u.pk in whole) for u in uploads]
-
-
-def _look(upload: Upload, backend: Backend, deadline: float) -> list[int]:
-    """The blocks that must be sent; with none, `checked` grows as far as time allows."""
-    if upload.checked == len(upload.blocks):
-        return []
-    arrived = backend.arrived(keys.prefix(upload.project_id, upload.pk))
-    missing = [
-        n for n in range(upload.checked, len(upload.blocks)) if not _fits(upload, n, arrived)
-    ]
-    if missing:
-        return missing
-    before = upload.checked
-    bad = _verify(upload, backend, deadline)
-    if upload.checked > before and upload.checked < len(upload.blocks):
-        Upload.objects.filter(pk=upload.pk, checked__lt=upload.checked).update(
-            checked=upload.checked
-        )
-    return bad
-
-
-def _fits(upload: Upload, n: int, arrived: Mapping[int, int]) -> bool:
-    return arrived.get(n) == block_length(n, upload.size, upload.block_size)
-
-
-def _verify(upload: Upload, backend: Backend, deadline: float) -> list[int]:
-    """Verify from `checked` on, in order; the blocks that were not right."""
-    count = len(upload.blocks)
-    if backend.at_once == 1:
-        while upload.checked < count:
-            if not backend.verify(block_of(upload, upload.checked)):
-                return [upload.checked]
-            upload.checked += 1
-        return []
-    with ThreadPoolExecutor(backend.at_once) as pool:
-        while upload.checked < count and time.monotonic() < deadline:
-            window = range(upload.checked, min(count, upload.checked + backend.at_once))
-            right = list(pool.map(backend.verify, [block_of(upload, n) for n in window]))
-            if not all(right):
-                upload.checked += right.index(False)
-                return [n for n, good in zip(window, right, strict=True) if not good]
-            upload.checked += len(window)
-    return []
+    return [Standing(u.pk, named[u.pk], u.verified) for u in uploads]
 
 
 def block_of(upload: Upload, n: int) -> Block:

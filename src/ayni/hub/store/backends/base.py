@@ -22,7 +22,7 @@ class Block:
 class Backend(Protocol):
     """A store of blocks. Keys are `keys.block`, prefixes `keys.prefix`."""
 
-    at_once: int  # verifications worth doing in parallel; 1: they cost nothing
+    at_once: int  # questions worth asking in parallel; 1: they cost nothing
 
     def put_urls(self, blocks: Sequence[Block]) -> list[str]:
         """For each block a URL that takes one PUT of it."""

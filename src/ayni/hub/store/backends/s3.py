@@ -31,7 +31,7 @@ _OPTIONS = {"endpoint", "region", "path_style"}
 class S3Store:
     """Credentials come from the environment (`AWS_ACCESS_KEY_ID`, …), never from the URL."""
 
-    at_once = 4
+    at_once = 8
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
