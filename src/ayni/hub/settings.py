@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "ayni.hub.http.ProgramsFirst",
     "ayni.hub.portal.middleware.PageHeaders",
+    "django.middleware.gzip.GZipMiddleware",  # pages over slow links; it pads against BREACH
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

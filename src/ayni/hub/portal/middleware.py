@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 from django.views.defaults import bad_request
 
 # No inline script or style anywhere, so neither needs an exception.
@@ -39,6 +40,7 @@ class PageHeaders:
             response: HttpResponse = bad_request(request, BadRequest("NUL"))
         else:
             response = self.get_response(request)
+        patch_vary_headers(response, ["HX-Request"])  # whole pages and parts share an address
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
