@@ -1,0 +1,75 @@
+"""`ayni site` as an operator types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from ayni.agent import now
+from ayni.agent.journal import Journal
+from ayni.agent.unit import unit
+from ayni.cli.frame import build
+from ayni.errors import UserError
+from ayni.protocol.attempts import AttemptState
+from tests.agent.assignments import entry
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_documented_unit_is_the_one_that_is_printed() -> None:
+    documented = (ROOT / "docs/operators/ayni-site.service").read_text()
+    assert documented == unit("/opt/ayni/bin/ayni", "/etc/ayni/agent.toml")
+
+
+def test_the_unit_lets_tasks_outlive_the_agent_and_does_not_restart_the_hopeless() -> None:
+    done = CliRunner().invoke(build(), ["site", "unit", "--user", "batch"])
+    assert done.exit_code == 0
+    for line in ("KillMode=process", "Delegate=yes", "User=batch", "RestartPreventExitStatus=2 3"):
+        assert line in done.output.splitlines()
+
+
+def test_every_command_has_an_example_or_speaks_for_itself() -> None:
+    for command in ("register", "run", "status", "doctor", "unit"):
+        done = CliRunner().invoke(build(), ["site", command, "--help"])
+        assert done.exit_code == 0
+        assert "Example: ayni site" in " ".join(done.output.split())
+
+
+def test_status_before_the_first_run_says_so(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
+    options = ["site", "status", "--config", str(tmp_path / "agent.toml")]
+    done = CliRunner().invoke(build(), options)
+    assert isinstance(done.exception, UserError)
+    assert "ever run" in str(done.exception)
+
+
+def test_status_shows_the_human_behind_every_task(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
+    journal = Journal(tmp_path / "state")
+    journal.commit([entry("a1", AttemptState.RUNNING), entry("b1", AttemptState.COMPLETE)])
+    journal.close()
+    options = ["site", "status", "--config", str(tmp_path / "agent.toml")]
+    shown = CliRunner().invoke(build(), [*options, "--ended", "3"], env={"COLUMNS": "200"}).output
+    for words in ("gabriela@example.cl", "Universidad de Chile (CL)", "poesia", "does NOT run"):
+        assert words in shown
+    assert "b1  complete" in shown
+    found = json.loads(CliRunner().invoke(build(), [*options, "--json"]).output)
+    assert found["agent"]["running"] is False
+    assert found["agent"]["unreported"] == 2
+    assert [a["person"] for a in found["attempts"]] == ["Gabriela Mistral"]
+
+
+def test_the_agents_last_words_tell_a_living_agent_from_a_dead_one(tmp_path: Path) -> None:
+    import os
+    import time
+
+    words = now.Now("andes", "http://hub", os.getpid(), time.time(), "unshare", trouble="deaf")
+    now.write(tmp_path, words)
+    assert now.read(tmp_path) == words
+    assert words.running
+    assert not now.Now("andes", "http://hub", os.getpid(), time.time() - 3600, "").running
+    assert not now.Now("andes", "http://hub", 2**22 + 1, time.time(), "").running
+    (tmp_path / now.FILE).write_text("{")
+    assert now.read(tmp_path) is None
