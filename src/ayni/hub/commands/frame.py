@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -95,4 +96,5 @@ def table(rows: Sequence[Mapping[str, Any]], as_json: bool, key: str, empty: str
         grid.add_column(name.replace("_", " "))
     for row in rows:
         grid.add_row(*(Text("" if v is None else str(v)) for v in row.values()))
-    Console().print(grid)
+    # A program that reads the table gets each row on one line, however long.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(grid)

@@ -24,7 +24,7 @@ from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
 from ayni.tes.shape import Shape
 
 MOST_GROUPS = 2000  # judged in one cycle; the others have their turn in the next ones
-STOPPING = frozenset({"disk", "scheduler", "sandbox", "store"})  # health notes that keep work away
+STOPPING = frozenset({"disk", "executor", "sandbox", "store"})  # health notes that keep work away
 #: Refusals that pass by themselves, and for how long they are remembered, in seconds.
 PASSING = frozenset({"hours", "busy", "tasks", "draining"})
 PASSING_FOR = 300.0

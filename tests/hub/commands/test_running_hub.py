@@ -1,0 +1,118 @@
+"""`ayni hub run` as a process: it answers, is alone on its state, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+AYNI = [sys.executable, "-m", "ayni"]
+LIMIT = 30.0  # seconds for something that takes two on an idle machine
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AYNI_", "DJANGO_"))}
+    return env | {"AYNI_HUB_STATE": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
+
+
+class Running:
+    def __init__(self, env: dict[str, str]) -> None:
+        self.port = free_port()
+        command = [*AYNI, "hub", "run", "--port", str(self.port), "--files-port", str(free_port())]
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        self.state = env["AYNI_HUB_STATE"]
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline()
+
+    def wait(self) -> None:
+        until(lambda: self.answers())
+
+    def answers(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self.port}/api/v1/me"
+            return httpx.get(url, trust_env=False, timeout=5).status_code == 401
+        except httpx.HTTPError:
+            return False
+
+    def family(self) -> list[int]:
+        """Living processes of this hub: those with its state in their environment."""
+        needle = f"AYNI_HUB_STATE={self.state}".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and needle in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+            except OSError:
+                continue  # it has ended, or is not ours
+        return found
+
+
+def until(holds: object) -> None:
+    end = time.monotonic() + LIMIT
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(env: dict[str, str]) -> Iterator[Running]:
+    subprocess.run([*AYNI, "hub", "init"], env=env, check=True, capture_output=True)
+    hub = Running(env)
+    try:
+        hub.wait()
+        yield hub
+    finally:
+        if hub.process.poll() is None:
+            hub.process.kill()
+        hub.process.wait()
+        assert hub.process.stdout is not None
+        hub.process.stdout.close()
+
+
+def test_a_hub_says_its_address_is_alone_and_leaves_nothing_when_killed(
+    running: Running, env: dict[str, str]
+) -> None:
+    assert f"http://127.0.0.1:{running.port}" in running.said
+    second = subprocess.run(
+        [*AYNI, "hub", "run", "--port", str(free_port())],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert "running" in second.stderr
+    assert second.stderr.count("\n") == 1
+    assert len(running.family()) >= 3  # it, a server, the file server
+    running.process.kill()
+    running.process.wait()
+    until(lambda: not running.family())
+
+
+def test_a_hub_ends_cleanly_when_asked(running: Running) -> None:
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(LIMIT) == 0
+    until(lambda: not running.family())
+
+
+def test_a_hub_that_was_not_made_says_how(env: dict[str, str]) -> None:
+    done = subprocess.run(
+        [*AYNI, "hub", "run"], env=env, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "ayni hub init" in done.stderr) == (2, True)
