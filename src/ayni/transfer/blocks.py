@@ -69,12 +69,15 @@ def describe(
             size = file.seek(0, 2)
             file.seek(0)
             block_size = block_size or block_size_for(size)
-            whole, blocks, length = hashlib.sha256(), [], 0
+            blocks: list[str] = []
+            whole, length = hashlib.sha256(), 0
             while True:
-                block, got = _hash_block(file, block_size, whole, halt)
+                # Up to the end of the first block, the hash of the whole is that of the block.
+                block = hashlib.sha256() if blocks else None
+                got = _hash_block(file, block_size, whole, block, halt)
                 if not got:
                     break
-                blocks.append(block)
+                blocks.append((block or whole).hexdigest())
                 length += got
     except OSError as error:
         raise TransferError(
@@ -84,12 +87,17 @@ def describe(
 
 
 def _hash_block(
-    file: BinaryIO, block_size: int, whole: hashlib._Hash, halt: Halt
-) -> tuple[str, int]:
-    block, got = hashlib.sha256(), 0
+    file: BinaryIO,
+    block_size: int,
+    whole: hashlib._Hash,
+    block: hashlib._Hash | None,
+    halt: Halt,
+) -> int:
+    got = 0
     while got < block_size and (chunk := file.read(min(CHUNK, block_size - got))):
         halt.check()
-        block.update(chunk)
         whole.update(chunk)
+        if block is not None:
+            block.update(chunk)
         got += len(chunk)
-    return block.hexdigest(), got
+    return got
