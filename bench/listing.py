@@ -48,6 +48,7 @@ def fill(project: int, person: int, count: int, site: int) -> None:
 
     group = Group.objects.create(project_id=project, key="0" * 64, shape=Shape(("host",)).to_json())
     now = timezone.now()
+    moment = rows.moment(now)
     text = json.dumps(DOCUMENT)
     draw = random.Random(project)
     for begin in range(0, count, PART):
@@ -57,7 +58,7 @@ def fill(project: int, person: int, count: int, site: int) -> None:
         with transaction.atomic():
             rows.insert("tasks_task", rows.TASK, [
                 (first + n - begin, project, person, group.pk, None, None, None, _name(n),
-                 TaskState[state].value, 1, None, now, now)
+                 TaskState[state].value, 1, None, moment, moment)
                 for n, state in zip(numbers, states, strict=True)
             ], len(numbers))  # fmt: skip
             rows.insert("tasks_taskbody", rows.BODY,

@@ -137,12 +137,13 @@ def _insert(
     found = [lookup.of(row) for row in prepared.rows]  # all before the first row goes in
     state = (TaskState.WAITING if waiting else TaskState.QUEUED).value
     project, person = who.project.pk, who.person.pk
+    created = rows.moment(now)
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for number, (row, group) in enumerate(zip(prepared.rows, found, strict=True), first):
             yield (
                 number, project, person, group, array, row.index, _json(row.parameters),
-                row.name, state, 0, None, now, None,
+                row.name, state, 0, None, created, None,
             )  # fmt: skip
 
     rows.insert(TASKS, rows.TASK, tasks(), len(prepared.rows))

@@ -50,6 +50,7 @@ def _make(who: Caller, array: Array, failed: list[tuple[Any, ...]], now: datetim
         rerun_of=array,
         created=now,
     )
+    created = rows.moment(now)
     renumbered = {old: new for new, (old, *_) in enumerate(failed, number + 1)}
 
     def tasks() -> Iterator[tuple[Any, ...]]:
@@ -57,7 +58,7 @@ def _make(who: Caller, array: Array, failed: list[tuple[Any, ...]], now: datetim
             values = None if parameters is None else orjson.dumps(parameters).decode()
             yield (
                 renumbered[old], who.project.pk, who.person.pk, group, number, index, values, name,
-                TaskState.QUEUED.value, 0, None, now, None,
+                TaskState.QUEUED.value, 0, None, created, None,
             )  # fmt: skip
 
     rows.insert(TASKS, rows.TASK, tasks(), len(failed))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ _COPY_FROM = 1000  # rows; below, one statement a row is quicker
 
 
 def insert(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], count: int) -> None:
-    """Insert `count` rows, whose JSON is text; within a transaction."""
+    """Insert `count` rows, whose JSON is text and whose times `moment` made; within a transaction."""
     names = ", ".join(f'"{c}"' for c in columns)
     if connection.vendor == "postgresql" and count >= _COPY_FROM:
         with (
@@ -33,17 +33,9 @@ def insert(table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], co
     statement = f'INSERT INTO "{table}" ({names}) VALUES ({marks})'  # noqa: S608
     with connection.cursor() as cursor:
         # any iterable will do, whatever the stub says; a list would be a copy of everything
-        cursor.executemany(statement, cast(Sequence[Any], _adapted(rows)))
+        cursor.executemany(statement, cast(Sequence[Any], rows))
 
 
-def _adapted(rows: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    """Datetimes as this database wants them; most are one and the same."""
-    memory: dict[datetime, Any] = {}
-    for row in rows:
-        yield [_adapt(v, memory) if isinstance(v, datetime) else v for v in row]
-
-
-def _adapt(value: datetime, memory: dict[datetime, Any]) -> Any:
-    if value not in memory:
-        memory[value] = connection.ops.adapt_datetimefield_value(value)
-    return memory[value]
+def moment(value: datetime) -> Any:
+    """A time as this database wants it in a plain statement."""
+    return connection.ops.adapt_datetimefield_value(value)
