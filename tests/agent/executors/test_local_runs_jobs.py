@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 from ayni.agent.executors.base import Command, EndReason, JobState
+from ayni.agent.supervisor import files
 
 
 def test_a_job_runs_its_command_and_says_how_it_ended(any_site):
@@ -178,3 +179,38 @@ def test_forgetting_an_ended_job_removes_its_traces(site):
     site.executor.forget([job.id])
     assert site.executor.states([job.id]) == {}
     assert list((site.folder / "state" / "jobs").iterdir()) == []
+
+
+def test_a_supervisor_takes_one_job_after_another_and_none_is_dropped(new_site):
+    site = new_site(cores=1)
+    jobs = [site.job("sh", "-c", f"exit {number % 3}") for number in range(70)]
+    statuses = site.run(*jobs)
+    assert [status.results[0].exit_code for status in statuses] == [n % 3 for n in range(70)]
+    supervisors = {files.claimed_by(str(job.folder)).pid for job in jobs}
+    assert 1 < len(supervisors) < len(jobs)
+
+
+def test_what_one_job_used_is_not_counted_for_the_next(new_site):
+    site = new_site(cores=1)
+    big = site.job("python3", "-c", "x = bytearray(100 << 20); [i * i for i in range(3_000_000)]")
+    small = site.job("true")
+    first, second = site.run(big, small)
+    assert first.usage.peak_memory > 100 << 20
+    assert second.usage.peak_memory < 50 << 20
+    assert second.usage.cpu < first.usage.cpu
+
+
+def test_canceling_a_job_does_not_touch_the_next_of_its_supervisor(new_site):
+    site = new_site(cores=1)
+    jobs = [site.job("sleep", "0.02") for _ in range(30)]
+    site.submit(*jobs)
+    ended = site.until(lambda: [s.id for s in site.executor.poll() if s.state is JobState.ENDED])
+    site.executor.cancel(ended)
+    statuses = [site.wait(job) for job in jobs]
+    assert {status.reason for status in statuses} == {EndReason.EXITED}
+
+
+def test_many_jobs_of_many_cores_all_end(new_site):
+    site = new_site(cores=8)
+    jobs = [site.job("true") for _ in range(60)]
+    assert {status.results[0].exit_code for status in site.run(*jobs)} == {0}

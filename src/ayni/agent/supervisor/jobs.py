@@ -10,8 +10,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, Protocol
 
 from ayni.agent.supervisor import files, processes
 from ayni.agent.supervisor.capacity import Capacity, Need, Share
@@ -31,16 +31,33 @@ class Running(NamedTuple):
     ours: bool  # a child of this spawner, not adopted from an earlier one
 
 
-Fork = Callable[[Waiting, Share], int]
+class Workers(Protocol):
+    """The processes that supervise."""
+
+    def start(self, job: Waiting, share: Share) -> int:
+        """Let a process take a job: its process id.
+
+        Raises:
+            OSError: none could be forked just now.
+        """
+
+    def cancel(self, pid: int, job_id: str) -> None:
+        """Let a process end its job."""
+
+    def gone(self, pid: int) -> None:
+        """A process has died; it may not have been one of them."""
+
+    def pids(self) -> Collection[int]:
+        """All of them."""
 
 
 class Jobs:
     """Admits, starts, ends. Knows no socket."""
 
-    def __init__(self, state: str, capacity: Capacity, fork: Fork) -> None:
+    def __init__(self, state: str, capacity: Capacity, workers: Workers) -> None:
         self._state = state
         self._capacity = capacity
-        self._fork = fork
+        self._workers = workers
         self.waiting: deque[Waiting] = deque()
         self.running: dict[str, Running] = {}
         self.by_pid: dict[int, str] = {}
@@ -105,11 +122,11 @@ class Jobs:
             if share.gpus:
                 files.write_json(_gpu_file(job), share.gpus)
             try:
-                pid = self._fork(job, share)
-            except OSError as error:  # no more processes or memory just now
+                pid = self._workers.start(job, share)
+            except OSError:
                 self._capacity.give_back(share)
                 self.waiting.appendleft(job)
-                raise error
+                raise
             process = files.Process(pid, 0, "")
             self.running[job.id] = Running(job, process, share, time.time(), ours=True)
             self.by_pid[pid] = job.id
@@ -121,23 +138,32 @@ class Jobs:
         """Bury dead children: supervisors that end, and orphans of those that died."""
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            job_id = self.by_pid.pop(pid, None)
-            if job_id is not None:
-                self._supervisor_gone(self.running.pop(job_id))
+            self._workers.gone(pid)
+            self.done(pid, killed=os.WIFSIGNALED(status))
+
+    def done(self, pid: int, *, killed: bool = False) -> None:
+        """A supervisor has no job any more: it ended it, or died."""
+        job_id = self.by_pid.pop(pid, None)
+        if job_id is not None:
+            self._supervisor_gone(self.running.pop(job_id), killed)
 
     def look_at_adopted(self) -> None:
         for running in [item for item in self.running.values() if not item.ours]:
             if not files.is_alive(running.process):
-                self._supervisor_gone(self.running.pop(running.job.id))
+                self._supervisor_gone(self.running.pop(running.job.id), killed=False)
 
-    def _supervisor_gone(self, running: Running) -> None:
+    def _supervisor_gone(self, running: Running, killed: bool) -> None:
         self._capacity.give_back(running.share)
-        if not self._settle(running.job):
+        if self._settle(running.job):
+            return
+        if killed:  # before it claimed the job: nothing was started
+            self.waiting.appendleft(running.job)
+        else:
             text = "the supervisor could not use the job's folder; see spawner.log"
             self._decide(running.job, "ended", "start_failed", text)
 
@@ -145,7 +171,8 @@ class Jobs:
         """For jobs without a supervisor: kill what it left, and only then call them lost."""
         if not self.losing:
             return
-        orphans = [pid for pid in processes.children(os.getpid()) if pid not in self.by_pid]
+        ours = self._workers.pids()
+        orphans = [pid for pid in processes.children(os.getpid()) if pid not in ours]
         for pid in orphans:
             processes.send((pid, *processes.tree(pid).pids), signal.SIGKILL)
         if orphans or processes.kill_marked(self.losing):
@@ -157,11 +184,11 @@ class Jobs:
     def cancel(self, ids: Collection[str]) -> None:
         for job_id in ids:
             running = self.running.get(job_id)
-            if running is not None:
-                if running.ours or files.is_alive(running.process):
-                    processes.send([running.process.pid], signal.SIGTERM)
-                continue
-            if not self.knows(job_id) and (found := self._load(job_id)) is not None:
+            if running is not None and running.ours:
+                self._workers.cancel(running.process.pid, job_id)
+            elif running is not None and files.is_alive(running.process):
+                processes.send([running.process.pid], signal.SIGTERM)
+            elif not self.knows(job_id) and (found := self._load(job_id)) is not None:
                 self.add([found[1]])
         for job in [job for job in self.waiting if job.id in ids]:
             self.waiting.remove(job)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -105,23 +106,29 @@ def stop_and_kill() -> bool:
     return bool(seen)
 
 
-def kill_descendants() -> None:
-    """Kill and bury all descendants of this process, a subreaper."""
+def kill_descendants(note: Callable[[resource.struct_rusage], None]) -> None:
+    """Kill and bury all descendants of this process, a subreaper.
+
+    Args:
+        note: told what each child has used.
+    """
     while stop_and_kill():
-        _bury(1.0)
-    _bury(0.0)
+        _bury(1.0, note)
+    _bury(0.0, note)
 
 
-def _bury(seconds: float) -> None:
+def _bury(seconds: float, note: Callable[[resource.struct_rusage], None]) -> None:
     """Wait for children as they end, until there are none or the time is over."""
     until = time.monotonic() + seconds
     pause = 0.0005
     while True:
         try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
+            pid, _, used = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
-        if pid == 0:
+        if pid != 0:
+            note(used)
+        else:
             if time.monotonic() >= until:
                 return
             time.sleep(pause)

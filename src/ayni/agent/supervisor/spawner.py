@@ -19,9 +19,10 @@ import sys
 import time
 from typing import Any, NoReturn
 
-from ayni.agent.supervisor import cgroup, libc, supervise
+from ayni.agent.supervisor import cgroup, libc, worker
 from ayni.agent.supervisor.capacity import Capacity, Need, Share
 from ayni.agent.supervisor.jobs import Jobs, Waiting
+from ayni.agent.supervisor.workers import Workers
 
 PROTOCOL = 1  # raised with every change to requests or job files: the agent then starts a new one
 SOCKET = "spawner.sock"
@@ -29,7 +30,6 @@ LOCK = "spawner.lock"
 LOG = "spawner.log"
 _IDLE = 10.0  # seconds without a job and without a client after which it leaves
 _SEND_TIMEOUT = 10.0
-_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
 
 
 class Spawner:
@@ -41,10 +41,11 @@ class Spawner:
         self._group: str | None = config["cgroup"]
         cpus = sorted(os.sched_getaffinity(0)) if config["pin"] else []
         total = Need(config["cores"], config["memory"], config["gpus"])
-        self._jobs = Jobs(state, Capacity(total, cpus), self._fork)
+        self._poller = select.poll()
+        self._workers = Workers(self._fork, self._poller)
+        self._jobs = Jobs(state, Capacity(total, cpus), self._workers)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
         self._wakeup, self._wakeup_target = os.pipe()
-        self._poller = select.poll()
         self._leaving = False
         self._idle_since = time.monotonic()
 
@@ -62,21 +63,24 @@ class Spawner:
                         return
                 elif fd == self._listener.fileno():
                     self._accept()
-                else:
+                elif fd in self._clients:
                     self._serve(fd)
+                elif (pid := self._workers.heard(fd)) is not None:
+                    self._jobs.done(pid)
             self._jobs.reap()
             self._jobs.look_at_adopted()
             self._jobs.lose()
             try:
                 self._jobs.start_waiting()
-            except OSError:
+            except OSError:  # no more processes or memory just now
                 sys.excepthook(*sys.exc_info())
+            self._workers.dismiss_idle()
 
     def _listen_to_signals(self) -> None:
         for fd in (self._wakeup, self._wakeup_target):
             os.set_blocking(fd, False)
         signal.set_wakeup_fd(self._wakeup_target, warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in worker.SIGNALS:
             signal.signal(number, lambda *_: None)
 
     def _pause(self) -> int:
@@ -107,7 +111,7 @@ class Spawner:
     def _serve(self, fd: int) -> None:
         client, buffer = self._clients[fd]
         try:
-            data = client.recv(1 << 20)
+            data = client.recv(1 << 18)
             buffer += data
             while b"\n" in buffer:
                 line, _, rest = bytes(buffer).partition(b"\n")
@@ -148,17 +152,23 @@ class Spawner:
 
     # Supervisors
 
-    def _fork(self, job: Waiting, share: Share) -> int:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    def _fork(self, job: Waiting, share: Share) -> tuple[int, socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        signal.pthread_sigmask(signal.SIG_BLOCK, worker.SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._supervise(job, share)
+                ours.close()
+                self._become_worker(job, share, theirs)
+        except OSError:
+            ours.close()
+            raise
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        return pid
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, worker.SIGNALS)
+            theirs.close()
+        return pid, ours
 
-    def _supervise(self, job: Waiting, share: Share) -> NoReturn:
+    def _become_worker(self, job: Waiting, share: Share, line: socket.socket) -> NoReturn:
         code = 1
         try:
             gc.disable()  # makes no cycles to speak of, and looking for some would copy pages
@@ -166,11 +176,13 @@ class Spawner:
             self._listener.close()
             for client, _ in self._clients.values():
                 client.close()
+            self._workers.close()
             os.close(self._wakeup)
             os.close(self._wakeup_target)
             os.setsid()
             libc.become_subreaper()
-            supervise.supervise(self._state, job.id, set(share.cpus), share.gpus, self._group)
+            order = worker.order(job.id, share.cpus, share.gpus)
+            worker.work(self._state, order, worker.Line(line), self._group)
             code = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())

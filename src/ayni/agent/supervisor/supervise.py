@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -11,11 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ayni.agent.supervisor import files, launch, namespaces, processes
+from ayni.agent.supervisor import launch, namespaces, processes
 from ayni.agent.supervisor.cgroup import Group
 from ayni.agent.supervisor.streams import Streams, UserError
+
+if TYPE_CHECKING:
+    from ayni.agent.supervisor.worker import Line
 
 _FILL_RATE = 2e9  # bytes of memory that one core fills in a second: how far apart we may look
 _SHORTEST_LOOK = 0.05
@@ -28,17 +30,19 @@ CANCELED, START_FAILED = "canceled", "start_failed"
 class Supervisor:
     """Runs the commands of a job in order, watches them, and says how they ended."""
 
-    def __init__(self, spec: dict[str, Any], wakeup: int, group: Group | None) -> None:
+    def __init__(self, spec: dict[str, Any], line: Line, wakeup: int, group: Group | None) -> None:
         """Prepare.
 
         Args:
             spec: the job, as `runtimes.plan` writes it.
+            line: by which the spawner cancels the job.
             wakeup: a descriptor from which the numbers of signals that came can be read.
             group: the job's cgroup, where the site delegates one.
         """
         self._spec = spec
         self._limits: dict[str, Any] = spec["limits"]
         self._sandbox: dict[str, Any] | None = spec["sandbox"]
+        self._line = line
         self._wakeup = wakeup
         self._group = group
         self._started = time.time()
@@ -46,6 +50,7 @@ class Supervisor:
         self._reason = EXITED
         self._message = ""
         self._kill_at: float | None = None
+        self._cpu = 0.0
         self._peak = 0
         self._main = 0
         self._shm: int | None = None
@@ -64,7 +69,7 @@ class Supervisor:
         except (OSError, ValueError) as error:
             sys.excepthook(*sys.exc_info())
             self._reason, self._message = START_FAILED, f"the supervisor failed: {error}"
-        processes.kill_descendants()
+        processes.kill_descendants(self._note)
         return self._status(results)
 
     def _run_all(self, results: list[dict[str, Any]]) -> None:
@@ -96,7 +101,7 @@ class Supervisor:
                 streams.opened_by_command()
                 status = self._attend(streams, control)
             self._main = 0
-            processes.kill_descendants()
+            processes.kill_descendants(self._note)
             streams.drain()
             return launch.exit_code(status)
 
@@ -113,6 +118,7 @@ class Supervisor:
         poller = select.poll()
         handlers: dict[int, Callable[[], bool]] = {
             self._wakeup: lambda: True,
+            self._line.fileno(): self._heed,
             control.fileno(): lambda: self._hear(control),
             **streams.handlers(),
         }
@@ -153,6 +159,13 @@ class Supervisor:
                 return True
         return False
 
+    def _heed(self) -> bool:
+        """Take a message of the spawner; False once it is gone."""
+        canceled = self._line.cancels(self._spec["id"])
+        if canceled:
+            self._end(CANCELED, "canceled")
+        return canceled is not None
+
     def _let_go_of_shm(self) -> None:
         if self._shm is not None:
             os.close(self._shm)
@@ -163,13 +176,19 @@ class Supervisor:
         found = None
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return found
             if pid == 0:
                 return found
+            self._note(used)
             if pid == self._main:
                 found = status
+
+    def _note(self, used: resource.struct_rusage) -> None:
+        """Count what a process, with those that it buried, has used."""
+        self._cpu += used.ru_utime + used.ru_stime
+        self._peak = max(self._peak, used.ru_maxrss * 1024)
 
     # Limits
 
@@ -234,9 +253,7 @@ class Supervisor:
         processes.stop_and_kill()
 
     def _status(self, results: list[dict[str, Any]]) -> dict[str, Any]:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = used.ru_utime + used.ru_stime
-        peak = max(self._peak, used.ru_maxrss * 1024)
+        cpu, peak = self._cpu, self._peak
         if self._group is not None:
             cpu = self._group.cpu_seconds() or cpu
             peak = self._group.peak_memory() or peak
@@ -266,51 +283,3 @@ class Supervisor:
 
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
-
-
-def supervise(state: str, job_id: str, cpus: set[int], gpus: list[int], cgroup: str | None) -> None:
-    """The forked process: claim the job, run it, write its exit file.
-
-    Raises:
-        OSError: the job's folder cannot be used; nothing was started.
-    """
-    spec = files.read_json(files.job_file(state, job_id))
-    if spec is None:
-        raise OSError(f"no such job in {state}: {job_id}")
-    if not files.claim(spec["folder"]):
-        return
-    wakeup = _signals()
-    if cpus:
-        with contextlib.suppress(OSError):  # a core that went offline: run anywhere
-            os.sched_setaffinity(0, cpus)
-    _give_gpus(spec, gpus)
-    group = None
-    if cgroup is not None:
-        group = Group(cgroup, job_id)
-        group.create(spec["limits"])
-    files.write_exit(spec["folder"], Supervisor(spec, wakeup, group).run())
-
-
-def _signals() -> int:
-    """Let signals come as bytes on a descriptor."""
-    source, target = os.pipe()
-    os.set_blocking(source, False)
-    os.set_blocking(target, False)
-    signal.set_wakeup_fd(target, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGCHLD))
-    return source
-
-
-def _give_gpus(spec: dict[str, Any], gpus: list[int]) -> None:
-    if not gpus:
-        return
-    sandbox = spec["sandbox"]
-    if sandbox is not None and sandbox["root"] is not None:
-        shared = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset")
-        names = [*(f"nvidia{number}" for number in gpus), *shared]
-        sandbox["devices"] += [f"/dev/{name}" for name in names if os.path.exists(f"/dev/{name}")]
-        return
-    for command in spec["commands"]:
-        command["env"]["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
