@@ -26,13 +26,11 @@ class Eligibility:
 
 def judge(site: Site, group: Group, settings: Settings) -> Eligibility:
     """Judge one site for one group, room apart. What is final is named before what passes."""
-    if (
-        (no := _unwanted(site, group))
-        or (no := _unfit(site, group))
-        or (no := _unwell(site, settings))
-    ):
+    fitting = _fitting(site, group.shape)
+    no = _unwanted(site, group) or (None if fitting else _unfit(site, group.shape))
+    if no := no or _unwell(site, settings):
         return Eligibility(reason=no)
-    return Eligibility(partitions=_fitting(site, group.shape))
+    return Eligibility(partitions=fitting)
 
 
 def _no(site: Site, code: str, message: str, **parameters: object) -> SiteReason:
@@ -57,20 +55,15 @@ def _unwanted(site: Site, group: Group) -> SiteReason | None:
     return None
 
 
-def _unfit(site: Site, group: Group) -> SiteReason | None:
-    """No partition is large enough; the reason of the one that comes nearest."""
+def _unfit(site: Site, shape: Shape) -> SiteReason:
+    """Why no partition is large enough: the reason of the one that comes nearest."""
     if not site.partitions:
         return _no(site, "never", "has not said yet what it offers")
-    shape = group.shape
-    if shape.partition and all(p.name != shape.partition for p in site.partitions):
-        return _no(site, "partition", f"has no partition {shape.partition}", wanted=shape.partition)
     asked = [p for p in site.partitions if shape.partition in (None, p.name)]
-    misfits = [_misfit(p, shape) for p in asked]
-    if None in misfits:
-        return None
-    code, wanted, offered = max(
-        (m for m in misfits if m is not None), key=lambda m: (m[2] / m[1], m[0])
-    )
+    if not asked:
+        return _no(site, "partition", f"has no partition {shape.partition}", wanted=shape.partition)
+    misfits = [m for p in asked if (m := _misfit(p, shape)) is not None]
+    code, wanted, offered = max(misfits, key=lambda m: (m[2] / m[1], m[0]))
     return _no(
         site,
         code,
@@ -92,17 +85,29 @@ _UNIT = {
 
 def _misfit(partition: Partition, shape: Shape) -> tuple[str, int, int] | None:
     """What is too small, how much was asked and how much there is; None if the task fits."""
+    p, nodes = partition, shape.nodes
+    if (
+        shape.cores <= p.cores_per_node
+        and shape.memory <= p.memory_per_node
+        and shape.gpus <= p.gpus_per_node
+        and nodes <= p.nodes
+        and shape.walltime <= p.max_walltime
+        and shape.cores * nodes <= p.cores
+        and shape.memory * nodes <= p.memory
+        and shape.gpus * nodes <= p.gpus
+    ):
+        return None
     pairs = (
-        ("cores", shape.cores, partition.cores_per_node),
-        ("memory", shape.memory, partition.memory_per_node),
-        ("gpus", shape.gpus, partition.gpus_per_node),
-        ("nodes", shape.nodes, partition.nodes),
-        ("walltime", shape.walltime, partition.max_walltime),
-        ("capacity", shape.cores * shape.nodes, partition.cores),
-        ("memory", shape.memory * shape.nodes, partition.memory),
-        ("gpus", shape.gpus * shape.nodes, partition.gpus),
+        ("cores", shape.cores, p.cores_per_node),
+        ("memory", shape.memory, p.memory_per_node),
+        ("gpus", shape.gpus, p.gpus_per_node),
+        ("nodes", nodes, p.nodes),
+        ("walltime", shape.walltime, p.max_walltime),
+        ("capacity", shape.cores * nodes, p.cores),
+        ("memory", shape.memory * nodes, p.memory),
+        ("gpus", shape.gpus * nodes, p.gpus),
     )
-    return next((pair for pair in pairs if pair[1] > pair[2]), None)
+    return next(pair for pair in pairs if pair[1] > pair[2])
 
 
 def _fitting(site: Site, shape: Shape) -> tuple[Partition, ...]:

@@ -99,6 +99,7 @@ class _Cycle:
         self.now = now
         self.settings = settings
         self._judged: dict[Key, Judged] = {}
+        self._told_full: dict[tuple[str, tuple[str, ...]], SiteReason] = {}
 
     def step(self) -> int:
         """Tasks in a turn: small beside the room there is, so that equals come out equal."""
@@ -208,7 +209,7 @@ class _Cycle:
         if count := sum(n for (name, _), n in case.given.items() if name == site.name):
             return reasons.chosen(site, count)
         if all(room.of_shape(shape) == 0 for room in rooms):
-            return reasons.full(site, rooms)
+            return self._full_site(site, eligibility)
         if hold := case.held.get(site.name):
             limit = self.settings.hold_at_most
             return reasons.held(site, hold.cost, hold.better.site.name, hold.start_in, limit)
@@ -216,6 +217,15 @@ class _Cycle:
         return reasons.possible(
             site, cost, bytes_to_move(case.group, site), chosen=bool(case.given)
         )
+
+    def _full_site(self, site: Site, eligibility: Eligibility) -> SiteReason:
+        """Most groups are told the same of a full site: once is enough."""
+        names = tuple(p.name for p in eligibility.partitions)
+        told = self._told_full.get((site.name, names))
+        if told is None:
+            told = reasons.full(site, [self.rooms[site.name, name] for name in names])
+            self._told_full[site.name, names] = told
+        return told
 
 
 def bytes_to_move(group: Group, site: Site) -> int:

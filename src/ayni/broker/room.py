@@ -48,6 +48,8 @@ class Room:
 
     def fits(self, shape: Shape) -> int:
         """Tasks that could start at once."""
+        if self.cores < shape.cores or self.memory < shape.memory:
+            return 0
         n = min(self.cores // (shape.cores * shape.nodes), self._slots(shape))
         n = min(n, self.memory // (shape.memory * shape.nodes))
         if shape.gpus:

@@ -23,7 +23,7 @@ from ayni.protocol.messages import SiteStatus
 from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
 from ayni.tes.shape import Shape
 
-MOST_GROUPS = 2000  # judged in one cycle; the others have their turn in the next ones
+MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the next ones
 STOPPING = frozenset({"disk", "executor", "sandbox", "store"})  # health notes that keep work away
 #: Refusals that pass by themselves, and for how long they are remembered, in seconds.
 PASSING = frozenset({"hours", "busy", "tasks", "draining"})
