@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,17 @@ def test_a_sender_who_hangs_up_leaves_nothing(file_server: RunningServer) -> Non
         time.sleep(0.05)
     assert list((file_server.folder / keys.INCOMING).iterdir()) == []
     assert WEB.get(file_server.get_url(key)).status_code == 404
+
+
+def test_those_who_hold_connections_open_do_not_keep_others_out(
+    file_server: RunningServer,
+) -> None:
+    host, _, port = file_server.url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        for _ in range(400):
+            raw = stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            raw.sendall(b"GET /heal")
+        assert WEB.get(f"{file_server.url}/health", timeout=5).text == "ok\n"
 
 
 class SlowSender:

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -39,7 +40,7 @@ BUFFER = 1 << 20  # bytes gathered before they are hashed and written, by a thre
 IDLE = 30.0  # seconds without a byte after which a sender is dropped
 SLOWEST = 1024  # bytes a second that a sender must make on the average, after the first IDLE
 HEADER_TIMEOUT = 10_000  # milliseconds
-AT_ONCE = 256  # requests
+AT_ONCE = 4000  # connections; idle ones too, so few would be easy to take up
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _BINARY = [
@@ -266,6 +267,15 @@ def _die_with(parent: int) -> None:
         sys.exit(1)
 
 
+def _allow_connections() -> None:
+    """As many open files as the system allows, and as connections need: a socket and a block each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * AT_ONCE + 100
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _free(host: str, port: int) -> None:
     """Granian would share a taken port in silence; so it is tried first.
 
@@ -305,6 +315,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"file server: {error}", file=sys.stderr)
         return 2
+    _allow_connections()
     asyncio.run(serve(FileServer(folder, secret), given.host, given.port))
     return 0
 

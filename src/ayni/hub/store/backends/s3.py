@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -138,8 +139,11 @@ class S3Store:
 
     def _remove(self, names: Sequence[str]) -> None:
         """Objects that are gone already are no fault: removing is repeated after a crash."""
-        for name in names:
-            try:
-                obstore.delete(self._bucket, name)
-            except FileNotFoundError:
-                continue
+        if not names:
+            return
+        try:
+            obstore.delete(self._bucket, list(names))
+        except FileNotFoundError:  # a store that tells it; the others of the list may be left
+            for name in names:
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._bucket, name)
