@@ -24,13 +24,17 @@ Moved = Callable[[int], None]
 @contextmanager
 def waiting_bar(console: Console | None = None) -> Iterator[ShowCounts]:
     """Gives a function of (all, well, badly, running) that redraws the bar."""
+    console = console or Console(stderr=True)
+    if not _drawn(console):
+        yield lambda total, well, badly, running: None
+        return
     bar = Progress(
         SpinnerColumn(),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
-        console=console or Console(stderr=True),
+        console=console,
         transient=True,
     )
     with bar:
@@ -49,7 +53,8 @@ def transfer_bar(
     what: str, total: int, shown: bool, console: Console | None = None
 ) -> Iterator[Moved]:
     """Gives a function of bytes moved, which may be called from any thread and with less than 0."""
-    if not shown:
+    console = console or Console(stderr=True)
+    if not shown or not _drawn(console):
         yield lambda moved: None
         return
     bar = Progress(
@@ -57,7 +62,7 @@ def transfer_bar(
         BarColumn(bar_width=24),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
-        console=console or Console(stderr=True),
+        console=console,
         transient=True,
     )
     lock, done = threading.Lock(), 0
@@ -71,3 +76,7 @@ def transfer_bar(
                 bar.update(line, completed=max(0, done))
 
         yield moved
+
+
+def _drawn(console: Console) -> bool:
+    return console.is_terminal or console.is_jupyter
