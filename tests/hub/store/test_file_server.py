@@ -10,17 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ayni.hub.store import disk, keys, signing
 from ayni.hub.store.fileserver import FileServer
-from tests.hub.store.server import SECRET, WEB, RunningServer
+from tests.hub.store.server import SECRET, WEB, RunningServer, free_port
 from tests.hub.store.support import content, sha
 
 _uploads = itertools.count(1)
@@ -315,3 +316,55 @@ def test_an_operators_mistake_is_one_line_and_exit_code_2(
     port = file_server.url.rpartition(":")[2]
     ended = _main("--folder", tmp_path / "s", "--secret-file", secret, "--port", port)
     assert ended.returncode == 2, "a taken port must not be shared in silence"
+
+
+PARENT = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-m", "ayni.hub.store.fileserver", *sys.argv[1:],
+                          "--parent", str(os.getpid())])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_server_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    secret, port = tmp_path / "secret", free_port()
+    secret.write_text(SECRET)
+    arguments = ["--folder", tmp_path / "s", "--secret-file", secret, "--port", port]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        wait_for(lambda: answers(port))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    wait_for(lambda: not alive(child))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")
+
+
+def answers(port: int) -> bool:
+    try:
+        return WEB.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
