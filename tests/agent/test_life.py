@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayni.agent import life
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus, Usage
 from ayni.agent.life import note_status, verdict
 from ayni.protocol.attempts import FINAL, AttemptState
-from ayni.protocol.messages import Report
+from ayni.protocol.messages import LogReport, Report
 
 S = AttemptState
 
@@ -91,3 +92,15 @@ def test_a_job_that_only_runs_has_no_end_in_the_report() -> None:
     report = Report(attempt="a", seq=0, state=S.PENDING)
     note_status(report, JobStatus("a", JobState.RUNNING, started=5.0, host="n"))
     assert (report.started, report.ended, report.commands) == (5.0, None, [])
+
+
+@given(st.lists(st.text(alphabet="aé\U0001f33d", max_size=400), min_size=1, max_size=9))
+def test_tails_are_cut_at_their_beginning_until_a_report_holds_them(
+    texts: list[str],
+) -> None:
+    logs = [LogReport(command=n, stream="stdout", size=9, tail=t) for n, t in enumerate(texts)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(life, "MAX_TAILS", 1000)
+        found = life.fitting(logs)
+    assert sum(len(log.tail.encode()) for log in found) <= 1000
+    assert all(text.endswith(log.tail) for text, log in zip(texts, found, strict=True))

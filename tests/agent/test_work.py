@@ -260,3 +260,18 @@ def test_memory_does_not_grow_with_what_is_over(work: Work) -> None:
     kept = {name: getattr(work, name) for name in work.__dataclass_fields__}
     sizes = {k: len(v) for k, v in kept.items() if isinstance(v, (dict, set, list, tuple))}
     assert not any(sizes.values()), sizes
+
+
+def test_outputs_whose_names_no_report_can_hold_are_the_tasks_own_fault(work: Work) -> None:
+    at(work, "a", S.FINALIZING)
+    work.delivering(work.take_acts().deliver)
+    long = "/" + "x" * 1000
+    outputs = [
+        OutputReport(url=f"ayni://p{long}{n}", path=f"{long}{n}", size=0, sha256="")
+        for n in range(4000)
+    ]
+    work.delivered("a", Finished("a", outputs=outputs), 9.0)
+    report = work.told["a"].report
+    assert report.state is S.EXECUTOR_ERROR
+    assert report.outputs == []
+    assert report.reason is not None and "archives" in report.reason.message

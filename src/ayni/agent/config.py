@@ -74,6 +74,7 @@ class Image(Section):
     prefixes: list[Path] = []  # more of the host that its tasks may read
     path: list[str] = []  # goes before PATH
     env: dict[str, str] = {}
+    network: bool = False  # its tasks get the network unasked, where the policy gives it at all
 
     @model_validator(mode="after")
     def _check(self) -> Self:

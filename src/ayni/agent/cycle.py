@@ -11,22 +11,22 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Executor, ExecutorUnavailable, JobState, JobStatus
+from ayni.agent.hands import Hands, Staged
 from ayni.agent.jobs import job_of
 from ayni.agent.journal import Entry, Journal
 from ayni.agent.line import Answered, Line
 from ayni.agent.now import EVERY
 from ayni.agent.offer import Offer
-from ayni.agent.staging.errors import StagingError
-from ayni.agent.staging.finish import Finished, Finisher
+from ayni.agent.staging.finish import Finished
 from ayni.agent.staging.folders import Folders
-from ayni.agent.staging.inputs import Prepared, Stager, load
+from ayni.agent.staging.inputs import Prepared, load
 from ayni.agent.watch import Watch
 from ayni.agent.work import Acts, Work
 from ayni.protocol.attempts import AttemptState
@@ -42,13 +42,7 @@ _SLOWEST = 0.5  # … and while nothing does
 _ASK_AGAIN = 5.0  # after jobs of which the executor could not say anything
 _OFFER = 1.0  # seconds between two looks at what the site offers
 _SWEEP = 10.0  # between two rounds of sweeping
-_THREADS = 4  # that stage and deliver batches; transfers have threads of their own
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    attempt: str
-    result: Prepared | StagingError
+_PRUNE = 60.0  # between two looks for what is too old to be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +65,8 @@ class Cycle:
     config: Config
     journal: Journal
     executor: Executor
-    stager: Stager
-    finisher: Finisher
     folders: Folders
+    hands: Hands
     side: AgentSide
     line: Line
     offer: Offer
@@ -86,8 +79,6 @@ class Cycle:
     def __post_init__(self) -> None:
         self.work = Work(self.config)
         self.watch = Watch(self.folders, self.offer.datasets)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ayni-batch")
-        self._stops: dict[str, threading.Event] = {}
         self._unsure: set[str] = set()  # ask the executor afresh
         self._ask_after = float("-inf")
         self._pause = _QUICKEST
@@ -96,6 +87,7 @@ class Cycle:
         self._next_offer = float("-inf")
         self._next_sweep = float("-inf")
         self._next_note = float("-inf")
+        self._next_prune = float("-inf")
         self._sweeping: Future[None] | None = None
         self._acknowledged: int | None = None
         self._at_least = 0
@@ -145,10 +137,10 @@ class Cycle:
             if reply is not None and self.side.hear(reply):
                 self._hear(reply, now)
         elif isinstance(message, Staged):
-            self._stops.pop(message.attempt, None)
+            self.hands.took(message.attempt)
             self.work.staged(message.attempt, message.result, now)
         elif isinstance(message, Finished):
-            self._stops.pop(message.attempt, None)
+            self.hands.took(message.attempt)
             self.work.delivered(message.attempt, message, now)
 
     # --- the hub ---
@@ -291,15 +283,14 @@ class Cycle:
         self._at_least = 0
 
     def _do(self, acts: Acts) -> None:
-        for attempt in acts.stop:
-            if (stop := self._stops.get(attempt)) is not None:
-                stop.set()
+        self.hands.stop(acts.stop)
         if acts.stage:
-            self._in_batches(acts.stage, self._stage)
             self.work.staging(acts.stage, self.wall())
+            self.hands.stage([entry.assignment for entry in acts.stage])
         if acts.deliver:
             self.work.delivering(acts.deliver)
-            self._in_batches(acts.deliver, self._deliver)
+            path = self.folders.path
+            self.hands.deliver([self.work.ending(e, path(e.id)) for e in acts.deliver])
         try:
             self._submit(acts.submit)
             acts.submit = {}
@@ -335,41 +326,6 @@ class Cycle:
         self.work.submitted(ready, refused, self.wall())
         self._next_look, self._pause = self.clock(), _QUICKEST
 
-    def _in_batches(self, entries: Sequence[Entry], do: Callable[[list[Entry]], None]) -> None:
-        """Hand entries to threads: a few batches, so that a large one uses several threads."""
-        for entry in entries:
-            self._stops[entry.id] = threading.Event()
-        size = max(25, -(-len(entries) // _THREADS))
-        for start in range(0, len(entries), size):
-            self._threads.submit(self._watched, do, list(entries[start : start + size]))
-
-    def _watched(self, do: Callable[[list[Entry]], None], entries: list[Entry]) -> None:
-        try:
-            do(entries)
-        except Exception:
-            # A fault of ours: what this batch did not answer for is answered for here.
-            log.exception("a batch of %d attempts failed", len(entries))
-            for entry in entries:
-                if entry.id in self._stops:
-                    self.inbox.put(self._fault(entry))
-
-    def _fault(self, entry: Entry) -> Staged | Finished:
-        error = StagingError("agent", "a fault in the site's agent; see its log", retryable=True)
-        if entry.job is None:
-            return Staged(entry.id, error)
-        return Finished(entry.id, error=error)
-
-    def _stage(self, entries: list[Entry]) -> None:
-        stops = {e.id: self._stops[e.id] for e in entries}
-        for attempt, result in self.stager.prepare([e.assignment for e in entries], stops):
-            self.inbox.put(Staged(attempt, result))
-
-    def _deliver(self, entries: list[Entry]) -> None:
-        stops = {e.id: self._stops[e.id] for e in entries}
-        ended = [self.work.ending(e, self.folders.path(e.id)) for e in entries]
-        for finished in self.finisher.finish(ended, stops=stops):
-            self.inbox.put(finished)
-
     # --- now and then ---
 
     def _chores(self, now: float) -> None:
@@ -390,7 +346,9 @@ class Cycle:
             self.note(self)
         if now >= self._next_sweep and (self._sweeping is None or self._sweeping.done()):
             self._next_sweep = now + _SWEEP
-            self._sweeping = self._threads.submit(self._sweep)
+            self._sweeping = self.hands.do(self._sweep)
+        if now >= self._next_prune:
+            self._next_prune = now + _PRUNE
             self.journal.prune(wall)
 
     def _sweep(self) -> None:
@@ -403,7 +361,5 @@ class Cycle:
 
     def close(self) -> None:
         """Let threads leave off; nothing is waited for, since everything may be repeated."""
-        for stop in list(self._stops.values()):
-            stop.set()
         self.line.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.hands.close()

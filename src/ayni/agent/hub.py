@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from ayni.errors import UserError
 from ayni.protocol.messages import SyncReply, SyncRequest
 from ayni.transfer.errors import TransferError
 from ayni.transfer.http import trust
+
+_COMPRESS = 64 << 10  # bytes; beyond, a body is sent by gzip
 
 
 class HubError(Exception):
@@ -91,11 +94,14 @@ class Hub:
         Raises:
             HubError: no answer, or a problem.
         """
+        content, headers = body.encode(), {"Content-Type": "application/json"}
+        if len(content) > _COMPRESS:
+            content, headers["Content-Encoding"] = gzip.compress(content, 3), "gzip"
         return self._ask(
             "POST",
             path,
-            content=body,
-            headers={"Content-Type": "application/json"},
+            content=content,
+            headers=headers,
             timeout=httpx.Timeout(self._timeout, read=self._timeout + wait),
         )
 

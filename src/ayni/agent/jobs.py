@@ -25,11 +25,12 @@ def ignored_errors(assignment: Assignment) -> list[bool]:
 def job_of(config: Config, assignment: Assignment, folder: Path, binds: Sequence[Bind] = ()) -> Job:
     """The job of an attempt that the site's policy has let in."""
     task, shape = assignment.task, assignment.shape
+    name = task["executors"][0]["image"]
     return Job(
         id=assignment.attempt,
         folder=folder,
         commands=tuple(_command(executor) for executor in task["executors"]),
-        image=config.image_name(task["executors"][0]["image"]),
+        image=config.image_name(name),
         limits=Limits(
             cores=shape["cores"],
             memory=shape["memory"],
@@ -39,13 +40,19 @@ def job_of(config: Config, assignment: Assignment, folder: Path, binds: Sequence
             log=config.limits.log,
         ),
         binds=tuple(binds),
-        network=shape["network"],
+        network=shape["network"] or _networked(config, name),
         partition=assignment.partition,
         gpus=shape["gpus"],
         nodes=shape["nodes"],
         tasks_per_node=shape["tasks_per_node"],
         owner=owner(assignment.who),
     )
+
+
+def _networked(config: Config, name: str) -> bool:
+    """Whether the operator gives an image's tasks the network: some TES clients cannot ask for it."""
+    image = config.image(name)
+    return config.policy.network and image is not None and image.network
 
 
 def _command(executor: Mapping[str, Any]) -> Command:

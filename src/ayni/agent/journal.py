@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS attempts (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attempts_seq ON attempts (seq);
 CREATE INDEX IF NOT EXISTS attempts_live ON attempts (id) WHERE live;
+CREATE INDEX IF NOT EXISTS attempts_ended ON attempts (ended) WHERE ended IS NOT NULL;
 """
 
 _INSERT = """
@@ -164,8 +165,8 @@ class Journal:
         with _transaction(self._db):
             return self._db.execute(
                 "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts "
-                "WHERE NOT live AND seq <= ? AND ended < ? LIMIT ?)",
-                (self.acknowledged, now - KEEP, limit),
+                "WHERE ended < ? AND seq <= ? AND NOT live LIMIT ?)",
+                (now - KEEP, self.acknowledged, limit),
             ).rowcount
 
     # --- reading ---

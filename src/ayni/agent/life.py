@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ayni.agent.executors.base import EndReason, JobState, JobStatus
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import CommandReport, Report, UsageReport
+from ayni.protocol.messages import CommandReport, LogReport, OutputReport, Report, UsageReport
 from ayni.protocol.policy import Reason
 
 S = AttemptState
@@ -78,6 +78,27 @@ def _signal(exit_code: int) -> str:
 
 def _reason(code: str, status: JobStatus, otherwise: str, **parameters: Any) -> Reason:
     return Reason(code=code, message=status.message or otherwise, parameters=parameters)
+
+
+#: Of one report: the hub takes 8 MiB in a request, compressed, and one report must always fit.
+MAX_NAMES = 6 << 20  # bytes of the outputs' paths and URLs
+MAX_TAILS = 4 << 20  # bytes of all tails
+
+
+def names_size(outputs: Iterable[OutputReport]) -> int:
+    """Bytes that the names of outputs take in a report."""
+    return sum(len(o.path.encode()) + len(o.url.encode()) for o in outputs)
+
+
+def fitting(logs: Sequence[LogReport]) -> list[LogReport]:
+    """The logs with their tails cut so that they fit into one report: the longest lose most."""
+    if sum(len(log.tail.encode()) for log in logs) <= MAX_TAILS:
+        return list(logs)
+    share = MAX_TAILS // len(logs)
+    return [
+        log.model_copy(update={"tail": log.tail.encode()[-share:].decode("utf-8", "ignore")})
+        for log in logs
+    ]
 
 
 def note_status(report: Report, status: JobStatus) -> None:

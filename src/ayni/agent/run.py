@@ -7,6 +7,7 @@ import os
 import queue
 import secrets
 import signal
+import sqlite3
 import threading
 import time
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from ayni.agent import engine, hub, identity, now
 from ayni.agent.config import Config
 from ayni.agent.cycle import Cycle, Message
 from ayni.agent.datasets import Datasets
+from ayni.agent.hands import Hands
 from ayni.agent.journal import Journal
 from ayni.agent.line import Fenced, Line
 from ayni.agent.offer import Offer
@@ -26,6 +28,7 @@ from ayni.transfer.errors import TransferError
 log = logging.getLogger(__name__)
 
 FENCED = 3  # exit code: another process speaks for this site; systemd does not start us again
+BROKEN = 1  # exit code: the agent cannot go on for now; systemd starts it again
 _FIRST_SCAN = 10.0  # seconds that the first look at the datasets may keep everything waiting
 
 
@@ -54,6 +57,9 @@ def run(config: Config) -> int:
                 "%s. This agent stops; running tasks go on and are taken up by a restart", error
             )
             return FENCED
+        except sqlite3.Error as error:  # a full disk, say: without its memory it must not go on
+            log.error("the journal cannot be written: %s. Running tasks go on", error)
+            return BROKEN
         finally:
             cycle.close()
         log.info("stopped; running tasks go on and are taken up by the next start")
@@ -88,9 +94,8 @@ def assemble_cycle(
         config=config,
         journal=journal,
         executor=power.executor,
-        stager=staging.stager,
-        finisher=staging.finisher,
         folders=staging.folders,
+        hands=Hands(staging.stager, staging.finisher, inbox.put),
         side=side,
         line=Line(hub.Hub(http, config.https.timeout).sync, side, inbox.put),
         offer=Offer(config, power.executor, staging.datasets, staging.folders, power.sandbox),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ayni.agent.datasets import Datasets
 from ayni.agent.journal import Entry
+from ayni.agent.life import fitting
 from ayni.agent.staging import logs, release
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.inputs import load, rule_for
@@ -53,5 +54,5 @@ class Watch:
         if not grown:
             return False
         kept |= {(log.command, log.stream): log for log in grown}
-        report.logs = [kept[key] for key in sorted(kept)]
+        report.logs = fitting([kept[key] for key in sorted(kept)])
         return True

@@ -18,8 +18,8 @@ from ayni.agent.executors.base import JobState, JobStatus
 from ayni.agent.jobs import ignored_errors
 from ayni.agent.journal import Entry
 from ayni.agent.judge import objections
-from ayni.agent.life import Verdict, note_status, verdict
-from ayni.agent.staging.errors import StagingError
+from ayni.agent.life import MAX_NAMES, Verdict, fitting, names_size, note_status, verdict
+from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.finish import Ended, Finished
 from ayni.agent.staging.inputs import Prepared
 from ayni.protocol.attempts import AttemptState
@@ -232,11 +232,15 @@ class Work:
         if entry is None:
             return
         found, error = self._verdict(entry), result.error
+        if found.good and error is None and names_size(result.outputs) > MAX_NAMES:
+            error = broken_promise(
+                "output", "the outputs' names are too many and too long; pack them into archives"
+            )
         passing = error is not None and error.retryable and entry.doom is None
         if passing and self._try_again(entry, now):
             return
         report = entry.report
-        report.logs = list(result.logs)
+        report.logs = fitting(result.logs)
         report.system_log = [*report.system_log, *result.lines]
         if error is None and found.good:
             report.outputs = list(result.outputs)

@@ -1,0 +1,43 @@
+"""From an assignment to a job: what the operator's file adds to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ayni.agent import config
+from ayni.agent.jobs import job_of
+from tests.agent.assignments import assignment
+
+ASKED = {"backend_parameters": {"network": "true"}}
+
+
+@pytest.mark.parametrize(
+    ("policy", "image", "resources", "given"),
+    [
+        (True, True, {}, True),
+        (True, False, {}, False),
+        (True, False, ASKED, True),
+        (False, True, {}, False),
+        (False, False, {}, False),
+    ],
+)
+def test_an_image_gives_the_network_only_where_the_policy_does(
+    policy: bool, image: bool, resources: dict[str, Any], given: bool
+) -> None:
+    text = f"""
+        hub = "http://hub"
+        policy.network = {str(policy).lower()}
+        [images.host]
+        network = {str(image).lower()}
+        [images.other]
+        alias = "host"
+    """
+    site = config.parse(text, Path("/etc/ayni/agent.toml"))
+    for name in ("host", "other"):
+        task = assignment(
+            "a", resources=resources, executors=[{"image": name, "command": ["true"]}]
+        )
+        assert job_of(site, task, Path("/work/a")).network is given
