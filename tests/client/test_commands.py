@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ayni.cli import frame
-from ayni.client import Network
+from ayni.client import Network, models
 from ayni.client.models import LogPage
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import CommandReport, HealthNote
@@ -92,6 +92,32 @@ def test_names_cannot_play_with_the_terminal(cli: Run, network: Network) -> None
     assert "\u202e" not in out
 
 
+def test_ps_watch_redraws_until_ctrl_c(
+    cli: Run, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    first = network.submit("true")
+    later: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        if later:
+            raise KeyboardInterrupt
+        later.append(network.submit("true").id)
+
+    monkeypatch.setattr("ayni.client.commands.listing.time.sleep", sleep)
+    result = cli("ps", "--watch")
+    assert result.code == 130
+    assert first.id in result.out
+    assert later[0] in result.out
+
+
+def test_ps_says_when_there_is_more(cli: Run, network: Network) -> None:
+    network.submit("true")
+    network.submit("true")
+    assert "-n shows more" in cli("ps", "-n", "1").err
+    assert cli("ps", "-n", "3").err == ""
+
+
 def test_show_tells_all_of_a_task(cli: Run, world: World, network: Network) -> None:
     task = network.submit(["sort", "a b"], name="n", outputs=["r.txt"], tags={"k": "v"}, mem="2G")
     agent = world.agent()
@@ -154,6 +180,20 @@ def test_the_whole_log_is_fetched_from_the_store(
     result = cli("logs", task.id)
     assert result.out == "end"
     assert "500000 bytes are not shown; --full shows all" in result.err
+
+
+def test_a_log_that_may_not_leave_its_site_says_so(
+    cli: Run, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = {"code": "release", "message": "nothing of data set x may leave chile"}
+    page = LogPage.model_validate({"ended": True, "withheld": reason})
+    monkeypatch.setattr("ayni.client.tail.page", lambda *_, **__: page)
+    task = network.submit("true")
+    for command in (("logs",), ("logs", "-f"), ("logs", "--full")):
+        result = cli(*command, task.id)
+        assert (result.code, result.out) == (0, "")
+        assert "stays at its site: nothing of data set x may leave chile" in result.err
+    assert task.logs() == "[nothing of data set x may leave chile]"
 
 
 def test_wait_ends_well_only_if_all_ended_well(cli: Run, world: World, network: Network) -> None:
@@ -270,3 +310,12 @@ def test_every_command_has_examples_and_json(command: list[str]) -> None:
     assert result.exit_code == 0
     assert f"ayni {' '.join(command)}" in result.output.split("Examples:")[1]
     assert "--json" in result.output
+
+
+def test_every_key_of_the_json_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "users" / "cli.md").read_text()
+    told = (models.TaskInfo, models.ArrayInfo, models.Attempt, models.Site, models.Dataset,
+            models.Why, models.SiteVerdict, models.PlacementInfo, models.LogPage, models.Output,
+            models.StoredFile, models.Me, models.Person, models.Project, models.Chances)  # fmt: skip
+    missing = {name for model in told for name in model.model_fields if f"`{name}`" not in text}
+    assert missing == set()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ import pytest
 from ayni.client import errors
 from ayni.client.connection import Connection
 from ayni.client.credentials import Credentials
+from ayni.errors import UserError
 
 HUB = "https://hub.example.org"
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -133,3 +137,37 @@ def test_a_redirect_is_not_followed_since_it_would_carry_the_token_away() -> Non
 def test_a_refused_token_says_how_to_get_in_again() -> None:
     with pytest.raises(errors.TokenRefused, match="ayni login"):
         connect(Script(problem(401))).get("/me")
+
+
+def test_the_proxy_of_the_environment_is_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.handle_request)
+        thread.start()
+        for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.server_port}")
+        connection = Connection(Credentials("http://hub.invalid", "ayni_x"))
+        assert connection.get("/me") == {}
+        connection.close()
+        thread.join()
+    assert asked == ["http://hub.invalid/api/v1/me"]
+
+
+def test_a_file_of_certificates_that_is_none_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AYNI_CA_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(UserError, match=r"none\.pem"):
+        Connection(Credentials(HUB, "ayni_x"))

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from ayni.client.build import show_command
@@ -81,7 +82,10 @@ def ps(
         elif watch:
             _watch(look, out)
         else:
-            out.print(look())
+            found = look()
+            out.print(found)
+            if isinstance(found, Table) and found.row_count == limit:
+                console.say(f"the newest {limit}; -n shows more")
 
 
 def _watch(look: Any, out: Console) -> None:
