@@ -30,6 +30,11 @@ def test_the_own_cgroup_is_found(tree, tmp_path):
     assert cgroup.own_path(str(tmp_path / "self"), str(tmp_path)) == str(tree)
 
 
+def test_an_agent_in_its_leaf_was_given_what_is_above(tree, tmp_path):
+    (tmp_path / "self").write_text("0::/user.slice/ayni.service/ayni-agent\n")
+    assert cgroup.own_path(str(tmp_path / "self"), str(tmp_path)) == str(tree)
+
+
 def test_a_machine_with_version_one_has_none(tmp_path):
     (tmp_path / "self").write_text("4:memory:/x\n0::/\n")
     assert cgroup.own_path(str(tmp_path / "self"), str(tmp_path)) is None

@@ -12,17 +12,22 @@ from typing import Any
 
 _NEEDED = frozenset({"memory", "pids"})
 _WANTED = ("memory", "pids", "cpu")
+_LEAF = "ayni-agent"
 _PERIOD = 100_000  # microseconds
 
 
 def own_path(cgroup_file: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> str | None:
-    """The folder of this process's cgroup; None where version 2 is not the one in use."""
+    """The folder of the cgroup that the agent was given; None where version 2 is not in use.
+
+    The agent itself may be in the leaf that `prepare`, or systemd's `DelegateSubgroup`, made for it.
+    """
     if not os.path.exists(os.path.join(mount, "cgroup.controllers")):
         return None
     with open(cgroup_file) as file:
         for line in file:
             if line.startswith("0::"):
-                return os.path.normpath(mount + "/" + line[3:].strip())
+                path = os.path.normpath(mount + "/" + line[3:].strip())
+                return os.path.dirname(path) if os.path.basename(path) == _LEAF else path
     return None
 
 
@@ -38,7 +43,7 @@ def missing(path: str | None) -> str:
 
 def prepare(path: str) -> None:
     """Make the subtree able to hold jobs: processes may only be in its leaves."""
-    leaf = os.path.join(path, "ayni-agent")
+    leaf = os.path.join(path, _LEAF)
     os.makedirs(leaf, exist_ok=True)
     for pid in _read(path, "cgroup.procs").split():
         with contextlib.suppress(ProcessLookupError):

@@ -210,13 +210,21 @@ def main(state: str, config: dict[str, Any]) -> None:
         listener.bind(SOCKET)  # relative: a socket's path may have 107 bytes only
         listener.listen(64)
         os.chdir("/")
-        if config["cgroup"] is not None:
-            cgroup.prepare(config["cgroup"])
+        _prepare_cgroup(config)
         spawner = Spawner(state, listener, config)
         _report("ready")
         spawner.run()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(state, SOCKET))
+
+
+def _prepare_cgroup(config: dict[str, Any]) -> None:
+    try:
+        if config["cgroup"] is not None:
+            cgroup.prepare(config["cgroup"])
+    except OSError:  # then the watchers alone must hold the limits
+        sys.excepthook(*sys.exc_info())
+        config["cgroup"] = None
 
 
 def _report(word: str) -> None:
