@@ -46,7 +46,7 @@ class Story:
 
     def say(self, text: str) -> None:
         elapsed = time.monotonic() - self.began
-        self.console.print(f"[dim]{elapsed:5.1f} s[/dim]  {text}", highlight=False)
+        self.console.print(f"[dim]{elapsed:5.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
     # --- the steps ---
 
@@ -115,7 +115,7 @@ class Story:
         rows = list(array.tasks())
         index = {p["language"]: i for i, p in enumerate(texts.parameters())}
         by_index = {t.info.index: t for t in rows}
-        for language, why in (("arn_Latn", "stays in Chile"), ("gug_Latn", "may go anywhere")):
+        for language, why in (("arn_Latn", "stays in Chile"), ("ay_Latn", "may go anywhere")):
             if language in index:
                 self.show_why(by_index[index[language]], f"{language} {why}")
         self.facts["by_site"] = dict(Counter(t.info.site for t in rows))
@@ -143,7 +143,7 @@ class Story:
         files = task.fetch(target)
         finding = task.logs().strip().splitlines()
         self.say(f"The picture: {', '.join(str(f) for f in files if f.suffix != '.json')}")
-        for line in finding[:2]:
+        for line in finding[:1]:
             self.say(f"[italic]{line}[/italic]")
         self.facts["pictures"] = [str(f) for f in files]
         return files

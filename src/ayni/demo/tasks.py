@@ -43,7 +43,7 @@ GATHER: dict[str, Any] = {
         {"url": f"ayni://{PROJECT}/code/languages.json", "path": "/data/languages.json"},
     ],
     "outputs": [
-        {"url": f"ayni://{PROJECT}/atlas/{name}", "path": f"/out/{name}"}
+        {"url": f"ayni://{PROJECT}/atlas/{name}", "path": f"/work/{name}"}
         for name in ("atlas.svg", "atlas.png", "atlas.json")
     ],
     "executors": [
@@ -53,7 +53,7 @@ GATHER: dict[str, Any] = {
                 "sh",
                 "-c",
                 'exec python3 -m ayni.demo.atlas.gather "$AYNI_ROOT/profiles" '
-                '"$AYNI_ROOT/data/languages.json" "$AYNI_ROOT/out"',
+                '"$AYNI_ROOT/data/languages.json" "$AYNI_ROOT/work"',
             ],
         }
     ],
