@@ -66,6 +66,11 @@ class FastAgent:
         for attempt in self.running:
             self.say(attempt, "running", ended=False)
 
+    def end_all(self) -> None:
+        for attempt in self.running:
+            self.say(attempt, "complete", ended=True)
+        self.running = []
+
     def say(self, attempt: str, state: str, *, ended: bool) -> None:
         from ayni.protocol.attempts import AttemptState
         from ayni.protocol.messages import CommandReport, LogReport, Report, UsageReport
@@ -156,6 +161,40 @@ def measure(count: int, sites: int, depth: int) -> dict[str, float]:
     }
 
 
+def large_request() -> float:
+    """Milliseconds of one sync with 1,000 reports: each ends its task."""
+    from ayni.hub.network.cycle import Broker
+    from ayni.hub.network.models import Site
+    from ayni.hub.network.talk import sync
+    from ayni.hub.seed import seed
+    from ayni.protocol.messages import SyncRequest
+
+    seeded = seed()
+    site = seeded.sites[0]
+    agent = FastAgent("large", seeded.site_keys[site.name], 2000, 0)
+    agent.side.incarnation = f"journal-{site.name}"
+    agent.side.generation = 2
+
+    def ask() -> float:
+        body = agent.request()
+        begin = time.perf_counter()
+        answer = sync(site.pk, SyncRequest.model_validate_json(body)).reply.model_dump_json()
+        took = time.perf_counter() - begin
+        agent.hear(answer.encode())
+        return 1000 * took
+
+    ask()
+    Site.objects.exclude(pk=site.pk).update(draining=True)
+    create(seeded, 1000)
+    Broker().cycle()
+    Site.objects.update(draining=False)
+    ask()  # assigned
+    agent.reports = []  # nothing is told until they have ended
+    agent.end_all()
+    assert len(agent.reports) == 1000
+    return ask()
+
+
 def queued_cycle(queued: int) -> float:
     """Milliseconds of a cycle that finds no room, with so many tasks queued."""
     from ayni.hub.network.cycle import Broker
@@ -198,6 +237,7 @@ def main() -> None:
         if options.profile:
             profile.disable()
             pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
+        print(f"{'1000_reports_ms':20} {large_request():10.3f}")
         print(
             f"{'queued_cycle_ms':20} {queued_cycle(options.queued):10.3f}   ({options.queued} queued)"
         )

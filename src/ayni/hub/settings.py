@@ -18,7 +18,9 @@ ALLOWED_HOSTS = os.environ.get("AYNI_ALLOWED_HOSTS", "*").split(",")
 CSRF_TRUSTED_ORIGINS = [HUB_URL]
 
 DATABASE_URL = os.environ.get("AYNI_DATABASE_URL", f"sqlite:///{STATE / 'hub.sqlite3'}")
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600)}
+DATABASES = {
+    "default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)
+}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
     DATABASES["default"]["ENGINE"] = "ayni.hub.db.sqlite3"  # Django's, with a line for writers

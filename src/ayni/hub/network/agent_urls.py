@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, include, path
 
 from ayni.hub.network import views
@@ -11,6 +9,5 @@ from ayni.hub.network import views
 urlpatterns: list[URLPattern | URLResolver] = [
     path("register", views.register),
     path("sync", views.sync),
+    path("", include("ayni.hub.store.agent_urls")),
 ]
-if find_spec("ayni.hub.store.agent_urls"):
-    urlpatterns.append(path("", include("ayni.hub.store.agent_urls")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
@@ -57,7 +58,7 @@ class SiteOut(Schema):
     member: str
     institution: str
     state: str  # healthy, silent, never, draining, banned or closed
-    last_seen: float | None  # Unix seconds
+    last_seen: datetime | None
     partitions: list[PartitionOut]
     policy: dict[str, Any] | None
     datasets: list[DatasetOut]

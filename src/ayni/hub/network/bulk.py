@@ -16,19 +16,19 @@ def execute(sql: str, rows: Sequence[Sequence[Any]]) -> None:
     """Run the statement for each row of parameters; datetimes as this database wants them."""
     if rows:
         with connection.cursor() as cursor:
-            cursor.executemany(sql, [[_adapt(v) for v in row] for row in rows])
+            cursor.executemany(sql, _adapted(rows))
 
 
 def run(sql: str, parameters: Sequence[Any]) -> int:
     """Run the statement once; how many rows it changed."""
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_adapt(v) for v in parameters])
+        cursor.execute(sql, _adapted([parameters])[0])
         return int(cursor.rowcount)
 
 
 def select(sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, [_adapt(v) for v in parameters])
+        cursor.execute(sql, _adapted([parameters])[0])
         return list(cursor.fetchall())
 
 
@@ -70,7 +70,9 @@ def read_moment(value: datetime | str | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-def _adapt(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return connection.ops.adapt_datetimefield_value(value)
-    return value
+def _adapted(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Datetimes as SQLite keeps them. (`connection` is looked up once: that is the costly part.)"""
+    if connection.vendor != "sqlite":
+        return rows
+    adapt = connection.ops.adapt_datetimefield_value
+    return [[adapt(v) if isinstance(v, datetime) else v for v in row] for row in rows]

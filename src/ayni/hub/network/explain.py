@@ -8,15 +8,14 @@ from dataclasses import replace
 from ayni.broker.place import place
 from ayni.broker.types import Decision, Settings, Verdict
 from ayni.hub.calls.models import Project
-from ayni.hub.network.world import Content, Loader, World
+from ayni.hub.network.world import Content, World, look
 from ayni.hub.tasks.prepare import prepare_task
 from ayni.tes.models import Task
 
 
 def why(group_id: int) -> Decision:
     """What the broker thinks now of one more task of the group, for every site."""
-    loader = Loader()
-    return _decide(loader.load_groups(time.time(), [group_id]), loader.settings)
+    return _decide(look(lambda loader: loader.load_groups(time.time(), [group_id])))
 
 
 def where(project: Project, task: Task) -> Decision:
@@ -34,8 +33,7 @@ def where(project: Project, task: Task) -> Decision:
         datasets=place.datasets,
         https_hosts=frozenset(place.https_hosts),
     )
-    loader = Loader()
-    return _decide(loader.hypothetical(time.time(), project.pk, content), loader.settings)
+    return _decide(look(lambda loader: loader.hypothetical(time.time(), project.pk, content)))
 
 
 def summary(decision: Decision) -> str:
@@ -51,8 +49,8 @@ def summary(decision: Decision) -> str:
     return "there is no site"
 
 
-def _decide(world: World, settings: Settings) -> Decision:
+def _decide(world: World) -> Decision:
     # A group of a banned project is not placed; its tasks are cancelled.
     groups = [replace(g, queued=1) for g in world.groups]
-    decisions = place(groups, world.sites, world.projects, world.now, settings)
+    decisions = place(groups, world.sites, world.projects, world.now, Settings())
     return decisions[0] if decisions else Decision(0, None, None, 1, (), hopeless=True)

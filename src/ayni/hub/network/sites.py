@@ -8,13 +8,12 @@ from typing import Any
 from ayni.broker.types import Partition, Settings, Site
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site as SiteRow
-from ayni.hub.network.world import Loader
+from ayni.hub.network.world import look
 
 
 def overview() -> list[dict[str, Any]]:
     """Every site, by name; see the API's `SiteOut` for the fields."""
-    loader = Loader()
-    world = loader.load_groups(time.time(), [])
+    world = look(lambda loader: loader.load_groups(time.time(), []))
     seen = {site.name: site for site in world.sites}
     cards: dict[int, list[dict[str, Any]]] = {}
     fields = ("name", "version", "title", "licence", "size", "files", "residency", "release")
