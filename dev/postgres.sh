@@ -1,6 +1,7 @@
 #!/bin/sh
-# A private PostgreSQL for the live tests: dev/postgres.sh up|down|url
+# A private PostgreSQL for the live tests: dev/postgres.sh up|down|env
 #
+# AYNI_PG_PORT chooses its port; what the tests want to know of it is in dev/state/postgres-PORT.env.
 # Lives in a folder of its own under /tmp, listens on 127.0.0.1 only, trusts local connections. As root
 # it runs as the user postgres, since PostgreSQL refuses to run as root.
 set -eu
@@ -8,6 +9,7 @@ set -eu
 port="${AYNI_PG_PORT:-54329}"
 folder="${AYNI_PG_FOLDER:-/tmp/ayni-postgres-$port}"
 state="$(dirname "$0")/state"
+env="$state/postgres-$port.env"
 url="postgres://ayni@127.0.0.1:$port/ayni"
 
 find_bin() {
@@ -44,7 +46,7 @@ up() {
         "SELECT 1 FROM pg_database WHERE datname = 'ayni'" | grep -q 1 ||
         as_user "$bin/createdb" -h 127.0.0.1 -p "$port" -U ayni ayni
     mkdir -p "$state"
-    echo "export AYNI_TEST_POSTGRES=$url" >"$state/postgres.env"
+    echo "export AYNI_TEST_POSTGRES=$url" >"$env"
     echo "$url"
 }
 
@@ -52,12 +54,12 @@ down() {
     bin="$(find_bin)"
     [ -d "$folder/data" ] || exit 0
     as_user "$bin/pg_ctl" -D "$folder/data" -m fast -w stop >/dev/null 2>&1 || true
-    rm -rf "$folder" "$state/postgres.env"
+    rm -rf "$folder" "$env"
 }
 
 case "${1:-}" in
     up) up ;;
     down) down ;;
-    url) echo "$url" ;;
-    *) echo "usage: dev/postgres.sh up|down|url" >&2; exit 2 ;;
+    env) cat "$env" ;;
+    *) echo "usage: dev/postgres.sh up|down|env" >&2; exit 2 ;;
 esac

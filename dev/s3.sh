@@ -3,11 +3,12 @@
 #
 # Needs Debian's swift-proxy, swift-account, swift-container, swift-object and memcached. Everything lies
 # in a folder of its own and listens on 127.0.0.1 only. The folder's file system needs extended attributes.
+# AYNI_S3_PORT chooses its port; what the tests want to know of it is in dev/state/s3-PORT.env.
 set -eu
 
 port="${AYNI_S3_PORT:-54380}" # and the four that follow
 folder="${AYNI_S3_FOLDER:-/tmp/ayni-s3-$port}"
-state="$(dirname "$0")/state"
+env="$(dirname "$0")/state/s3-$port.env"
 bucket=ayni-tests
 endpoint="http://127.0.0.1:$port"
 account=$((port + 1)) container=$((port + 2)) object=$((port + 3)) memcached=$((port + 4))
@@ -50,6 +51,8 @@ pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk tempur
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+# One server that was not ready yet is not to be passed over for a minute.
+error_suppression_limit = 100000
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
@@ -113,9 +116,10 @@ up() {
         done
         start proxy swift-proxy-server "$folder/etc/proxy-server.conf"
     fi
-    for _ in $(seq 120); do
-        curl -sf "$endpoint/healthcheck" >/dev/null 2>&1 && ready=1 && break
-        sleep 0.5
+    # The proxy answers before the servers behind it do; with a bucket, all of them have.
+    for _ in $(seq 240); do
+        make_bucket && ready=1 && break
+        sleep 0.25
     done
     [ "${ready:-}" = 1 ] || {
         echo "s3.sh: Swift does not answer; see $folder/log" >&2
@@ -123,9 +127,8 @@ up() {
         down
         exit 1
     }
-    bucket
-    mkdir -p "$state"
-    cat >"$state/s3.env" <<EOF
+    mkdir -p "$(dirname "$env")"
+    cat >"$env" <<EOF
 export AYNI_TEST_S3=$endpoint
 export AYNI_TEST_S3_BUCKET=$bucket
 export AYNI_TEST_S3_KEY=test:tester
@@ -134,10 +137,11 @@ EOF
     echo "$endpoint"
 }
 
-bucket() {
+make_bucket() {
     token="$(curl -sfi -H 'X-Storage-User: test:tester' -H 'X-Storage-Pass: testing' \
         "$endpoint/auth/v1.0" | tr -d '\r' | sed -n 's/^X-Auth-Token: //Ip')"
-    curl -sf -X PUT -H "X-Auth-Token: $token" "$endpoint/v1/AUTH_test/$bucket"
+    [ -n "$token" ] &&
+        curl -sf -X PUT -H "X-Auth-Token: $token" "$endpoint/v1/AUTH_test/$bucket" >/dev/null
 }
 
 down() {
@@ -152,12 +156,12 @@ down() {
         [ "$alive" = 1 ] || break
         sleep 0.25
     done
-    rm -rf "$folder" "$state/s3.env"
+    rm -rf "$folder" "$env"
 }
 
 case "${1:-}" in
     up) up ;;
     down) down ;;
-    env) cat "$state/s3.env" ;;
+    env) cat "$env" ;;
     *) echo "usage: dev/s3.sh up|down|env" >&2; exit 2 ;;
 esac
