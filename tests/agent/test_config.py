@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent import config
-from ayni.agent.units import parse_size, show_duration, show_size
 from ayni.errors import UserError
+from ayni.tes.units import parse_size, show_duration, show_size
 
 ROOT = Path(__file__).parents[2]
 HUB = 'hub = "https://hub.example"\n'

@@ -15,8 +15,8 @@ from rich.table import Table
 
 from ayni.agent.config import load
 from ayni.agent.datasets import Card, Datasets
-from ayni.agent.units import show_size
 from ayni.errors import UserError
+from ayni.tes.units import show_size
 
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="The agent's TOML file.", show_default=False)

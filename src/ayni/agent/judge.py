@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from ayni.agent.config import Config
-from ayni.agent.units import show_duration, show_size
 from ayni.protocol.messages import PartitionStatus
 from ayni.protocol.policy import Reason, Who, refusals
 from ayni.tes.models import Task
 from ayni.tes.shape import Shape
+from ayni.tes.units import show_duration, show_size
 
 
 def https_hosts(task: Task) -> frozenset[str]:

@@ -15,12 +15,12 @@ from ayni.agent.config import Config
 from ayni.agent.executors.base import PartitionInfo
 from ayni.agent.judge import https_hosts, objections
 from ayni.agent.offer import partition_status
-from ayni.agent.units import show_duration, show_size
 from ayni.errors import UserError
 from ayni.protocol.messages import PartitionStatus
 from ayni.protocol.policy import Policy, Reason, Who, not_now
 from ayni.tes.models import Task
 from ayni.tes.shape import Shape, ShapeError, shape_of
+from ayni.tes.units import show_duration, show_size
 
 #: Who asks, when nothing is said: the answer is then about the task alone.
 ANYBODY = "CL/some-project/somebody@example.org"

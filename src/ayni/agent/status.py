@@ -11,8 +11,8 @@ from rich.table import Table
 from ayni.agent import journal, now
 from ayni.agent.config import Config
 from ayni.agent.journal import Entry
-from ayni.agent.units import show_duration, show_size
 from ayni.protocol.messages import Report
+from ayni.tes.units import show_duration, show_size
 
 
 def gather(config: Config, ended: int = 0) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Story:
         rows = list(array.tasks())
         index = {p["language"]: i for i, p in enumerate(texts.parameters())}
         by_index = {t.info.index: t for t in rows}
-        for language, why in (("arn_Latn", "stays in Chile"), ("ay_Latn", "may go anywhere")):
+        for language, why in (("arn_Latn", "stays in Chile"), ("gn_Latn", "may go anywhere")):
             if language in index:
                 self.show_why(by_index[index[language]], f"{language} {why}")
         self.facts["by_site"] = dict(Counter(t.info.site for t in rows))

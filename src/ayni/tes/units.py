@@ -16,7 +16,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip().lower())
     if match is None or (match.group(3) and not match.group(2)):
-        raise ValueError(f"{text[:40]!r} is no size; write 8G, 512MiB or a number of bytes")
+        raise ValueError(f"{text[:40]!r} is no size; write 8GiB, 512MiB or a number of bytes")
     number, letter, binary, byte = match.groups()
     base = 1000 if letter and byte and not binary else 1024
     return int(float(number) * base ** _POWERS[letter])
@@ -34,7 +34,7 @@ def show_size(size: float) -> str:
 def show_duration(seconds: float) -> str:
     """A duration with its two largest units; below ten seconds with a tenth."""
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{round(seconds, 1):g} s"
     minutes, left = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

@@ -12,8 +12,8 @@ from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.engine import images as image_specs
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.runtimes.choose import doctor as runtime_findings
-from ayni.agent.units import show_size
 from ayni.protocol.policy import not_now
+from ayni.tes.units import show_size
 
 
 def user(config: Config) -> Iterator[Check]:

@@ -18,8 +18,8 @@ from pathlib import Path
 from ayni.agent.staging import disk
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.trash import Trash
-from ayni.agent.units import show_size
 from ayni.protocol.policy import Reason
+from ayni.tes.units import show_size
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _FAILED = ".failed"
