@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
 from django.utils import timezone
 
-from ayni.hub.catalogue.models import Dataset, Release, Residency
+from ayni.hub.catalogue import registry
 from ayni.hub.http import ProblemError
 from ayni.hub.network import wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.models import Refusal
-from ayni.protocol.messages import DatasetStatus, SiteStatus
-from ayni.tes.urls import valid_name
-
-log = logging.getLogger(__name__)
+from ayni.protocol.messages import SiteStatus
 
 MOST_PARTITIONS = 200
 MOST_DATASETS = 10_000
 MOST_DEPTH = 10_000
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BIG = (1 << 63) - 1
-_HASH = re.compile(r"[0-9a-f]{0,64}")
 
 
 def take(site_id: int, told: SiteStatus) -> None:
@@ -39,7 +34,7 @@ def take(site_id: int, told: SiteStatus) -> None:
     if before.get("policy") != data["policy"]:
         Refusal.objects.filter(site=site).delete()  # a new policy: groups may ask again
     if before.get("datasets") != data["datasets"] or site.status is None:
-        _datasets(site, told.datasets)
+        registry.take_status(site, told.datasets)
     if before != data:
         wake.broker()
     site.status, site.status_at = data, timezone.now()
@@ -66,40 +61,3 @@ def _check(told: SiteStatus) -> None:
 def _limit(field: str, value: int, limit: int) -> None:
     if not 0 <= value <= limit:
         raise ProblemError(400, "Bad status", f"{field}: must be from 0 to {limit}, not {value}")
-
-
-def _datasets(site: Site, told: list[DatasetStatus]) -> None:
-    """Bring the catalogue in line with the site's store; a card that cannot be is passed over."""
-    cards = {card.name: card for card in told if _sound(site, card)}
-    now = {d.name: d for d in Dataset.objects.filter(site=site)}
-    for name, card in cards.items():
-        dataset = now.get(name) or Dataset(site=site, name=name)
-        fields = card.model_dump(exclude={"name"})
-        if dataset.pk is None or not dataset.present or _differ(dataset, fields):
-            for field, value in fields.items():
-                setattr(dataset, field, value)
-            dataset.present = True
-            dataset.save()
-    Dataset.objects.filter(site=site).exclude(name__in=cards).update(present=False)
-
-
-def _differ(dataset: Dataset, fields: dict[str, Any]) -> bool:
-    return any(getattr(dataset, field) != value for field, value in fields.items())
-
-
-def _sound(site: Site, card: DatasetStatus) -> bool:
-    sound = (
-        valid_name(card.name)
-        and len(card.version) <= 40
-        and len(card.title) <= 200
-        and len(card.licence) <= 100
-        and card.residency in Residency
-        and card.release in Release
-        and 0 <= card.size <= _BIG
-        and 0 <= card.files < 1 << 31
-        and 0 <= card.release_limit <= _BIG
-        and _HASH.fullmatch(card.sha256) is not None
-    )
-    if not sound:
-        log.warning("site %s has a dataset that cannot be listed: %.80r", site.name, card.name)
-    return sound
