@@ -1,0 +1,98 @@
+"""`make bench`: every benchmark in turn, and one table of what was wanted and what was measured.
+
+    python -m bench [NAME …] [--write docs/performance.md]
+
+A benchmark prints its figures as lines `= what: figure (wanted)`; those lines are the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+NAMES = ("executor", "creates", "listing", "network", "hub_cycle", "store")
+HEAD = """# Performance
+
+Claims are ratios or rates measured side by side in one run of `make bench`, on a machine that is named below. Machines are
+noisy: tests never assert on times, and a figure here is worth what its run is worth.
+
+Written by `python -m bench --write docs/performance.md`.
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    command: str
+    output: str
+    seconds: float
+
+    def figures(self) -> list[tuple[str, str]]:
+        lines = [line[2:] for line in self.output.splitlines() if line.startswith("= ")]
+        return [(what, rest.strip()) for what, _, rest in (line.partition(": ") for line in lines)]
+
+
+def run(name: str) -> Run:
+    """One benchmark, its output shown as it comes."""
+    command = [sys.executable, "-u", "-m", f"bench.{name}"]
+    print(f"\n== {name}", flush=True)
+    began = time.perf_counter()
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        raise SystemExit(f"bench.{name} failed with exit code {process.returncode}")
+    return Run(name, f"python -m bench.{name}", "".join(lines), time.perf_counter() - began)
+
+
+def machine() -> str:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores ({model}), Python {platform.python_version()}, load {load:.1f} at the start"
+
+
+def table(runs: list[Run]) -> str:
+    rows = ["| what | figure | from |", "|---|---|---|"]
+    rows += [f"| {what} | {figure} | `{r.command}` |" for r in runs for what, figure in r.figures()]
+    return "\n".join(rows)
+
+
+def document(runs: list[Run], where: str) -> str:
+    parts = [HEAD, f"{time.strftime('%Y-%m-%d')}, {where}.\n", table(runs), "\n## The runs\n"]
+    for r in runs:
+        parts.append(f"### `{r.command}` ({r.seconds:.0f} s)\n\n```\n{r.output.rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    parser.add_argument("--write", type=Path, help="write the table and the runs into this file")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(NAMES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    where = machine()
+    runs = [run(name) for name in options.names or NAMES]
+    print("\n" + table(runs))
+    if options.write:
+        options.write.write_text(document(runs, where))
+
+
+if __name__ == "__main__":
+    main()
