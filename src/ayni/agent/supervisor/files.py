@@ -83,6 +83,9 @@ def claim(folder: str) -> bool:
     fd = os.open(_part(folder), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, _RESERVE)
+    except OSError:  # no room: nothing was started
+        os.unlink(os.path.join(folder, CLAIM))
+        raise
     finally:
         os.close(fd)
     return True
