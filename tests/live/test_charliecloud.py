@@ -18,10 +18,7 @@ from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.runtimes.base import ImageSpec
 from ayni.agent.supervisor import files, processes
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.skipif(shutil.which("ch-run") is None, reason="Charliecloud is not installed"),
-]
+pytestmark = [pytest.mark.live, pytest.mark.needs("charliecloud")]
 PROGRAMS = ("sh", "cat", "ls", "id", "env", "pwd", "sleep", "touch", "mkdir", "python3")
 LIMITS = Limits(memory=256 << 20, walltime=60, grace=0.3, processes=64)
 

@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.hub.portal.conftest import Alliance, alliance, nothing_remembered, work
 
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Task
+from tests.hub.portal.conftest import Alliance, alliance, nothing_remembered, work
 
 __all__ = ["alliance", "nothing_remembered", "work"]  # fixtures
-
-REQUIRED = bool(os.environ.get("AYNI_LIVE"))  # then what is missing is a failure, not a skip
-if not REQUIRED:
-    pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -32,12 +28,7 @@ ARGUMENTS = [
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.skipif(
-        CHROMIUM is None and not REQUIRED, reason="no chromium here (apt install chromium)"
-    ),
-]
+pytestmark = [pytest.mark.live, pytest.mark.needs("chromium")]
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
-from tests.hub import factories
-from tests.hub.store.server import WEB
-from tests.hub.store.support import BLOCK, content, declared, put, read, sha, uploaded
 
 from ayni.hub.store import commit, keys, uploads
 from ayni.hub.store.backends import Block, store
@@ -20,13 +17,12 @@ from ayni.hub.store.backends.s3 import S3Store
 from ayni.hub.store.models import Upload
 from ayni.hub.store.sweep import _Walk, sweep
 from ayni.transfer import Answer, Incoming, Manifest, Mover, describe
+from tests.hub import factories
+from tests.hub.store.server import WEB
+from tests.hub.store.support import BLOCK, content, declared, put, read, sha, uploaded
 
 ENDPOINT = os.environ.get("AYNI_TEST_S3", "")
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.django_db,
-    pytest.mark.skipif(not ENDPOINT, reason="no S3 server; dev/s3.sh up, then . dev/state/s3.env"),
-]
+pytestmark = [pytest.mark.live, pytest.mark.needs("s3"), pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)
