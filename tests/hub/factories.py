@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
+import orjson
 from django.utils import timezone
 
 from ayni.hub.accounts.models import Institution, Member, Person, Token
@@ -22,6 +23,7 @@ from ayni.hub.accounts.tokens import (
 from ayni.hub.calls.models import Membership, Project
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site
+from ayni.hub.store.models import File, Upload
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.create import create_task
 from ayni.hub.tasks.life import TaskState
@@ -137,3 +139,24 @@ def attempt(
         report=None if report is None else report.model_dump(mode="json"),
         **fields,
     )
+
+
+def file(a_project: Project, path: str, size: int = 3) -> File:
+    """A committed file, as the store's tables know it; no bytes are anywhere."""
+    upload = Upload.objects.create(
+        id=f"upload{next(_numbers)}",
+        project=a_project,
+        path=path,
+        size=size,
+        sha256="0" * 64,
+        block_size=1 << 20,
+        blocks=["0" * 64],
+        verified=True,
+    )
+    return File.objects.create(
+        project=a_project, path=path, upload=upload, size=size, modified=timezone.now()
+    )
+
+
+def json(data: Any) -> bytes:
+    return orjson.dumps(data)

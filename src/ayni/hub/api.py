@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import orjson
@@ -11,12 +10,13 @@ import pydantic_core
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from ninja.operation import Operation
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
 import ayni
 from ayni.hub.accounts.auth import Bearer
-from ayni.hub.http import ProblemError, invalid_fields, json_body, problem
+from ayni.hub.http import ProblemError, field_problem, invalid_fields, json_body, problem
 
 ROUTERS = ("accounts", "tasks", "network", "store", "catalogue", "ledger")
 
@@ -92,10 +92,32 @@ def build() -> Api:
     api.add_exception_handler(HttpError, _unparsed)
     api.add_exception_handler(ValidationError, _invalid)
     for subject in ROUTERS:
-        if find_spec(f"ayni.hub.{subject}.api") is None:
-            continue
         api.add_router("", import_module(f"ayni.hub.{subject}.api").router)
+    for router in api._get_bound_routers():
+        for view in router.path_operations.values():
+            for operation in view.operations:
+                _refuse_unknown(operation)
     return api
+
+
+def _refuse_unknown(operation: Operation) -> None:
+    """A query parameter that the operation does not have is a mistake to tell, not to pass over."""
+    known = {
+        name
+        for model in operation.models
+        if model.__ninja_param_source__ == "query"
+        for name in model.__ninja_flatten_map__
+    }
+    values = operation._get_values
+
+    def checked(request: HttpRequest, path: Any, response: Any) -> Any:
+        for name in request.GET:
+            if name not in known:
+                told = f"there is {', '.join(sorted(known))}" if known else "there is none here"
+                raise field_problem(name[:80], f"is no parameter; {told}")
+        return values(request, path, response)
+
+    operation._get_values = checked  # type: ignore[assignment, method-assign]
 
 
 # ninja's type of a handler's error is "the error or its class", so these take anything.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, include, path
 
 from ayni.hub.api import build
+from ayni.hub.http import methods
+from ayni.hub.tasks import tes_openapi
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/tes-openapi.json", methods(GET=tes_openapi.serve)),
     path("api/v1/", build().urls),
+    path("ga4gh/tes/v1/", include("ayni.hub.tasks.tes_urls")),
+    path("agent/v1/", include("ayni.hub.network.agent_urls")),
+    path("", include("ayni.hub.portal.urls")),
 ]
-if find_spec("ayni.hub.tasks.tes_urls"):
-    urlpatterns.append(path("ga4gh/tes/v1/", include("ayni.hub.tasks.tes_urls")))
-if find_spec("ayni.hub.network.agent_urls"):
-    urlpatterns.append(path("agent/v1/", include("ayni.hub.network.agent_urls")))
-urlpatterns.append(path("", include("ayni.hub.portal.urls")))

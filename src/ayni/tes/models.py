@@ -14,16 +14,32 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 MAX_CONTENT = 1 << 20  # TES asks for at least 128 KiB
 MAX_LIST = 10_000
 MAX_NAME = 256
+
+
+class Schema:
+    """Says in the JSON Schema what a validator checks."""
+
+    def __init__(self, **keywords: Any) -> None:
+        self.keywords = keywords
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(schema) | self.keywords
 
 
 class State(StrEnum):
@@ -75,12 +91,29 @@ def _absolute_path(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_no_nul)]
+def _written(value: Any) -> Any:
+    if isinstance(value, int | float):
+        raise ValueError(  # noqa: TRY004 (pydantic tells only ValueErrors)
+            "must be a time as RFC 3339 writes it, as in 2026-01-31T12:00:00Z"
+        )
+    return value
+
+
+Moment = Annotated[datetime, BeforeValidator(_written)]
+Text = Annotated[str, AfterValidator(_no_nul), Schema(pattern=r"^[^\x00]*$")]
 Truth = Annotated[bool, Field(strict=True)]
-Key = Annotated[str, StringConstraints(max_length=256), AfterValidator(_printable)]
-Line = Annotated[str, StringConstraints(max_length=4096), AfterValidator(_printable)]
+_PLAIN = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+Key = Annotated[
+    str, StringConstraints(max_length=256), AfterValidator(_printable), Schema(pattern=_PLAIN)
+]
+Line = Annotated[
+    str, StringConstraints(max_length=4096), AfterValidator(_printable), Schema(pattern=_PLAIN)
+]
 AbsolutePath = Annotated[
-    str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_absolute_path)
+    str,
+    StringConstraints(min_length=1, max_length=4096),
+    AfterValidator(_absolute_path),
+    Schema(pattern=r"^(?!.*/\.\.(?:/|$))/[^\x00-\x1f\x7f]*$"),
 ]
 
 
@@ -100,6 +133,25 @@ class Input(Model):
     type: FileType = FileType.FILE
     content: Annotated[str, StringConstraints(max_length=MAX_CONTENT)] | None = None
     streamable: Truth | None = None
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {
+                    "required": ["content"],
+                    "properties": {"content": {"type": "string"}, "type": {"const": "FILE"}},
+                },
+                {
+                    "required": ["url"],
+                    "properties": {
+                        "url": {"type": "string", "minLength": 1},
+                        "content": {"type": "null"},
+                    },
+                },
+            ]
+        },
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -177,11 +229,11 @@ class OutputFileLog(Model):
 
 
 class ExecutorLog(Model):
-    start_time: datetime | None = None
-    end_time: datetime | None = None
+    start_time: Moment | None = None
+    end_time: Moment | None = None
     stdout: str | None = None
     stderr: str | None = None
-    exit_code: int
+    exit_code: Annotated[int, Field(strict=True)]
 
 
 class TaskLog(Model):
@@ -189,8 +241,8 @@ class TaskLog(Model):
 
     logs: list[ExecutorLog] = []
     metadata: dict[str, str] | None = None
-    start_time: datetime | None = None
-    end_time: datetime | None = None
+    start_time: Moment | None = None
+    end_time: Moment | None = None
     outputs: list[OutputFileLog] = []
     system_logs: list[str] | None = None
 
@@ -209,7 +261,7 @@ class Task(Model):
     volumes: Annotated[list[AbsolutePath], Field(max_length=100)] | None = None
     tags: Annotated[dict[Key, Line | None], Field(max_length=100)] | None = None
     logs: list[TaskLog] | None = None
-    creation_time: datetime | None = None
+    creation_time: Moment | None = None
 
     @field_validator("tags")
     @classmethod

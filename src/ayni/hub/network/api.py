@@ -34,7 +34,7 @@ class PartitionOut(Schema):
     waiting: int
 
 
-class DatasetOut(Schema):
+class SiteDataset(Schema):
     name: str
     version: str
     title: str
@@ -61,7 +61,7 @@ class SiteOut(Schema):
     last_seen: datetime | None
     partitions: list[PartitionOut]
     policy: dict[str, Any] | None
-    datasets: list[DatasetOut]
+    datasets: list[SiteDataset]
     health: list[HealthOut]
     latitude: float | None
     longitude: float | None

@@ -34,7 +34,7 @@ class Done(Schema):
     """Nothing more to say."""
 
 
-class ReasonOut(Schema):
+class TaskReason(Schema):
     code: str
     message: str
     parameters: dict[str, Any] = {}
@@ -57,7 +57,7 @@ class TaskRow(Schema):
     created: datetime
     started: datetime | None
     ended: datetime | None
-    reason: ReasonOut | None
+    reason: TaskReason | None
     person: Submitter
 
 
@@ -89,7 +89,7 @@ class AttemptOut(Schema):
     started: datetime | None
     ended: datetime | None
     host: str
-    reason: ReasonOut | None
+    reason: TaskReason | None
     superseded: bool
     exit_codes: list[int]
     usage: UsageOut | None
@@ -148,7 +148,7 @@ class LogOut(Schema):
     size: int
     ended: bool
     full: str | None  # the whole log, among the project's files
-    withheld: ReasonOut | None
+    withheld: TaskReason | None
 
 
 class ArrayRow(Schema):
