@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from ayni.hub.api import build
@@ -13,5 +14,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", build().urls),
     path("ga4gh/tes/v1/", include("ayni.hub.tasks.tes_urls")),
     path("agent/v1/", include("ayni.hub.network.agent_urls")),
+    path("admin/", admin.site.urls),
     path("", include("ayni.hub.portal.urls")),
 ]

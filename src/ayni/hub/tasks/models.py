@@ -58,9 +58,7 @@ class Task(models.Model):
         "calls.Project", on_delete=models.CASCADE, related_name="tasks", db_index=False
     )
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_index=False)
-    group = models.ForeignKey(
-        Group, on_delete=models.PROTECT, related_name="tasks", db_index=False
-    )
+    group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     array = models.ForeignKey(
         Array, on_delete=models.CASCADE, null=True, related_name="tasks", db_index=False
     )
