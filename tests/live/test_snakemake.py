@@ -111,6 +111,8 @@ def test_a_workflow_of_four_jobs_passes_its_data_through_s3(
     for rule in ("numbers", "squares", "cubes", "table"):
         [task] = network.tasks(name=f"snakejob.{rule}.")
         assert (task.state, task.info.site) == ("COMPLETE", NETWORKED)
+        # The storage plugin came from the site's own software tree.
+        assert f"Processing {SNAKEMAKE}/wheels/snakemake_storage_plugin_s3" in task.logs()
 
 
 def test_a_failing_rule_fails_the_workflow(runs: dict[str, Run], network: Network) -> None:
