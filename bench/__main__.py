@@ -19,8 +19,8 @@ from pathlib import Path
 NAMES = ("executor", "creates", "listing", "network", "hub_cycle", "store")
 HEAD = """# Performance
 
-Claims are ratios or rates measured side by side in one run of `make bench`, on a machine that is named below. Machines are
-noisy: tests never assert on times, and a figure here is worth what its run is worth.
+Claims are ratios or rates measured side by side in one run of `make bench`, on the machine named below.
+Machines are noisy: tests never assert on times, and a figure here is worth what its run is worth.
 
 Written by `python -m bench --write docs/performance.md`.
 """
@@ -63,8 +63,8 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores ({model}), Python {platform.python_version()}, load {load:.1f} at the start"
+    load = f"load {os.getloadavg()[0]:.1f} at the start"
+    return f"{os.cpu_count()} cores ({model}), Python {platform.python_version()}, {load}"
 
 
 def table(runs: list[Run]) -> str:

@@ -134,9 +134,8 @@ def main() -> None:
     )
     alone = statistics.median(a for a, _ in rows)
     print(f"= bare executor, sandboxed: {alone:.0f} tasks/s")
-    print(
-        f"= tasks through the network: {statistics.median(n for _, n in rows):.0f} tasks/s (at least 40 wanted)"
-    )
+    through = statistics.median(n for _, n in rows)
+    print(f"= tasks through the network: {through:.0f} tasks/s (at least 40 wanted)")
     print(f"= bare executor, unsandboxed: {unsandboxed:.0f}/s; cores: {os.cpu_count()}")
 
 
