@@ -49,8 +49,8 @@ def test_each_entry_of_the_parameters_becomes_a_task(api):
 
 
 def test_a_count_makes_so_many_tasks_of_one_group(api):
-    new(api, task={"executors": [{"image": "x", "command": ["y"]}]}, count=500)
-    assert Task.objects.count() == 500
+    new(api, task={"executors": [{"image": "x", "command": ["y"]}]}, count=1200)
+    assert Task.objects.count() == 1200
     assert Group.objects.count() == 1
 
 

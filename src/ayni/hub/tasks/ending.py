@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from ayni.hub.network import wake
@@ -58,18 +59,8 @@ def settle_new(*, task: int | None, array: int | None) -> None:
     """A task or array was made that waits: what it waits for may have ended before."""
     mine = After.objects.filter(task=task, array=array)
     # Whoever ends them meanwhile waits for us here, and then finds that we wait for them.
-    list(
-        Task.objects.select_for_update(no_key=True)
-        .filter(id__in=mine.filter(on_task__isnull=False).values("on_task"))
-        .order_by("id")
-        .values_list("id")
-    )
-    list(
-        Array.objects.select_for_update(no_key=True)
-        .filter(id__in=mine.filter(on_array__isnull=False).values("on_array"))
-        .order_by("id")
-        .values_list("id")
-    )
+    _lock(Task.objects.filter(id__in=mine.filter(on_task__isnull=False).values("on_task")))
+    _lock(Array.objects.filter(id__in=mine.filter(on_array__isnull=False).values("on_array")))
     ended = _settle(list(mine), timezone.now())
     if ended.tasks:
         close(ended.tasks, ended.arrays)
@@ -181,17 +172,20 @@ def _reason(kind: str, number: int, what: str) -> Reason:
 
 
 def _release(settled: Iterable[After]) -> None:
-    """Queue those who wait for nothing more."""
+    """Queue those who wait for nothing more.
+
+    The lock on who waits makes the last of several ends, at the same time, see what the others settled.
+    """
     tasks = {row.task_id for row in settled if row.task_id is not None}
     arrays = {row.array_id for row in settled if row.array_id is not None}
-    if not tasks and not arrays:
-        return
     projects: set[int] = set()
-    for part in parts(tasks):
+    for part in parts(sorted(tasks)):
+        waiting = Task.objects.filter(id__in=part, state=TaskState.WAITING.value)
+        _lock(waiting)
         still = After.objects.filter(task=OuterRef("pk"), settled=False)
-        ready = Task.objects.filter(~Exists(still), id__in=part, state=TaskState.WAITING.value)
-        projects |= _queue(list(ready.values_list("id", "project_id")))
-    for number in arrays:
+        projects |= _queue(list(waiting.filter(~Exists(still)).values_list("id", "project_id")))
+    _lock(Array.objects.filter(id__in=arrays))
+    for number in sorted(arrays):
         if After.objects.filter(array=number, settled=False).exists():
             continue
         mine = Task.objects.filter(array=number, state=TaskState.WAITING.value)
@@ -200,6 +194,11 @@ def _release(settled: Iterable[After]) -> None:
     if projects:
         wake.broker()
         wake.task(*projects)
+
+
+def _lock(rows: QuerySet[Any]) -> None:
+    """Hold the rows until the transaction ends, in the order that all keep to."""
+    list(rows.select_for_update(no_key=True).order_by("id").values_list("id"))
 
 
 def _queue(ready: Collection[tuple[int, int]]) -> set[int]:
