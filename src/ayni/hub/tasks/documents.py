@@ -1,95 +1,193 @@
-"""The documents of stored tasks as TES shows them, a page at a time in a handful of queries."""
+"""The documents of stored tasks as TES shows them, a page at a time in a handful of plain queries."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from ayni.hub.network.bulk import parts
+from ayni.hub.network.bulk import marks, parts, select
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import SHOWN, TaskState
-from ayni.hub.tasks.models import Array, Attempt, Task, TaskBody
 from ayni.protocol.attempts import AttemptState
 from ayni.tes.arrays import expand
-from ayni.tes.models import View
+from ayni.tes.models import State, View
 from ayni.tes.views import Document, rfc3339, show
 
+_STATES: dict[int, State] = {state.value: shown for state, shown in SHOWN.items()}
 
-def documents(tasks: Sequence[Task], view: View) -> list[Document]:
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What of a task's row its document needs; `models.Task` has it too."""
+
+    pk: int
+    state: int
+    array_id: int | None
+    index: int | None
+    parameters: Any
+    reason: Any
+    created: datetime
+    tries: int
+
+
+class AnyTask(Protocol):
+    @property
+    def pk(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def array_id(self) -> int | None: ...
+    @property
+    def index(self) -> int | None: ...
+    @property
+    def parameters(self) -> Any: ...
+    @property
+    def reason(self) -> Any: ...
+    @property
+    def created(self) -> datetime: ...
+    @property
+    def tries(self) -> int: ...
+
+
+class AnyAttempt(Protocol):
+    @property
+    def state(self) -> str: ...
+    @property
+    def superseded(self) -> bool: ...
+    @property
+    def report(self) -> Any: ...
+
+
+def documents(tasks: Sequence[AnyTask], view: View) -> list[Document]:
     """The tasks as `view` has them, in their order."""
     if view is View.MINIMAL:
-        return [show(view, ids.show(t.pk), _shown(t)) for t in tasks]
+        return [show(view, ids.show(t.pk), _STATES[t.state]) for t in tasks]
     submitted = submissions(tasks)
     logs = _logs(tasks)
     return [
-        show(view, ids.show(t.pk), _shown(t), submitted[t.pk], logs[t.pk], t.created) for t in tasks
+        show(view, ids.show(t.pk), _STATES[t.state], submitted[t.pk], logs[t.pk], t.created)
+        for t in tasks
     ]
 
 
-def submissions(tasks: Sequence[Task]) -> dict[int, Document]:
+_LINES = """
+SELECT id, state, array_id, "index", parameters, reason, created, tries
+FROM tasks_task WHERE id IN ({marks})
+"""
+
+
+def read_lines(numbers: Sequence[int]) -> list[Line]:
+    """The tasks with these numbers, in their order; one that has gone is passed over."""
+    found: dict[int, Line] = {}
+    for part in parts(numbers):
+        for pk, state, array, index, parameters, reason, created, tries in select(
+            _LINES.format(marks=marks(part)), part
+        ):
+            found[pk] = Line(
+                pk, state, array, index, _data(parameters), _data(reason), _time(created), tries
+            )
+    return [found[number] for number in numbers if number in found]
+
+
+def submissions(tasks: Sequence[AnyTask]) -> dict[int, Document]:
     """What was submitted, each task of an array expanded."""
-    found: dict[int, Document] = {}
-    for part in parts(t.pk for t in tasks if t.array_id is None):
-        bodies = TaskBody.objects.filter(task__in=part).values_list("task_id", "document")
-        found |= {number: orjson.loads(text) for number, text in bodies}
-    templates: dict[int, Document] = {}
-    for part in parts({t.array_id for t in tasks if t.array_id is not None}):
-        rows = Array.objects.filter(id__in=part).values_list("id", "template")
-        templates |= {number: orjson.loads(text) for number, text in rows}
+    alone = [t.pk for t in tasks if t.array_id is None]
+    found = _texts("SELECT task_id, document FROM tasks_taskbody WHERE task_id", alone)
+    arrays = list({t.array_id for t in tasks if t.array_id is not None})
+    templates = _texts("SELECT id, template FROM tasks_array WHERE id", arrays)
     for task in tasks:
         if task.array_id is not None:
             found[task.pk] = expand(templates[task.array_id], task.index or 0, task.parameters)
     return found
 
 
-def _shown(task: Task) -> Any:
-    return SHOWN[TaskState(task.state)]
+def _texts(query: str, numbers: Sequence[int]) -> dict[int, Document]:
+    return {
+        number: orjson.loads(text)
+        for part in parts(numbers)
+        for number, text in select(f"{query} IN ({marks(part)})", part)
+    }
+
+
+def _data(value: Any) -> Any:
+    """JSON as a plain query gives it: text, or parsed."""
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+def _time(value: Any) -> Any:
+    """A time as a plain query gives it: SQLite keeps text in UTC."""
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
 
 
 # --- logs -------------------------------------------------------------------------------------
 
+_ATTEMPTS = """
+SELECT a.task_id, a.id, s.name, a.partition, a.state, a.superseded, a.started, a.ended, a.report
+FROM tasks_attempt a JOIN network_site s ON s.id = a.site_id
+WHERE a.task_id IN ({marks}) ORDER BY a.task_id, a.number
+"""
 
-def _logs(tasks: Sequence[Task]) -> Mapping[int, list[Document]]:
+
+class Tried(NamedTuple):
+    """What of an attempt's row its `tesTaskLog` needs."""
+
+    pk: int
+    site: str
+    partition: str
+    state: str
+    superseded: bool
+    started: Any
+    ended: Any
+    report: Any
+
+
+def _logs(tasks: Sequence[AnyTask]) -> Mapping[int, list[Document]]:
     """A `tesTaskLog` for each attempt, and one for what ended without any."""
     logs: dict[int, list[Document]] = defaultdict(list)
-    for part in parts(t.pk for t in tasks if t.state != TaskState.QUEUED.value or t.tries):
-        attempts = Attempt.objects.filter(task__in=part).select_related("site")
-        for attempt in attempts.order_by("task", "number"):
-            logs[attempt.task_id].append(task_log(attempt))
+    untried = (TaskState.WAITING.value, TaskState.QUEUED.value)
+    for part in parts(t.pk for t in tasks if t.state not in untried or t.tries):
+        for row in select(_ATTEMPTS.format(marks=marks(part)), part):
+            logs[row[0]].append(task_log(Tried._make((*row[1:-1], _data(row[-1])))))
     for task in tasks:
         if task.reason is not None:
-            said = task.reason["message"]
-            if not logs[task.pk]:
-                logs[task.pk].append({"logs": [], "outputs": [], "system_logs": [said]})
-            elif said not in (last := logs[task.pk][-1]).get("system_logs", []):
-                last["system_logs"] = [*last.get("system_logs", []), said]
+            _add(logs[task.pk], task.reason["message"])
     return logs
 
 
-def task_log(attempt: Attempt) -> Document:
+def _add(logs: list[Document], said: str) -> None:
+    """Put the task's reason where a client looks for it."""
+    if not logs:
+        logs.append({"logs": [], "outputs": [], "system_logs": [said]})
+    elif said not in logs[-1].get("system_logs", ()):
+        logs[-1]["system_logs"] = [*logs[-1].get("system_logs", ()), said]
+
+
+def task_log(tried: Tried) -> Document:
     """One attempt as a full `tesTaskLog`."""
-    report: Document = attempt.report or {}
+    report: Document = tried.report or {}
     log: Document = {
         "logs": executor_logs(report),
         "outputs": [
             {"url": o["url"], "path": o["path"], "size_bytes": str(o["size"])}
-            for o in accepted_outputs(attempt)
+            for o in accepted_outputs(tried)
         ],
         "metadata": {
-            "attempt": ids.show(attempt.pk),
-            "site": attempt.site.name,
-            "partition": attempt.partition,
+            "attempt": ids.show(tried.pk),
+            "site": tried.site,
+            "partition": tried.partition,
             "host": report.get("host") or "",
-            "state": attempt.state,
+            "state": tried.state,
         },
     }
-    if attempt.started is not None:
-        log["start_time"] = rfc3339(attempt.started)
-    if attempt.ended is not None:
-        log["end_time"] = rfc3339(attempt.ended)
+    if tried.started is not None:
+        log["start_time"] = rfc3339(_time(tried.started))
+    if tried.ended is not None:
+        log["end_time"] = rfc3339(_time(tried.ended))
     said = list(report.get("system_log") or [])
     if reason := report.get("reason"):
         said.append(reason["message"])
@@ -98,7 +196,7 @@ def task_log(attempt: Attempt) -> Document:
     return log
 
 
-def accepted_outputs(attempt: Attempt) -> list[Document]:
+def accepted_outputs(attempt: AnyAttempt) -> list[Document]:
     """The files that the attempt gave the task: none unless it was the one that counted."""
     if attempt.state != AttemptState.COMPLETE.value or attempt.superseded:
         return []

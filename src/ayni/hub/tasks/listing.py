@@ -43,7 +43,17 @@ def page_of(
     array: Array | None = None,
     related: Sequence[str] = (),
 ) -> Page:
-    """The tasks of a page, and the token of the next.
+    """As `numbers_of`, with the tasks themselves."""
+    numbers, following = numbers_of(project, filters, size, token, array)
+    rows = Task.objects.select_related(*related) if related else Task.objects.all()
+    found = {t.pk: t for part in parts(numbers) for t in rows.filter(pk__in=part)}
+    return Page([found[number] for number in numbers if number in found], following)
+
+
+def numbers_of(
+    project: int, filters: Filters, size: int, token: str = "", array: Array | None = None
+) -> tuple[list[int], str]:
+    """The numbers of a page's tasks, and the token of the next page.
 
     Newest first; by name where a prefix of it is asked for; an array's in their own order.
 
@@ -54,12 +64,9 @@ def page_of(
     listing = _Listing(project, filters, array, _position(question, token) if token else None)
     keys = listing.keys(size + 1)
     shown = keys[:size]
-    rows = Task.objects.select_related(*related) if related else Task.objects.all()
-    found = {t.pk: t for part in parts(k for _, k in shown) for t in rows.filter(pk__in=part)}
-    return Page(
-        [found[number] for _, number in shown if number in found],
-        paging.encode(page_secret(), question, list(shown[-1])) if len(keys) > size else "",
-    )
+    more = len(keys) > size
+    following = paging.encode(page_secret(), question, list(shown[-1])) if more else ""
+    return [number for _, number in shown], following
 
 
 def after_prefix(prefix: str) -> str:

@@ -12,9 +12,9 @@ from ayni.hub.http import field_problem, invalid, json_body, json_response
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.cancel import cancel_tasks
 from ayni.hub.tasks.create import create_task
-from ayni.hub.tasks.documents import documents
+from ayni.hub.tasks.documents import documents, read_lines
 from ayni.hub.tasks.find import find_task
-from ayni.hub.tasks.listing import page_of
+from ayni.hub.tasks.listing import numbers_of
 from ayni.tes import models as tes
 from ayni.tes.filters import Parameters, QueryError, parse_query, parse_view
 from ayni.tes.shape import KEYS
@@ -43,10 +43,12 @@ def list_tasks(request: HttpRequest) -> HttpResponse:
         query = parse_query(parameters(request))
     except QueryError as error:
         raise field_problem(error.field, error.message) from error
-    page = page_of(who.project.pk, query.filters, query.page_size, query.page_token)
-    answer: dict[str, object] = {"tasks": documents(page.tasks, query.view)}
-    if page.next_page_token:
-        answer["next_page_token"] = page.next_page_token
+    numbers, following = numbers_of(
+        who.project.pk, query.filters, query.page_size, query.page_token
+    )
+    answer: dict[str, object] = {"tasks": documents(read_lines(numbers), query.view)}
+    if following:
+        answer["next_page_token"] = following
     return json_response(answer)
 
 
