@@ -25,7 +25,7 @@ lint: $(VENV)/.dev  ## style
 types: $(VENV)/.dev  ## types
 	$(BIN)/mypy
 
-live: $(VENV)/.live  ## against real servers: PostgreSQL, S3, a browser, containers (root, Debian 12)
+live:  ## against real servers: PostgreSQL, S3, a browser, containers (root, Debian 12)
 	dev/live.sh $(ARGS)
 
 fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive
 packages=(bubblewrap charliecloud chromium curl memcached postgresql swift-account
           swift-container swift-object swift-proxy)
+"${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 
 install() {
   local missing=() package
@@ -69,12 +70,14 @@ stop() {
 }
 
 part "packages" install
+part "environment" make --no-print-directory .venv/.live
 part "environment of Snakemake" dev/snakemake.sh
 AYNI_PG_PORT="$(free_ports 1)"
 AYNI_S3_PORT="$(free_ports 5)"
 export AYNI_PG_PORT AYNI_S3_PORT
 trap stop EXIT
 part "servers" servers
+[ "$failed" = 0 ] || exit 1
 eval "$(dev/postgres.sh env)"
 eval "$(dev/s3.sh env)"
 
