@@ -155,13 +155,7 @@ class Story:
         receiver = next((row["receiver"] for row in usage), "CO")
         total = sum(row["core_hours"] for row in usage)
         table = Table("country", "site", title="What was exchanged", title_justify="left")
-        for heading in (
-            "tasks run",
-            "core-hours given",
-            "core-hours received",
-            "refusals",
-            "retries",
-        ):
+        for heading in ("tasks", "given (core-h)", "received (core-h)", "refusals", "retries"):
             table.add_column(heading, justify="right")
         ran = Counter(self.facts.get("by_site", {}))
         refusals = self.facts.get("refusals", {})
