@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.docs.pages import blocks
 
 pytestmark = pytest.mark.live
 
@@ -69,3 +72,25 @@ def test_the_tutorial_can_be_pasted_from_top_to_bottom(network: Path, tmp_path: 
     assert (here / "sum" / "sum.txt").read_text() == "0\n1\n2\n"
     assert "ñi" in (here / "mapudungun" / "words.txt").read_text()
     assert "onu" in done.stdout
+
+
+@pytest.mark.parametrize("page", ["tes", "arrays", "residency"])
+def test_the_other_pages_for_users_can_be_pasted_too(
+    page: str, network: Path, tmp_path: Path
+) -> None:
+    text = (ROOT / "docs" / "users" / f"{page}.md").read_text()
+    credentials = json.loads((network / "credentials.json").read_text())
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AYNI_")} | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "AYNI_HUB": credentials["hub"],
+        "AYNI_TOKEN": credentials["tokens"]["researcher"],
+    }
+    done = subprocess.run(
+        ["bash", "-c", "set -eo pipefail\n" + "\n".join(blocks(text, "sh"))],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
