@@ -96,10 +96,10 @@ def main() -> None:
             creates(hub, 200, options.connections)
             rate, seconds = creates(hub, options.tasks, options.connections)
             cuts = statistics.quantiles(seconds, n=100)
-            print(f"single creates: {rate:.0f}/s over {options.connections} connections, "
+            print(f"= single TES creates: {rate:.0f}/s over {options.connections} connections, "
                   f"p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms (goal: 300/s)")  # fmt: skip
             rate = array(hub, options.array)
-            print(f"an array of {options.array}: {rate:.0f} tasks/s (goal: 20,000/s)")
+            print(f"= an array of {options.array}: {rate:.0f} tasks/s (goal: 20,000/s)")
 
 
 if __name__ == "__main__":

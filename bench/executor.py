@@ -83,7 +83,7 @@ def main() -> None:
             jobs = prepare(Path(folder) / "work", options.jobs)
             seconds = run(executor, jobs)
             executor.shutdown()
-        print(f"{name:12} {len(jobs)} jobs in {seconds:.1f} s: {len(jobs) / seconds:.0f} jobs/s")
+        print(f"= executor alone, {name}: {len(jobs) / seconds:.0f} jobs/s ({len(jobs)} jobs)")
 
 
 if __name__ == "__main__":

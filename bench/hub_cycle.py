@@ -233,13 +233,13 @@ def main() -> None:
         if options.profile:
             profile.enable()
         for name, value in measure(options.tasks, options.sites, options.depth).items():
-            print(f"{name:20} {value:10.3f}")
+            print(f"= hub, {name}: {value:.3f}")
         if options.profile:
             profile.disable()
             pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
-        print(f"{'1000_reports_ms':20} {large_request():10.3f}")
+        print(f"= hub, 1000_reports_ms: {large_request():.1f}")
         print(
-            f"{'queued_cycle_ms':20} {queued_cycle(options.queued):10.3f}   ({options.queued} queued)"
+            f"= hub, queued_cycle_ms: {queued_cycle(options.queued):.1f} ({options.queued} queued)"
         )
     finally:
         shutil.rmtree(state, ignore_errors=True)

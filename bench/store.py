@@ -167,7 +167,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         rates = measure(Path(folder), options.mib, options.workers)
     for name, rate in rates.items():
-        print(f"store {name:24} {rate:8.0f} MB/s {rate / rates['bare copy']:6.2f} of a bare copy")
+        print(f"= store, {name}: {rate:.0f} MB/s, {rate / rates['bare copy']:.2f} of a bare copy")
 
 
 if __name__ == "__main__":
