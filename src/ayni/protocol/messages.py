@@ -3,13 +3,18 @@
 Both directions are level-triggered: the agent sends a snapshot of each attempt that changed since
 the hub's last acknowledgement, and the hub sends everything that the agent still has to do. So a
 lost, doubled or late message changes nothing.
+
+In reports, a number that no database or JSON reader takes is cut, and so is a text that is too long:
+one strange report must not keep a site's others from being heard.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.policy import Model, Policy, Reason, Who
@@ -21,6 +26,59 @@ LOG_TAIL = 64 * 1024
 MAX_REPORTS = 1000  # in one request
 MAX_ASSIGNMENTS = 1000  # in one reply
 MAX_WAIT = 25.0  # seconds that the hub may hold a sync open
+
+MAX_COMMANDS = 100  # of a task
+_LATEST = 32503680000.0  # the year 3000
+_BIG = 1 << 63
+_PARAMETERS = 16 * 1024  # bytes of a reason's parameters as JSON
+
+
+def _within(number: int) -> int:
+    return max(-_BIG, min(number, _BIG - 1))
+
+
+def _finite(number: float) -> float:
+    return number if math.isfinite(number) else 0.0
+
+
+def _moment(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds <= _LATEST else None
+
+
+Whole = Annotated[int, AfterValidator(_within)]
+Size = Annotated[int, AfterValidator(lambda number: max(0, _within(number)))]
+Seconds = Annotated[float, AfterValidator(_finite)]
+Instant = Annotated[float, AfterValidator(lambda seconds: _moment(seconds) or 0.0)]
+Moment = Annotated[float | None, AfterValidator(_moment)]
+
+
+def _cut(size: int) -> AfterValidator:
+    return AfterValidator(lambda text: text[:size])
+
+
+Name = Annotated[str, _cut(255)]
+Words = Annotated[str, _cut(10_000)]
+Where = Annotated[str, _cut(4096)]
+
+
+def _modest(reason: Reason) -> Reason:
+    """A reason as it may be kept and shown: cut, and without parameters that are no plain JSON."""
+    modest = _is_plain(reason.parameters) and len(json.dumps(reason.parameters)) <= _PARAMETERS
+    if modest and len(reason.code) <= 100 and len(reason.message) <= 10_000:
+        return reason
+    parameters = reason.parameters if modest else {}
+    return Reason(code=reason.code[:100], message=reason.message[:10_000], parameters=parameters)
+
+
+def _is_plain(value: Any, depth: int = 8) -> bool:
+    if isinstance(value, int):
+        return -_BIG <= value < _BIG
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(one, depth - 1) for one in inner)
+    return True
 
 
 class Message(Model):
@@ -80,42 +138,43 @@ class SiteStatus(Message):
 
 
 class CommandReport(Message):
-    exit_code: int
-    started: float
-    ended: float
+    exit_code: Whole
+    started: Instant
+    ended: Instant
 
 
 class LogReport(Message):
     """A log of one command: its last bytes, and where all of it is, once that is known."""
 
-    command: int
-    stream: str  # stdout or stderr
-    size: int
-    tail: str  # at most LOG_TAIL bytes of UTF-8, undecodable bytes replaced
-    upload: str | None = None
+    command: Annotated[int, Field(ge=0, lt=MAX_COMMANDS)]
+    stream: Literal["stdout", "stderr"]
+    size: Size
+    # At most LOG_TAIL bytes of UTF-8, undecodable bytes replaced.
+    tail: Annotated[str, AfterValidator(lambda text: text[-LOG_TAIL:])]
+    upload: Name | None = None
 
 
 class OutputReport(Message):
     """One output file: already uploaded and hashed, not yet committed."""
 
-    url: str
-    path: str
-    size: int
-    sha256: str
-    upload: str | None = None  # None: the url is not the hub's, the site wrote it there
+    url: Where
+    path: Where
+    size: Size
+    sha256: Name
+    upload: Name | None = None  # None: the url is not the hub's, the site wrote it there
 
 
 class UsageReport(Message):
     """What the attempt consumed, as the site's scheduler measured it: seconds and bytes."""
 
-    job: str  # the scheduler's own id of the job
-    cores: int
-    nodes: int = 1
-    gpus: int = 0
-    wall: float
-    cpu: float
-    peak_memory: int
-    queue_wait: float = 0.0
+    job: Name  # the scheduler's own id of the job
+    cores: Whole
+    nodes: Whole = 1
+    gpus: Whole = 0
+    wall: Seconds
+    cpu: Seconds
+    peak_memory: Whole
+    queue_wait: Seconds = 0.0
 
 
 class Report(Message):
@@ -124,16 +183,16 @@ class Report(Message):
     attempt: str
     seq: int
     state: AttemptState
-    accepted: float | None = None
-    started: float | None = None
-    ended: float | None = None
-    host: str = ""
-    reason: Reason | None = None
-    commands: list[CommandReport] = []
-    logs: list[LogReport] = []
+    accepted: Moment = None
+    started: Moment = None
+    ended: Moment = None
+    host: Name = ""
+    reason: Annotated[Reason, AfterValidator(_modest)] | None = None
+    commands: Annotated[list[CommandReport], Field(max_length=MAX_COMMANDS)] = []
+    logs: Annotated[list[LogReport], Field(max_length=2 * MAX_COMMANDS)] = []
     outputs: list[OutputReport] = []
     usage: UsageReport | None = None
-    system_log: list[str] = []
+    system_log: Annotated[list[Words], AfterValidator(lambda lines: lines[:1000])] = []
 
 
 class SyncRequest(Message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -57,11 +58,21 @@ def test_an_output_replaces_what_was_there_and_the_old_bytes_stay_for_readers(
     assert quota.used(project) == 20
 
 
-def test_outputs_at_foreign_urls_are_passed_over(row: Attempt) -> None:
-    foreign = output(uploaded(row.task.project, "f", b"x", row)).model_copy(
-        update={"url": "https://example.org/x", "upload": None}
+def test_an_output_at_a_foreign_url_is_taken_only_if_the_task_declares_it(row: Attempt) -> None:
+    row.task.body.document = json.dumps(
+        {
+            "executors": [{}],
+            "outputs": [{"url": "https://example.org/x", "path": "/d", "type": "DIRECTORY"}],
+        }
     )
-    assert commit_outputs({row.pk: [foreign]}) == {}
+    row.task.body.save()
+    sent = output(uploaded(row.task.project, "f", b"x", row)).model_copy(update={"upload": None})
+    for url in ("https://example.org/x", "https://example.org/x/inner/y"):
+        foreign = sent.model_copy(update={"url": url})
+        assert commit_outputs({row.pk: [foreign]}) == {}
+    for url in ("https://example.org/xy", "https://example.com/x", "javascript:alert(1)"):
+        assert "no output of the task" in refused(row, sent.model_copy(update={"url": url}))
+    assert "not sent" in refused(row, sent)
     assert not File.objects.exists()
 
 

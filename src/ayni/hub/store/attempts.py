@@ -14,7 +14,7 @@ from ayni.hub.store.declaration import Refused
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt, Task
 from ayni.tes.arrays import fill
-from ayni.tes.urls import UrlError, parse
+from ayni.tes.urls import SCHEME, UrlError, parse
 
 STREAMS = ("stdout", "stderr")
 
@@ -85,6 +85,12 @@ def live(site: Site, names: Collection[str]) -> dict[str, LiveAttempt]:
     return {
         numbers[row.pk]: _live(row, _files(row.task, templates)) for row in rows.defer("report")
     }
+
+
+def foreign_places(task: Task) -> list[str]:
+    """The URLs, not the hub's, to which a task's outputs go or beneath which they lie."""
+    urls = [output["url"] for output in _files(task, {})["outputs"]]
+    return [url.rstrip("/") for url in urls if not url.startswith(SCHEME)]
 
 
 def _files(task: Task, templates: dict[int, Any]) -> Mapping[str, Any]:

@@ -16,12 +16,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from ayni.hub.store import keys, paths, quota
+from ayni.hub.store.attempts import foreign_places
 from ayni.hub.store.declaration import Refused, taken
 from ayni.hub.store.models import File, Upload
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt
 from ayni.protocol.messages import LogReport, OutputReport
-from ayni.tes.urls import UrlError, parse
+from ayni.tes.urls import SCHEME, UrlError, parse
 
 GRACE = timedelta(hours=2)  # for which replaced bytes stay, for those who are reading them
 _CHUNK = 500
@@ -64,7 +65,8 @@ def commit_outputs(wanted: Mapping[int, Sequence[Entry]]) -> dict[int, str]:
     """Commit outputs and logs of attempts; all of an attempt's, or none of them.
 
     Args:
-        wanted: by attempt, what its site reported; entries without an upload are passed over.
+        wanted: by attempt, what its site reported. A log without an upload is passed over; an
+            output without one must go to a foreign URL that its task declares.
 
     Returns:
         By attempt, why nothing of it was committed. A few statements for the whole batch.
@@ -79,6 +81,7 @@ def commit_outputs(wanted: Mapping[int, Sequence[Entry]]) -> dict[int, str]:
                 attempt = attempts.get(number)
                 if attempt is None or attempt.superseded:
                     raise Refused("attempt", "the attempt was given up")
+                _check_foreign(attempt, entries)
                 kept = [e for e in entries if e.upload]
                 switches[number] = [_checked(attempt, entry, uploads) for entry in kept]
             except Refused as error:
@@ -130,6 +133,23 @@ def _checked(attempt: Attempt, entry: Entry, uploads: Mapping[str, Upload]) -> S
     if (entry.size, entry.sha256) != (upload.size, upload.sha256):
         raise Refused("upload", f"{_name(entry)}: the upload has another size or hash")
     return Switch(upload)
+
+
+def _check_foreign(attempt: Attempt, entries: Sequence[Entry]) -> None:
+    """Outputs that were not sent here went elsewhere, and only to where the task says.
+
+    Raises:
+        Refused: one is of this hub's store, or of a place that the task does not name.
+    """
+    foreign = [e for e in entries if isinstance(e, OutputReport) and not e.upload]
+    if not foreign:
+        return
+    places = foreign_places(attempt.task)
+    for entry in foreign:
+        if entry.url.startswith(SCHEME):
+            raise Refused("upload", f"{_name(entry)}: it was not sent")
+        if not any(entry.url == place or entry.url.startswith(f"{place}/") for place in places):
+            raise Refused("upload", f"{_name(entry)}: it is no output of the task")
 
 
 def _name(entry: Entry) -> str:
