@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ayni.hub.calls.models import Project
 from ayni.hub.network import bulk
 from ayni.hub.network.peer import Peer
 from ayni.protocol.messages import UsageReport
 
-_INSERT = """
-INSERT INTO ledger_usagerecord
-    (attempt_id, project_id, site_id, giver_id, receiver_id, job, cores, nodes, gpus, wall, cpu,
-     core_seconds, peak_memory, queue_wait, ended, superseded)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (attempt_id) DO NOTHING
+_RECEIVERS = """
+SELECT p.id, i.member_id FROM calls_project p
+JOIN accounts_institution i ON i.id = p.institution_id WHERE {wanted}
 """
+_INSERT = bulk.Insert(
+    "ledger_usagerecord",
+    {
+        "attempt_id": "bigint", "project_id": "bigint", "site_id": "bigint", "giver_id": "text",
+        "receiver_id": "text", "job": "text", "cores": "integer", "nodes": "integer",
+        "gpus": "integer", "wall": "float8", "cpu": "float8", "core_seconds": "float8",
+        "peak_memory": "bigint", "queue_wait": "float8", "ended": "timestamptz",
+        "superseded": "boolean",
+    },
+    "ON CONFLICT (attempt_id) DO NOTHING",
+)  # fmt: skip
 _INT = (1 << 31) - 1
 _BIGINT = (1 << 63) - 1
 _YEARS = 10 * 366 * 86400.0  # no attempt lasts longer
@@ -39,12 +46,9 @@ def book(site: Peer, entries: Sequence[Entry]) -> None:
     """Book the entries; those booked already stay as they are. Numbers out of range are cut."""
     if not entries:
         return
-    receivers = dict(
-        Project.objects.filter(id__in={e.project for e in entries}).values_list(
-            "id", "institution__member_id"
-        )
-    )
-    bulk.execute(_INSERT, [_row(site.id, site.member, receivers[e.project], e) for e in entries])
+    projects = bulk.these({e.project for e in entries})
+    receivers = dict(bulk.select(_RECEIVERS.format(wanted=bulk.among("p.id")), [projects]))
+    _INSERT([_row(site.id, site.member, receivers[e.project], e) for e in entries])
 
 
 def _row(site: int, giver: str, receiver: str, entry: Entry) -> list[object]:

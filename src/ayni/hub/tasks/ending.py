@@ -15,11 +15,11 @@ from typing import Any
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from ayni.hub.network import wake
+from ayni.hub.network import bulk, wake
 from ayni.hub.network.bulk import parts
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import FINAL, SHOWN, TaskState, next_state
-from ayni.hub.tasks.models import After, Array, Notice, Task
+from ayni.hub.tasks.models import After, Array, Task
 from ayni.protocol.policy import Reason
 
 FINAL_VALUES = [state.value for state in FINAL]
@@ -27,6 +27,19 @@ UNFINISHED = [state.value for state in TaskState if state not in FINAL]
 RELEASED = next_state(TaskState.WAITING, "released")
 FAILED = next_state(TaskState.WAITING, "dependency failed")
 WELL = TaskState.COMPLETE.name
+
+# Plain SQL: every sync that ends a task asks all of this, mostly to hear that there is nothing.
+_ARRAYS = "SELECT DISTINCT array_id FROM tasks_task WHERE {tasks} AND array_id IS NOT NULL"
+_OPEN = "SELECT id FROM tasks_array WHERE {arrays} AND ended IS NULL ORDER BY id{lock}"
+_OVER = """
+SELECT r.id FROM tasks_array r WHERE {arrays} AND NOT EXISTS (
+    SELECT 1 FROM tasks_task t WHERE t.array_id = r.id AND t.state IN ({unfinished}))
+"""
+_DUE = "UPDATE tasks_notice SET due = %s WHERE {ended} AND due IS NULL AND sent IS NULL"
+_UNSETTLED = """
+SELECT id, task_id, array_id, on_task_id, on_array_id, ended_is_enough, settled FROM tasks_after
+WHERE {ended} AND NOT settled
+"""
 
 
 @dataclass(slots=True)
@@ -37,11 +50,8 @@ class _Ended:
 
 def tasks_ended(task_ids: Collection[int]) -> None:
     """These tasks have become final."""
-    arrays: set[int] = set()
-    for part in parts(task_ids):
-        found = Task.objects.filter(id__in=part, array__isnull=False).values_list("array_id")
-        arrays |= {row[0] for row in found.distinct()}
-    close(list(task_ids), arrays)
+    found = bulk.select(_ARRAYS.format(tasks=bulk.among("id")), [bulk.these(task_ids)])
+    close(list(task_ids), {row[0] for row in found})
 
 
 def close(tasks: list[int], arrays: set[int]) -> None:
@@ -82,30 +92,30 @@ def _end_arrays(arrays: Collection[int], now: datetime) -> list[int]:
     """Those of the arrays that have just ended."""
     if not arrays:
         return []
-    locked = Array.objects.select_for_update(no_key=True).filter(id__in=arrays, ended=None)
-    open_ones = list(locked.order_by("id").values_list("id", flat=True))
-    unfinished = Task.objects.filter(array=OuterRef("pk"), state__in=UNFINISHED)
-    over = list(
-        Array.objects.filter(~Exists(unfinished), id__in=open_ones).values_list("id", flat=True)
-    )
-    for number, counts in counts_of(over).items():
-        Array.objects.filter(id=number).update(ended=now, counts=counts)
+    lock = bulk.for_update("tasks_array")
+    sql = _OPEN.format(arrays=bulk.among("id"), lock=lock)
+    unended = [row[0] for row in bulk.select(sql, [bulk.these(arrays)])]
+    # Looked at again with the lock held: what others ended meanwhile is seen now.
+    sql = _OVER.format(arrays=bulk.among("r.id"), unfinished=bulk.marks(UNFINISHED))
+    over = [row[0] for row in bulk.select(sql, [bulk.these(unended), *UNFINISHED])]
+    if over:
+        for number, counts in counts_of(over).items():
+            Array.objects.filter(id=number).update(ended=now, counts=counts)
     return over
 
 
-def _notices_due(tasks: Iterable[int], arrays: Collection[int], now: datetime) -> None:
-    idle = Notice.objects.filter(due=None, sent=None)
-    for part in parts(tasks):
-        idle.filter(task__in=part).update(due=now)
-    if arrays:
-        idle.filter(array__in=arrays).update(due=now)
+def _notices_due(tasks: Collection[int], arrays: Collection[int], now: datetime) -> None:
+    for column, ended in (("task_id", tasks), ("array_id", arrays)):
+        if ended:
+            bulk.run(_DUE.format(ended=bulk.among(column)), [now, bulk.these(ended)])
 
 
-def _waiting_for(tasks: Iterable[int], arrays: Collection[int]) -> list[After]:
-    unsettled = After.objects.filter(settled=False)
-    waiting = [row for part in parts(tasks) for row in unsettled.filter(on_task__in=part)]
-    if arrays:
-        waiting += unsettled.filter(on_array__in=arrays)
+def _waiting_for(tasks: Collection[int], arrays: Collection[int]) -> list[After]:
+    waiting: list[After] = []
+    for column, ended in (("on_task_id", tasks), ("on_array_id", arrays)):
+        if ended:
+            sql = _UNSETTLED.format(ended=bulk.among(column))
+            waiting += (After(*row) for row in bulk.select(sql, [bulk.these(ended)]))
     return waiting
 
 

@@ -20,7 +20,7 @@ from ayni.hub.network import bulk, wake
 from ayni.hub.network.peer import Peer
 from ayni.hub.store.commit import commit_outputs
 from ayni.hub.tasks import ids
-from ayni.hub.tasks.ending import tasks_ended
+from ayni.hub.tasks.ending import close
 from ayni.hub.tasks.life import (
     AT_SITE,
     EVENT_OF,
@@ -57,6 +57,7 @@ class Row:
     tries: int
     group: int
     project: int
+    array: int | None
     accepted: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None
@@ -68,32 +69,40 @@ class Row:
 
 _SELECT = """
 SELECT a.id, a.state, a.seq, a.superseded, a.cancel, a.withdraw, a.site_id,
-       t.id, t.state, t.tries, t.group_id, t.project_id
+       t.id, t.state, t.tries, t.group_id, t.project_id, t.array_id
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
-WHERE a.id IN ({marks}) ORDER BY t.id{lock}
+WHERE {wanted} ORDER BY t.id{lock}
 """
-
-_UPDATE_ATTEMPT = """
-UPDATE tasks_attempt
-SET state = %s, live = %s, superseded = %s, cancel = %s, withdraw = %s, seq = %s,
-    accepted = COALESCE(%s, accepted), started = COALESCE(%s, started),
-    ended = COALESCE(%s, ended), report = COALESCE(%s, report)
-WHERE id = %s
-"""
-_UPDATE_TASK = "UPDATE tasks_task SET state = %s, tries = %s, reason = %s, ended = %s WHERE id = %s"
+_MOMENT, _FLAG = "timestamptz", "boolean"
+_UPDATE_ATTEMPT = bulk.Update(
+    "tasks_attempt",
+    {
+        "state": "text", "live": _FLAG, "superseded": _FLAG, "cancel": _FLAG, "withdraw": _FLAG,
+        "seq": "bigint", "accepted": _MOMENT, "started": _MOMENT, "ended": _MOMENT, "report": "jsonb",
+    },
+    keep={"accepted", "started", "ended", "report"},
+)  # fmt: skip
+_UPDATE_TASK = bulk.Update(
+    "tasks_task", {"state": "smallint", "tries": "smallint", "reason": "jsonb", "ended": _MOMENT}
+)
+_UPDATE_REPORT = bulk.Update("tasks_attempt", {"report": "jsonb"})
+_REFUSE = bulk.Insert(
+    "tasks_refusal",
+    {"group_id": "bigint", "site_id": "bigint", "reason": "jsonb", "at": _MOMENT},
+    "ON CONFLICT (group_id, site_id) DO UPDATE SET reason = excluded.reason, at = excluded.at",
+)
 
 
 def load(attempts: Collection[int]) -> dict[int, Row]:
     """The attempts, locked with their tasks until the transaction ends."""
-    rows = {}
-    for part in bulk.parts(sorted(attempts)):
-        sql = _SELECT.format(marks=bulk.marks(part), lock=bulk.for_update("a, t"))
-        for r in bulk.select(sql, part):
-            rows[r[0]] = Row(
-                r[0], A(r[1]), r[2], bool(r[3]), bool(r[4]), bool(r[5]), r[6],
-                r[7], TaskState(r[8]), r[9], r[10], r[11],
-            )  # fmt: skip
-    return rows
+    sql = _SELECT.format(wanted=bulk.among("a.id"), lock=bulk.for_update("a, t"))
+    return {
+        r[0]: Row(
+            r[0], A(r[1]), r[2], bool(r[3]), bool(r[4]), bool(r[5]), r[6],
+            r[7], TaskState(r[8]), r[9], r[10], r[11], r[12],
+        )
+        for r in bulk.select(sql, [bulk.these(attempts)])
+    }  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -166,7 +175,7 @@ def _note(rows: Iterable[Row], reason: Reason) -> None:
         for number, report in Attempt.objects.filter(id__in=part).values_list("id", "report"):
             told = {**(report or {}), "reason": reason.model_dump()}
             notes.append([json.dumps(told), number])
-        bulk.execute("UPDATE tasks_attempt SET report = %s WHERE id = %s", notes)
+        _UPDATE_REPORT(notes)
 
 
 class _Batch:
@@ -252,14 +261,15 @@ class _Batch:
         """Write everything."""
         self._commit()
         rows = list(rows)
-        bulk.execute(_UPDATE_ATTEMPT, [_attempt(row) for row in rows if row.changed])
+        _UPDATE_ATTEMPT([_attempt(row) for row in rows if row.changed])
         moved = [row for row in rows if row.task_changed]
-        bulk.execute(_UPDATE_TASK, [self._task(row) for row in moved])
+        _UPDATE_TASK([self._task(row) for row in moved])
         if self.site is not None:
             book(self.site, self.usage)
             self._refuse(self.site)
-        if ended := [row.task for row in moved if row.task_state in FINAL_TASK]:
-            tasks_ended(ended)
+        if ended := [row for row in moved if row.task_state in FINAL_TASK]:
+            arrays = {row.array for row in ended if row.array is not None}
+            close([row.task for row in ended], arrays)
         if told := {row.project for row in rows if row.changed or row.task_changed}:
             wake.task(*told)  # whoever waits for a state, or reads a log as it grows
         if any(row.changed and row.state in FINAL for row in rows):
@@ -292,11 +302,7 @@ class _Batch:
         return [row.task_state.value, row.tries, reason, ended, row.task]
 
     def _refuse(self, site: Peer) -> None:
-        bulk.execute(
-            "INSERT INTO tasks_refusal (group_id, site_id, reason, at) VALUES (%s, %s, %s, %s) "
-            "ON CONFLICT (group_id, site_id) DO UPDATE SET reason = excluded.reason, at = excluded.at",
-            [[g, site.id, r.model_dump_json(), self.now] for g, r in self.refused.items()],
-        )
+        _REFUSE([[g, site.id, r.model_dump_json(), self.now] for g, r in self.refused.items()])
 
 
 def _may_end_better(reason: Reason | None) -> bool:
