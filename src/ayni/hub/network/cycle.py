@@ -21,21 +21,24 @@ from ayni.hub.tasks import ids
 from ayni.hub.tasks.ending import tasks_ended
 from ayni.hub.tasks.life import TaskState, next_state
 from ayni.hub.tasks.models import Attempt
-from ayni.protocol.attempts import WITHDRAWABLE
+from ayni.protocol.attempts import WITHDRAWABLE, AttemptState
 from ayni.protocol.policy import Reason
 
 HOPE = 86400.0  # seconds that a task waits for a site that might take it, where none does now
 _MOST_ENDED = 1000  # tasks without hope that one cycle ends
 
 _PICK = "SELECT id FROM tasks_task WHERE group_id = %s AND state = 2 ORDER BY id LIMIT %s{lock}"
-_ATTEMPT = """
-INSERT INTO tasks_attempt (id, task_id, number, site_id, partition, state, live, superseded, withdraw,
-                           cancel, seq, assigned)
-VALUES (%s, %s, (SELECT COALESCE(MAX(number), 0) + 1 FROM tasks_attempt WHERE task_id = %s),
-        %s, %s, 'assigned', %s, %s, %s, %s, 0, %s)
-"""
-_PLACED = "UPDATE tasks_task SET state = %s, tries = tries + 1 WHERE id IN ({marks})"
-_ENDED = "UPDATE tasks_task SET state = %s, reason = %s, ended = %s WHERE id IN ({marks})"
+_NUMBERS = "SELECT task_id, MAX(number) FROM tasks_attempt WHERE {tasks} GROUP BY task_id"
+_ATTEMPT = bulk.Insert(
+    "tasks_attempt",
+    {
+        "id": "bigint", "task_id": "bigint", "number": "smallint", "site_id": "bigint",
+        "partition": "text", "state": "text", "live": "boolean", "superseded": "boolean",
+        "withdraw": "boolean", "cancel": "boolean", "seq": "bigint", "assigned": "timestamptz",
+    },
+)  # fmt: skip
+_PLACED = "UPDATE tasks_task SET state = %s, tries = tries + 1 WHERE {tasks}"
+_ENDED = "UPDATE tasks_task SET state = %s, reason = %s, ended = %s WHERE {tasks}"
 _WAITING = """
 SELECT a.site_id, a.partition, t.group_id, COUNT(*), MIN(a.assigned)
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
@@ -102,26 +105,36 @@ def _write(world: World, decisions: Sequence[Decision]) -> int:
     for d in decisions:
         if d.site is not None:
             wanted[d.group].append(d)
-    now = timezone.now()
-    attempts: list[list[object]] = []
-    tasks: list[int] = []
+    wanted_at: list[tuple[int, int, str]] = []  # task, site, partition
     for group, parts in wanted.items():
-        picked = _pick(group, sum(d.count for d in parts))
-        tasks += picked
-        queue = iter(picked)
+        queue = iter(_pick(group, sum(d.count for d in parts)))
         for d in parts:
-            site = world.site_ids[d.site or ""]
-            for _, task in zip(range(d.count), queue, strict=False):
-                attempts.append([task, task, site, d.partition, True, False, False, False, now])
-    if not tasks:
+            where = world.site_ids[d.site or ""], d.partition or ""
+            wanted_at += [(task, *where) for _, task in zip(range(d.count), queue, strict=False)]
+    if not wanted_at:
         return 0
-    first = ids.new(len(attempts))
-    bulk.execute(_ATTEMPT, [[first + n, *row] for n, row in enumerate(attempts)])
+    _attempt(wanted_at)
+    tasks = bulk.these(task for task, *_ in wanted_at)
     state = next_state(TaskState.QUEUED, "place").value
-    for part in bulk.parts(tasks):
-        bulk.run(_PLACED.format(marks=bulk.marks(part)), [state, *part])
+    bulk.run(_PLACED.format(tasks=bulk.among("id")), [state, tasks])
     wake.site(*{world.site_ids[d.site] for d in decisions if d.site is not None})
-    return len(tasks)
+    return len(wanted_at)
+
+
+def _attempt(wanted: Sequence[tuple[int, int, str]]) -> None:
+    """Make an attempt at each task, at the site and partition beside it."""
+    numbers = _NUMBERS.format(tasks=bulk.among("task_id"))
+    tried = dict(bulk.select(numbers, [bulk.these(task for task, *_ in wanted)]))
+    first, now = ids.new(len(wanted)), timezone.now()
+    _ATTEMPT(
+        [
+            [
+                first + n, task, tried.get(task, 0) + 1, site, partition,
+                AttemptState.ASSIGNED.value, True, False, False, False, 0, now,
+            ]
+            for n, (task, site, partition) in enumerate(wanted)
+        ]
+    )  # fmt: skip
 
 
 def _pick(group: int, count: int) -> list[int]:
@@ -151,9 +164,8 @@ def end_queued(group: int, reason: Reason, *, before: int | None, most: int) -> 
         return
     state = next_state(TaskState.QUEUED, "no site takes it").value
     now = timezone.now()
-    for part in bulk.parts(tasks):
-        values = [state, reason.model_dump_json(), now, *part]
-        bulk.run(_ENDED.format(marks=bulk.marks(part)), values)
+    values = [state, reason.model_dump_json(), now, bulk.these(tasks)]
+    bulk.run(_ENDED.format(tasks=bulk.among("id")), values)
     tasks_ended(tasks)
     project = bulk.select("SELECT project_id FROM tasks_group WHERE id = %s", [group])[0][0]
     wake.task(project)

@@ -16,10 +16,13 @@ from ayni.hub.tasks.models import Placement
 REFRESH = timedelta(seconds=30)  # a decision that only repeats is noted so often
 _MOST_KNOWN = 50_000
 
-_INSERT = """
-INSERT INTO tasks_placement (group_id, site_id, partition, first, last, count, reasons, fingerprint)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-"""
+_INSERT = bulk.Insert(
+    "tasks_placement",
+    {
+        "group_id": "bigint", "site_id": "bigint", "partition": "text", "first": "timestamptz",
+        "last": "timestamptz", "count": "integer", "reasons": "jsonb", "fingerprint": "text",
+    },
+)  # fmt: skip
 _REPEAT = """
 UPDATE tasks_placement SET last = %s, count = count + %s, reasons = %s
 WHERE group_id = %s AND fingerprint = %s
@@ -52,7 +55,7 @@ class Recorder:
             else:
                 repeated.append([now, count, text, d.group, mark])
             self.known[d.group, mark] = now
-        bulk.execute(_INSERT, new)
+        _INSERT(new)
         bulk.execute(_REPEAT, repeated)
 
     def _learn(self, groups: set[int]) -> None:
