@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayni.broker.eligible import judge
+from ayni.broker.jury import Jury, members
 from ayni.broker.place import place
 from ayni.broker.recall import recall
 from ayni.broker.types import Decision, Group, Project, Settings, Site, Verdict, Waiting
@@ -20,6 +21,21 @@ SETTINGS = Settings()
 
 def _placed(decisions: list[Decision]) -> list[Decision]:
     return [d for d in decisions if d.site is not None]
+
+
+@given(worlds())
+def test_a_jury_says_what_each_site_says(world: World) -> None:
+    groups, sites, _ = world
+    jury = Jury(sites, SETTINGS)
+    numbers = [(s.name, p.name) for s in sites for p in s.partitions]
+    for g in groups * 2:  # the second time from memory
+        verdicts = jury.judge(g)
+        alone = [judge(s, g, SETTINGS) for s in sites]
+        assert list(verdicts.sites) == alone
+        assert [numbers[n] for n in members(verdicts.partitions)] == [
+            (s.name, p.name) for s, e in zip(sites, alone, strict=True) for p in e.partitions
+        ]
+        assert verdicts.hopeless == all(e.final for e in alone)
 
 
 @given(worlds())

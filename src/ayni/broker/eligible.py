@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ayni.broker.types import Group, Partition, Settings, Site, SiteReason, Verdict
@@ -27,8 +28,8 @@ class Eligibility:
 def judge(site: Site, group: Group, settings: Settings) -> Eligibility:
     """Judge one site for one group, room apart. What is final is named before what passes."""
     fitting = _fitting(site, group.shape)
-    no = _unwanted(site, group) or (None if fitting else _unfit(site, group.shape))
-    if no := no or _unwell(site, settings):
+    no = unwanted(site, group) or (None if fitting else unfit(site, group.shape))
+    if no := no or unwell(site, settings):
         return Eligibility(reason=no)
     return Eligibility(partitions=fitting)
 
@@ -37,7 +38,7 @@ def _no(site: Site, code: str, message: str, **parameters: object) -> SiteReason
     return SiteReason(site.name, Verdict.INELIGIBLE, code, message, parameters)
 
 
-def _unwanted(site: Site, group: Group) -> SiteReason | None:
+def unwanted(site: Site, group: Group) -> SiteReason | None:
     """The task, its data or the site's policy rule the site out."""
     shape = group.shape
     if shape.site is not None and shape.site != site.name:
@@ -49,30 +50,18 @@ def _unwanted(site: Site, group: Group) -> SiteReason | None:
         places = ", ".join(sorted(group.sites)) or "no site"
         return _no(site, "residency", f"the data must stay at {places}", sites=places)
     if site.banned:
-        return _no(site, "banned", "takes no part in the network now")
+        return banned(site)
     if objection := group.objections.get(site.name):
         return _no(site, objection.code, objection.message, **objection.parameters)
     return None
 
 
-def _unfit(site: Site, shape: Shape) -> SiteReason:
-    """Why no partition is large enough: the reason of the one that comes nearest."""
-    if not site.partitions:
-        return _no(site, "never", "has not said yet what it offers")
-    asked = [p for p in site.partitions if shape.partition in (None, p.name)]
-    if not asked:
-        return _no(site, "partition", f"has no partition {shape.partition}", wanted=shape.partition)
-    misfits = [m for p in asked if (m := _misfit(p, shape)) is not None]
-    code, wanted, offered = max(misfits, key=lambda m: (m[2] / m[1], m[0]))
-    return _no(
-        site,
-        code,
-        f"offers {offered} {_UNIT[code]}, {wanted} asked",
-        wanted=wanted,
-        offered=offered,
-    )
+def banned(site: Site) -> SiteReason:
+    return _no(site, "banned", "takes no part in the network now")
 
 
+#: What tasks ask and partitions offer, in the order in which it is named: of a node, of time, in all.
+MEASURES = ("cores", "memory", "gpus", "nodes", "walltime", "capacity", "memory", "gpus")
 _UNIT = {
     "cores": "cores a node",
     "memory": "bytes of memory a node",
@@ -83,42 +72,68 @@ _UNIT = {
 }
 
 
-def _misfit(partition: Partition, shape: Shape) -> tuple[str, int, int] | None:
-    """What is too small, how much was asked and how much there is; None if the task fits."""
-    p, nodes = partition, shape.nodes
-    if (
-        shape.cores <= p.cores_per_node
-        and shape.memory <= p.memory_per_node
-        and shape.gpus <= p.gpus_per_node
-        and nodes <= p.nodes
-        and shape.walltime <= p.max_walltime
-        and shape.cores * nodes <= p.cores
-        and shape.memory * nodes <= p.memory
-        and shape.gpus * nodes <= p.gpus
-    ):
-        return None
-    pairs = (
-        ("cores", shape.cores, p.cores_per_node),
-        ("memory", shape.memory, p.memory_per_node),
-        ("gpus", shape.gpus, p.gpus_per_node),
-        ("nodes", nodes, p.nodes),
-        ("walltime", shape.walltime, p.max_walltime),
-        ("capacity", shape.cores * nodes, p.cores),
-        ("memory", shape.memory * nodes, p.memory),
-        ("gpus", shape.gpus * nodes, p.gpus),
-    )
-    return next(pair for pair in pairs if pair[1] > pair[2])
+def asked(shape: Shape) -> tuple[int, ...]:
+    """What a task asks, by measure."""
+    s, n = shape, shape.nodes
+    return s.cores, s.memory, s.gpus, n, s.walltime, s.cores * n, s.memory * n, s.gpus * n
+
+
+def offered(partition: Partition) -> tuple[int, ...]:
+    """What a partition offers, by measure."""
+    p = partition
+    a_node = p.cores_per_node, p.memory_per_node, p.gpus_per_node
+    return *a_node, p.nodes, p.max_walltime, p.cores, p.memory, p.gpus
+
+
+def unfit(site: Site, shape: Shape) -> SiteReason:
+    """Why no partition is large enough: the reason of the one that comes nearest."""
+    if not site.partitions:
+        return _no(site, "never", "has not said yet what it offers")
+    offers = [offered(p) for p in site.partitions if shape.partition in (None, p.name)]
+    if not offers:
+        return _no(site, "partition", f"has no partition {shape.partition}", wanted=shape.partition)
+    wanted = asked(shape)
+    measure, offer = nearest(wanted, offers)
+    return too_small(site, measure, wanted[measure], offer)
+
+
+def nearest(wanted: Sequence[int], offers: Iterable[Sequence[int]]) -> tuple[int, int]:
+    """The measure of which the nearest of too small partitions offers too little, and its offer."""
+    best: tuple[tuple[float, str], int, int] | None = None
+    for offer in offers:
+        measure = _misfit(wanted, offer)
+        assert measure is not None
+        near = offer[measure] / wanted[measure], MEASURES[measure]
+        if best is None or near > best[0]:
+            best = near, measure, offer[measure]
+    assert best is not None
+    return best[1:]
+
+
+def too_small(site: Site, measure: int, wanted: int, offer: int) -> SiteReason:
+    code = MEASURES[measure]
+    message = f"offers {offer} {_UNIT[code]}, {wanted} asked"
+    return _no(site, code, message, wanted=wanted, offered=offer)
+
+
+def _misfit(wanted: Sequence[int], offer: Sequence[int]) -> int | None:
+    """The first measure that is too small; None if the task fits."""
+    for measure, value in enumerate(wanted):
+        if value > offer[measure]:
+            return measure
+    return None
 
 
 def _fitting(site: Site, shape: Shape) -> tuple[Partition, ...]:
+    wanted = asked(shape)
     return tuple(
         p
         for p in site.partitions
-        if shape.partition in (None, p.name) and _misfit(p, shape) is None
+        if shape.partition in (None, p.name) and _misfit(wanted, offered(p)) is None
     )
 
 
-def _unwell(site: Site, settings: Settings) -> SiteReason | None:
+def unwell(site: Site, settings: Settings) -> SiteReason | None:
     """What keeps work away for now."""
     if site.silent_for > settings.silent_after:
         seconds = round(site.silent_for)

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ayni.broker import reasons
-from ayni.broker.eligible import Eligibility, judge
+from ayni.broker.eligible import Eligibility
+from ayni.broker.jury import Bits, Jury, Verdicts, members
 from ayni.broker.order import Ask, serve
 from ayni.broker.room import Room, rooms_of, service_guess
 from ayni.broker.types import Decision, Group, Project, Settings, Site, SiteReason
+from ayni.tes.shape import Shape
 
 Key = tuple[object, ...]
 RoomKey = tuple[str, str]  # site, partition
@@ -24,14 +26,8 @@ RoomKey = tuple[str, str]  # site, partition
 class Judged:
     """What all sites say to groups of one kind. Room only shrinks in a cycle: `full` stays so."""
 
-    sites: list[tuple[Site, Eligibility]]
-    rooms: list[Room]
+    verdicts: Verdicts
     full: bool = False
-    waiting: tuple[SiteReason, ...] | None = None  # the reasons, when no site has room
-
-    @property
-    def hopeless(self) -> bool:
-        return all(e.final for _, e in self.sites)
 
 
 @dataclass(slots=True)
@@ -56,6 +52,9 @@ class Case:
     @property
     def left(self) -> int:
         return self.group.queued - sum(self.given.values())
+
+    def given_to(self, site: Site) -> int:
+        return sum(count for (name, _), count in self.given.items() if name == site.name)
 
 
 def place(
@@ -96,14 +95,21 @@ class _Cycle:
     def __init__(self, sites: Sequence[Site], now: float, settings: Settings) -> None:
         self.sites = sorted(sites, key=lambda s: s.name)
         self.rooms = rooms_of(self.sites)
+        self.numbered = list(self.rooms.values())  # as the jury numbers them
         self.now = now
         self.settings = settings
+        self.jury = Jury(self.sites, settings)
+        self._open: Bits = 0  # partitions that may have room for something
+        for n, room in enumerate(self.numbered):
+            self._open |= (not room.spent) << n
         self._judged: dict[Key, Judged] = {}
+        self._waiting: dict[int, tuple[SiteReason, ...]] = {}  # by identity of verdicts
         self._told_full: dict[tuple[str, tuple[str, ...]], SiteReason] = {}
+        self._told_possible: dict[tuple[object, ...], SiteReason] = {}
 
     def step(self) -> int:
         """Tasks in a turn: small beside the room there is, so that equals come out equal."""
-        room = sum(max(0, r.cores) + r.deep() for r in self.rooms.values())
+        room = sum(max(0, r.cores) + r.deep() for r in self.numbered)
         return max(1, min(room, self.settings.most_tasks) // 64)
 
     def case(self, group: Group) -> Case:
@@ -112,9 +118,7 @@ class _Cycle:
         key = (group.shape, group.sites, objections)
         judged = self._judged.get(key)
         if judged is None:
-            verdicts = [(site, judge(site, group, self.settings)) for site in self.sites]
-            rooms = [self.rooms[s.name, p.name] for s, e in verdicts for p in e.partitions]
-            judged = self._judged[key] = Judged(verdicts, rooms)
+            judged = self._judged[key] = Judged(self.jury.judge(group))
         return Case(group, judged, group.service or service_guess(group.shape))
 
     # --- giving ---------------------------------------------------------------------------
@@ -124,18 +128,25 @@ class _Cycle:
         given = 0
         while given < count and (tier := self._best(case)):
             for room, share in _shares(case, tier, count - given):
-                room.take(case.group.shape, share)
+                self._take(room, case.group.shape, share)
                 key = (room.site.name, room.partition.name)
                 case.given[key] = case.given.get(key, 0) + share
                 given += share
         return given
+
+    def _take(self, room: Room, shape: Shape, count: int) -> None:
+        room.take(shape, count)
+        for n, other in enumerate(self.numbered):
+            if other.shared is room.shared and other.spent:
+                self._open &= ~(1 << n)
 
     def _best(self, case: Case) -> list[Room]:
         """The rooms that would start a task soonest, equals together; none if it has to wait."""
         if case.judged.full:
             return []
         shape = case.group.shape
-        open_rooms = [r for r in case.judged.rooms if r.of_shape(shape) > 0]
+        may_have = case.judged.verdicts.partitions & self._open
+        open_rooms = [r for n in members(may_have) if (r := self.numbered[n]).of_shape(shape) > 0]
         if not open_rooms:
             case.judged.full = True
             return []
@@ -168,7 +179,8 @@ class _Cycle:
         """Cost, start and room of the best full site that is expected to be free in time."""
         shape = case.group.shape
         best: tuple[float, float, Room] | None = None
-        for room in case.judged.rooms:
+        for n in members(case.judged.verdicts.partitions):
+            room = self.numbered[n]
             if room.of_shape(shape) > 0:
                 continue
             start = room.start_in(shape, case.service, case.left - 1)
@@ -188,35 +200,42 @@ class _Cycle:
         for (site, partition), count in sorted(case.given.items()):
             yield Decision(case.group.id, site, partition, count, why)
         if case.left:
-            hopeless = not case.given and case.judged.hopeless
+            hopeless = not case.given and case.judged.verdicts.hopeless
             yield Decision(case.group.id, None, None, case.left, why, hopeless)
 
     def _reasons(self, case: Case) -> tuple[SiteReason, ...]:
+        verdicts = case.judged.verdicts
         plain = case.judged.full and not case.given and not case.held
-        if plain and case.judged.waiting is not None:
-            return case.judged.waiting
+        if plain and (known := self._waiting.get(id(verdicts))):
+            return known
         why = tuple(
             eligibility.reason or self._reason(case, site, eligibility)
-            for site, eligibility in case.judged.sites
+            for site, eligibility in zip(self.sites, verdicts.sites, strict=True)
         )
         if plain:
-            case.judged.waiting = why
+            self._waiting[id(verdicts)] = why
         return why
 
     def _reason(self, case: Case, site: Site, eligibility: Eligibility) -> SiteReason:
         shape = case.group.shape
         rooms = [self.rooms[site.name, p.name] for p in eligibility.partitions]
-        if count := sum(n for (name, _), n in case.given.items() if name == site.name):
+        if case.given and (count := case.given_to(site)):
             return reasons.chosen(site, count)
-        if all(room.of_shape(shape) == 0 for room in rooms):
+        if case.judged.full or all(room.of_shape(shape) == 0 for room in rooms):
             return self._full_site(site, eligibility)
         if hold := case.held.get(site.name):
             limit = self.settings.hold_at_most
             return reasons.held(site, hold.cost, hold.better.site.name, hold.start_in, limit)
         cost = min(self.cost(case, room) for room in rooms)
-        return reasons.possible(
-            site, cost, bytes_to_move(case.group, site), chosen=bool(case.given)
-        )
+        return self._possible_site(site, cost, bytes_to_move(case.group, site), bool(case.given))
+
+    def _possible_site(self, site: Site, cost: float, move: int, chosen: bool) -> SiteReason:
+        key = site.name, cost, move, chosen
+        told = self._told_possible.get(key)
+        if told is None:
+            told = reasons.possible(site, cost, move, chosen=chosen)
+            self._told_possible[key] = told
+        return told
 
     def _full_site(self, site: Site, eligibility: Eligibility) -> SiteReason:
         """Most groups are told the same of a full site: once is enough."""

@@ -65,6 +65,12 @@ class Room:
         tasks = self.fits(shape) + self.deep()
         return int(max(0, min(tasks, self.shared.tasks)))
 
+    @property
+    def spent(self) -> bool:
+        """It has no room for anything any more, however small."""
+        nothing_starts = self.cores <= 0 or self.memory <= 0
+        return self.shared.tasks <= 0 or (nothing_starts and not self.deep())
+
     def take(self, shape: Shape, count: int) -> None:
         self.backlog += max(0, count - self.fits(shape))
         self.cores -= count * shape.cores * shape.nodes
