@@ -12,6 +12,7 @@ from ayni.agent.staging import logs, release
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.inputs import load, rule_for
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import LogReport
 
 EVERY = 1.0  # seconds
 
@@ -48,7 +49,9 @@ class Watch:
 
     def _update(self, entry: Entry) -> bool:
         report = entry.report
-        kept = {(log.command, log.stream): log for log in report.logs}
+        kept: dict[tuple[int, str], LogReport] = {
+            (log.command, log.stream): log for log in report.logs
+        }
         seen = {key: log.size for key, log in kept.items()}
         grown = logs.changed(self.folders.path(entry.id), seen)
         if not grown:
