@@ -56,6 +56,9 @@ class Hours(Model):
         return now < self.end and yesterday in self.days
 
 
+Limit = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
 class Policy(Model):
     """The part of a site's policy that the hub may know. `None` means no limit of that kind."""
 
@@ -65,12 +68,12 @@ class Policy(Model):
     deny_persons: list[str] = []  # e-mail addresses or patterns
     images: list[str] = ["host"]  # names or patterns that the site can run
     network: bool = False
-    max_cores: int | None = None  # of one task, over all its nodes
-    max_memory: int | None = None  # bytes, of one node of a task
-    max_gpus: int | None = None
-    max_nodes: int | None = 1
-    max_walltime: int | None = None  # seconds
-    max_tasks: int | None = None  # live at once
+    max_cores: Limit | None = None  # of one task, over all its nodes
+    max_memory: Limit | None = None  # bytes, of one node of a task
+    max_gpus: Limit | None = None
+    max_nodes: Limit | None = 1
+    max_walltime: Limit | None = None  # seconds
+    max_tasks: Limit | None = None  # live at once
     https_from: list[str] = []  # hosts or patterns from which https inputs may come
     hours: list[Hours] | None = None
     timezone: str = "UTC"

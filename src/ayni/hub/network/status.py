@@ -17,6 +17,9 @@ from ayni.protocol.messages import SiteStatus
 MOST_PARTITIONS = 200
 MOST_DATASETS = 10_000
 MOST_DEPTH = 10_000
+MOST_NOTES = 100
+MOST_PATTERNS = 10_000  # in one list of a policy
+_TEXT = 4096
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BIG = (1 << 63) - 1
 
@@ -44,6 +47,16 @@ def take(site_id: int, told: SiteStatus) -> None:
 def _check(told: SiteStatus) -> None:
     _limit("partitions", len(told.partitions), MOST_PARTITIONS)
     _limit("datasets", len(told.datasets), MOST_DATASETS)
+    _limit("health", len(told.health), MOST_NOTES)
+    for note in told.health:
+        _limit("health: characters", len(note.code + note.message + note.remedy), _TEXT)
+    _limit("agent_version: characters", len(told.agent_version), _TEXT)
+    _limit("sandbox: characters", len(told.sandbox), _TEXT)
+    for field, value in told.policy:
+        if isinstance(value, list):
+            _limit(f"policy.{field}", len(value), MOST_PATTERNS)
+            if any(isinstance(text, str) and len(text) > _TEXT for text in value):
+                raise ProblemError(400, "Bad status", f"policy.{field}: holds a text too long")
     for p in told.partitions:
         if not _PARTITION.fullmatch(p.name):
             raise ProblemError(
