@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 [ "$(id -u)" = 0 ] || { echo "make live needs root: it installs Debian packages" >&2; exit 2; }
 export DEBIAN_FRONTEND=noninteractive
-packages=(bubblewrap charliecloud chromium curl memcached postgresql swift-account
+packages=(bubblewrap charliecloud chromium curl libatomic1 memcached postgresql swift-account
           swift-container swift-object swift-proxy)
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 
