@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ayni.broker.types import Group, Partition, Settings, Site, SiteReason, Verdict
 from ayni.tes.shape import Shape
+from ayni.tes.units import show_amount
 
 #: What passes by itself or by the site's operator: a task may wait for it. Anything else is final
 #: as things stand, and a group that has nothing else from any site is hopeless.
@@ -64,10 +65,10 @@ def banned(site: Site) -> SiteReason:
 MEASURES = ("cores", "memory", "gpus", "nodes", "walltime", "capacity", "memory", "gpus")
 _UNIT = {
     "cores": "cores a node",
-    "memory": "bytes of memory a node",
+    "memory": "of memory a node",
     "gpus": "GPUs a node",
     "nodes": "nodes",
-    "walltime": "seconds of walltime",
+    "walltime": "of walltime at most",
     "capacity": "cores in all",
 }
 
@@ -112,7 +113,7 @@ def nearest(wanted: Sequence[int], offers: Iterable[Sequence[int]]) -> tuple[int
 
 def too_small(site: Site, measure: int, wanted: int, offer: int) -> SiteReason:
     code = MEASURES[measure]
-    message = f"offers {offer} {_UNIT[code]}, {wanted} asked"
+    message = f"offers {show_amount(code, offer)} {_UNIT[code]}, {show_amount(code, wanted)} asked"
     return _no(site, code, message, wanted=wanted, offered=offer)
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ayni.tes.shape import Shape
+from ayni.tes.units import show_amount
 
 
 class Model(BaseModel):
@@ -128,9 +129,9 @@ def refusals(
         ("walltime", shape.walltime, policy.max_walltime),
     ):
         if limit is not None and wanted > limit:
-            yield _reason(
-                name, f"{name}: {wanted} asked, at most {limit} taken", wanted=wanted, limit=limit
-            )
+            asked, taken = show_amount(name, wanted), show_amount(name, limit)
+            message = f"{name}: {asked} asked, at most {taken} taken"
+            yield _reason(name, message, wanted=wanted, limit=limit)
     for host in sorted(https_hosts):
         if not _matches(host, policy.https_from):
             yield _reason("https", f"exchanges nothing with {host}", host=host)

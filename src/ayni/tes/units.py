@@ -43,3 +43,10 @@ def show_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def show_amount(measure: str, value: int) -> str:
+    """How much of a resource: `memory` is in bytes, `walltime` in seconds, all else a count."""
+    if measure == "memory":
+        return show_size(value)
+    return show_duration(value) if measure == "walltime" else str(value)
