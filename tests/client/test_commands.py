@@ -185,15 +185,15 @@ def test_the_whole_log_is_fetched_from_the_store(
 def test_a_log_that_may_not_leave_its_site_says_so(
     cli: Run, network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = {"code": "release", "message": "nothing of data set x may leave chile"}
+    reason = {"code": "release", "message": "nothing of dataset x may leave chile"}
     page = LogPage.model_validate({"ended": True, "withheld": reason})
     monkeypatch.setattr("ayni.client.tail.page", lambda *_, **__: page)
     task = network.submit("true")
     for command in (("logs",), ("logs", "-f"), ("logs", "--full")):
         result = cli(*command, task.id)
         assert (result.code, result.out) == (0, "")
-        assert "stays at its site: nothing of data set x may leave chile" in result.err
-    assert task.logs() == "[nothing of data set x may leave chile]"
+        assert "stays at its site: nothing of dataset x may leave chile" in result.err
+    assert task.logs() == "[nothing of dataset x may leave chile]"
 
 
 def test_wait_ends_well_only_if_all_ended_well(cli: Run, world: World, network: Network) -> None:

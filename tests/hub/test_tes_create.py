@@ -162,7 +162,7 @@ def test_a_data_set_that_is_not_there_is_told(api):
     site = make.site()
     far = {"path": "/b", "url": f"ayni://{site.name}/corpus/b.txt"}
     assert (
-        "no data set 'corpus'" in error_of(api.post(f"{TES}/tasks", task(inputs=[far])))["detail"]
+        "no dataset 'corpus'" in error_of(api.post(f"{TES}/tasks", task(inputs=[far])))["detail"]
     )
 
 

@@ -81,7 +81,7 @@ def build() -> Api:
     api = Api(
         title="Ayni",
         version=ayni.__version__,
-        description="Tasks, arrays, files, data sets and sites of the network.",
+        description="Tasks, arrays, files, datasets and sites of the network.",
         urls_namespace="api",
         docs_url=None,
         auth=[Bearer()],

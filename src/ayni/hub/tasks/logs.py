@@ -63,16 +63,14 @@ def _full(task: Task, command: int, stream: str) -> str | None:
 
 
 def _withheld(task: Task, ended: bool) -> dict[str, Any] | None:
-    """Why there is nothing to read, where a data set's release is the reason."""
+    """Why there is nothing to read, where a dataset's release is the reason."""
     for site, name in task.group.datasets:
         dataset = Dataset.objects.filter(site__name=site, name=name).first()
         release = dataset.release if dataset else Release.NOTHING
         if release == Release.NOTHING:
-            return _reason(
-                name, f"nothing of data set {name} may leave {site}: its logs stay there"
-            )
+            return _reason(name, f"nothing of dataset {name} may leave {site}: its logs stay there")
         if release == Release.AGGREGATE and not ended:
-            return _reason(name, f"of data set {name} only aggregates may leave {site}, at the end")
+            return _reason(name, f"of dataset {name} only aggregates may leave {site}, at the end")
     return None
 
 

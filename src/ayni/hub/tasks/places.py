@@ -1,6 +1,6 @@
 """Where a task's inputs lie and its outputs go: every URL of a task is judged here.
 
-A task may read its own project's files, the sites' data sets, and https URLs; it may write to its own
+A task may read its own project's files, the sites' datasets, and https URLs; it may write to its own
 project and to https URLs (presigned ones, at least once). What is read decides where it may run.
 """
 
@@ -26,7 +26,7 @@ HUB = ""  # in a group's `data`: the hub itself
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One thing that a task reads: a data set of a site, project files at the hub, or a web host."""
+    """One thing that a task reads: a dataset of a site, project files at the hub, or a web host."""
 
     site: str = ""
     dataset: str = ""
@@ -102,7 +102,7 @@ class Resolver:
         if size is not None:
             return Ref(site=owner, dataset=name, size=size)
         if Site.objects.filter(name=owner).exists():
-            raise field_problem(field, f"site {owner} has no data set {name!r}; see 'ayni sites'")
+            raise field_problem(field, f"site {owner} has no dataset {name!r}; see 'ayni datasets'")
         raise field_problem(
             field, f"{owner!r} is neither your project ({self.project.name}) nor a site"
         )
