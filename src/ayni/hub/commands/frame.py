@@ -38,6 +38,8 @@ def django(*, ready: bool = True) -> None:
     """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ayni.hub.settings")
     os.environ.setdefault("AYNI_LOG_LEVEL", "WARNING")
+    # The database holds the secret that signs URLs: whatever folder it is in, it is this user's only.
+    os.umask(os.umask(0o077) | 0o077)
     import django as module
 
     module.setup()

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 MAX_BODY = 8 << 20  # bytes as sent
 MAX_PLAIN = 200 << 20  # bytes unpacked: 1,000 reports with full log tails
 _TRIES = 4  # of a transaction that another one broke
+_LOOK = 2.0  # seconds: on SQLite the operator's commands, other processes, wake nobody here
 _KEEP_CONNECTION = 0.5  # seconds for which a waiting request keeps its connection to PostgreSQL
 
 M = TypeVar("M", bound=BaseModel)
@@ -95,8 +96,9 @@ def _held(
     site_id: int, asked: SyncRequest, reply: SyncReply, ear: wake.Ear, wait: float
 ) -> SyncReply:
     end = time.monotonic() + wait
+    patience = wait if connection.vendor == "postgresql" else _LOOK
     while (left := end - time.monotonic()) > 0:
-        if not _listen(ear, left):
+        if not _listen(ear, min(left, patience)) and left <= patience:
             break
         if (news := talk.look_again(site_id, asked, reply)) is not None:
             return news
