@@ -46,7 +46,9 @@ def fill(project: int, person: int, count: int, site: int) -> None:
     from ayni.hub.tasks.models import Attempt, Group
     from ayni.tes.shape import Shape
 
-    group = Group.objects.create(project_id=project, key="0" * 64, shape=Shape(("host",)).to_json())
+    group = Group.objects.create(
+        project_id=project, person_id=person, key="0" * 64, shape=Shape(("host",)).to_json()
+    )
     now = timezone.now()
     moment = rows.moment(now)
     text = json.dumps(DOCUMENT)

@@ -184,10 +184,12 @@ def tasks(project: Project, count: int = 1, person: Any = None, **wants: Any) ->
     group_fields = wants.get("group", {})
     shape = Shape(images=("host",), **{k: v for k, v in wants.items() if k != "group"})
     key = secrets.token_hex(32) if group_fields else f"{hash(shape):x}"
-    group, _ = Group.objects.get_or_create(
-        project=project, key=key, defaults={"shape": shape.to_json(), **group_fields}
-    )
     someone = person or factories.person()
+    group, _ = Group.objects.get_or_create(
+        project=project,
+        key=f"{key[:32]}-{person.pk if person else 0}",
+        defaults={"shape": shape.to_json(), "person": someone, **group_fields},
+    )
     first = ids.new(count)
     made = [
         Task(

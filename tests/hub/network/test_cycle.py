@@ -90,6 +90,17 @@ def test_a_site_that_is_ill_closed_silent_or_draining_gets_nothing() -> None:
     assert [s["state"] for s in sites.overview()] == ["healthy", "closed", "silent", "draining"]
 
 
+def test_a_persons_tasks_are_not_sent_where_the_policy_denies_the_person() -> None:
+    site("andes", policy=Policy(deny_persons=["ana@*"]))
+    project = factories.project()
+    [hers] = tasks(project, person=factories.person(email="ana@example.org"))
+    [others] = tasks(project, person=factories.person())
+    Broker().cycle()
+    assert (state(hers), state(others)) == (T.QUEUED, T.PLACED)
+    [reason] = explain.why(hers.group_id).reasons
+    assert (reason.code, reason.message) == ("person", "refuses ana@example.org")
+
+
 def test_a_warning_in_a_sites_health_keeps_no_work_away() -> None:
     site("andes", health=[HealthNote(code="limits", message="best effort")])
     tasks(factories.project())

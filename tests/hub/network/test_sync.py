@@ -122,6 +122,19 @@ def test_a_refusal_costs_no_try_and_sends_the_task_elsewhere(agent: Agent) -> No
     assert Attempt.objects.get(task=task, live=True).site == other.site
 
 
+def test_a_person_whom_a_site_refuses_is_in_nobody_elses_way(agent: Agent) -> None:
+    ana, berta = factories.person(), factories.person()
+    project = factories.project()
+    [hers] = tasks(project, person=ana)
+    Broker().cycle()
+    agent.settle()
+    agent.advance(*agent.assigned, S.REFUSED, reason=Reason(code="person", message="not her"))
+    agent.settle()
+    [others] = tasks(project, person=berta)
+    Broker().cycle()
+    assert (state(hers), state(others)) == (T.SYSTEM_ERROR, T.PLACED)
+
+
 def test_when_every_site_has_refused_the_task_fails_and_says_why(agent: Agent) -> None:
     [task], [attempt] = placed(agent)
     agent.advance(attempt, S.REFUSED, reason=Reason(code="person", message="refuses them"))

@@ -126,7 +126,7 @@ def alliance(db: None, client: Client) -> Alliance:
     project = make.project(colombia, name="atlas", title="Atlas")
     person = make.person(colombia, name="Ana")
     group = Group.objects.create(
-        project=project, key="a" * 64, shape=Shape(images=("host",)).to_json()
+        project=project, person=person, key="a" * 64, shape=Shape(images=("host",)).to_json()
     )
     secret = make.token(person, project)
     return Alliance(person, project, sites, group, secret, client)

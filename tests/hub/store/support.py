@@ -126,10 +126,13 @@ def array_attempts(
 
 
 def _task(project: Project) -> dict[str, Any]:
-    group, _ = Group.objects.get_or_create(project=project, key="k", defaults={"shape": {}})
+    person = factories.person()
+    group, _ = Group.objects.get_or_create(
+        project=project, key="k", defaults={"shape": {}, "person": person}
+    )
     return {
         "project": project,
-        "person": factories.person(),
+        "person": person,
         "group": group,
         "state": TaskState.RUNNING.value,
         "created": timezone.now(),

@@ -101,7 +101,8 @@ def list_sites(request: HttpRequest) -> dict[str, Any]:
 )
 def sites_for(request: HttpRequest, body: Dry) -> dict[str, Any]:
     """A dry run: nothing is created."""
-    decision = explain.where(caller(request, "tasks:read").project, body.task)
+    who = caller(request, "tasks:read")
+    decision = explain.where(who.project, who.person, body.task)
     return {
         "sites": [
             {"site": r.site, "verdict": r.verdict.value, "code": r.code, "message": r.message}

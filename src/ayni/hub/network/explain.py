@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ayni.broker.place import place
 from ayni.broker.types import Decision, Settings, Verdict
+from ayni.hub.accounts.models import Person
 from ayni.hub.calls.models import Project
 from ayni.hub.network.world import Content, World, look
 from ayni.hub.tasks.prepare import prepare_task
@@ -18,8 +19,8 @@ def why(group_id: int) -> Decision:
     return _decide(look(lambda loader: loader.load_groups(time.time(), [group_id])))
 
 
-def where(project: Project, task: Task) -> Decision:
-    """What the broker would do with this task; nothing is stored.
+def where(project: Project, person: Person, task: Task) -> Decision:
+    """What the broker would do with this task of the person's; nothing is stored.
 
     Raises:
         ProblemError: 400, as if the task were created.
@@ -33,7 +34,8 @@ def where(project: Project, task: Task) -> Decision:
         datasets=place.datasets,
         https_hosts=frozenset(place.https_hosts),
     )
-    return _decide(look(lambda loader: loader.hypothetical(time.time(), project.pk, content)))
+    who = project.pk, person.email
+    return _decide(look(lambda loader: loader.hypothetical(time.time(), *who, content)))
 
 
 def summary(decision: Decision) -> str:

@@ -36,6 +36,10 @@ SELECT a.site_id, a.partition, t.group_id, a.state, COUNT(*)
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
 WHERE a.live GROUP BY a.site_id, a.partition, t.group_id, a.state
 """
+_GROUPS = """
+SELECT g.id, g.project_id, p.email, g.key
+FROM tasks_group g JOIN accounts_person p ON p.id = g.person_id WHERE {wanted}
+"""
 _RUNNING = frozenset({AttemptState.RUNNING.value, AttemptState.FINALIZING.value})
 
 
@@ -48,6 +52,15 @@ class Content:
     data: Mapping[str, int]
     datasets: tuple[tuple[str, str], ...]
     https_hosts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Whose a group is, and the key of its content."""
+
+    project: int
+    email: str
+    key: str
 
 
 @dataclass(slots=True)
@@ -112,13 +125,14 @@ class Loader:
         """The world with these groups alone, as if each had a task waiting: to explain."""
         return self._load(now, {}, list(groups))
 
-    def hypothetical(self, now: float, project: int, content: Content) -> World:
+    def hypothetical(self, now: float, project: int, email: str, content: Content) -> World:
         """The world with one group that is not stored: for a dry run."""
         world = self._load(now, {}, [])
         [row] = _projects([project])
         cards = _datasets([content])
         world.projects = [Project(row[1], 0.0, row[2])]
-        world.groups = [self._group(0, content, row, 1, now, self._site_facts(), {}, cards)]
+        facts = self._site_facts()
+        world.groups = [self._group(0, content, row, email, 1, now, facts, {}, cards)]
         return world
 
     # --- parts ----------------------------------------------------------------------------
@@ -144,16 +158,17 @@ class Loader:
         contents = self._known(rows)
         facts = self._site_facts()
         loads, promised = self._loads(live, rows, contents)
-        projects = {row[0]: row for row in _projects({rows[g][0] for g in chosen if g in rows})}
+        projects = {r[0]: r for r in _projects({rows[g].project for g in chosen if g in rows})}
         refusals = _refusals(chosen, now)
-        wanted = [g for g in chosen if g in rows and not projects[rows[g][0]][5]]
+        wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
         cards = _datasets([contents[g] for g in wanted])
         groups = []
         for g in wanted:
             count = queued[g][0] if g in queued else 1
-            row, since = projects[rows[g][0]], self._waits_since.get(g, now)
+            row, email = projects[rows[g].project], rows[g].email
+            since, refused = self._waits_since.get(g, now), refusals.get(g, {})
             groups.append(
-                self._group(g, contents[g], row, count, since, facts, refusals.get(g, {}), cards)
+                self._group(g, contents[g], row, email, count, since, facts, refused, cards)
             )
         return World(
             now=now,
@@ -164,7 +179,7 @@ class Loader:
                 for p, row in projects.items()
             ],
             site_ids={f.row.name: f.row.id for f in facts},
-            group_projects={g: rows[g][0] for g in wanted},
+            group_projects={g: rows[g].project for g in wanted},
             oldest={g: made_at(first) for g, (_, first) in queued.items()},
             refused=frozenset(refusals),
         )
@@ -174,6 +189,7 @@ class Loader:
         id: int,
         content: Content,
         project: tuple[Any, ...],
+        email: str,
         queued: int,
         since: float,
         facts: list[_SiteFacts],
@@ -181,7 +197,8 @@ class Loader:
         cards: set[tuple[str, str]],
     ) -> Group:
         _, name, _, member, institution, _ = project
-        objections = self._objecting(content, name, member, institution, facts)
+        who = Who(name="", email=email, institution=institution, project=name, member=member)
+        objections = self._objecting(content, who, facts)
         gone = {
             site: Reason(code="dataset", message=f"has dataset {dataset} no more")
             for site, dataset in content.datasets
@@ -200,14 +217,12 @@ class Loader:
             objections={**objections, **gone, **refused} if gone or refused else objections,
         )
 
-    def _objecting(
-        self, content: Content, name: str, member: str, institution: str, facts: list[_SiteFacts]
-    ) -> dict[str, Reason]:
-        """What the sites' policies say. The person is not known to a group: agents judge persons."""
-        key = (content.shape, content.https_hosts, name, member)
+    def _objecting(self, content: Content, who: Who, facts: list[_SiteFacts]) -> dict[str, Reason]:
+        """What the sites' policies say. Who it is matters where a policy names persons."""
+        email = who.email if any(f.policy and f.policy.deny_persons for f in facts) else ""
+        key = (content.shape, content.https_hosts, who.project, who.member, email)
         found = self._objections.get(key)
         if found is None:
-            who = Who(name="", email="", institution=institution, project=name, member=member)
             found = {}
             for f in facts:
                 if f.policy is None:
@@ -260,7 +275,7 @@ class Loader:
     def _loads(
         self,
         live: list[tuple[Any, ...]],
-        rows: Mapping[int, tuple[int, str]],
+        rows: Mapping[int, _Row],
         contents: Mapping[int, Content],
     ) -> tuple[dict[tuple[int, str], _Load], dict[int, float]]:
         """What is in use by site and partition, and what projects were promised, in core seconds."""
@@ -276,20 +291,20 @@ class Loader:
             load.memory += count * shape.memory * shape.nodes
             load.gpus += count * shape.gpus * shape.nodes
             service = self.past.service.get(group) or service_guess(shape)
-            project = rows[group][0]
+            project = rows[group].project
             promised[project] = promised.get(project, 0.0) + count * cores * service
         return loads, promised
 
-    def _known(self, rows: Mapping[int, tuple[int, str]]) -> dict[int, Content]:
+    def _known(self, rows: Mapping[int, _Row]) -> dict[int, Content]:
         """The contents of groups; what has the same key has the same content."""
         if len(self._contents) > 10 * MOST_GROUPS:
             self._contents.clear()
-        missing = [g for g, (_, key) in rows.items() if key not in self._contents]
+        missing = [g for g, row in rows.items() if row.key not in self._contents]
         for part in bulk.parts(missing):
             fields = ("key", "shape", "sites", "data", "datasets", "https_hosts")
             for key, *values in GroupRow.objects.filter(id__in=part).values_list(*fields):
                 self._contents[key] = _content(*values)
-        return {g: self._contents[key] for g, (_, key) in rows.items()}
+        return {g: self._contents[row.key] for g, row in rows.items()}
 
 
 _shared = Loader()
@@ -324,15 +339,9 @@ def _partition(told: Any, load: _Load) -> Partition:
     )
 
 
-def _group_rows(groups: Collection[int]) -> dict[int, tuple[int, str]]:
-    """Project and key of each group."""
-    found = {}
-    for part in bulk.parts(sorted(groups)):
-        for id, project, key in GroupRow.objects.filter(id__in=part).values_list(
-            "id", "project_id", "key"
-        ):
-            found[id] = project, key
-    return found
+def _group_rows(groups: Collection[int]) -> dict[int, _Row]:
+    sql = _GROUPS.format(wanted=bulk.among("g.id"))
+    return {id: _Row(*row) for id, *row in bulk.select(sql, [bulk.these(groups)])}
 
 
 def _projects(ids: Collection[int]) -> list[tuple[Any, ...]]:

@@ -167,7 +167,7 @@ class _Groups:
     def of(self, row: Row) -> int:
         number = self.found.get(row.place)
         if number is None:
-            number = groups.find_group(self.who.project, self.shape, row.place)
+            number = groups.find_group(self.who.project, self.who.person, self.shape, row.place)
             self.found[row.place] = number
         return number
 

@@ -8,6 +8,7 @@ from functools import partial
 import orjson
 from django.db import transaction
 
+from ayni.hub.accounts.models import Person
 from ayni.hub.calls.models import Project
 from ayni.hub.tasks.models import Group
 from ayni.hub.tasks.places import Place
@@ -17,9 +18,10 @@ _KNOWN = 10_000
 _known: dict[tuple[int, str], int] = {}
 
 
-def find_group(project: Project, shape: Shape, place: Place) -> int:
-    """The group of tasks of this shape that read there; within a transaction."""
+def find_group(project: Project, person: Person, shape: Shape, place: Place) -> int:
+    """The group of the person's tasks of this shape that read there; within a transaction."""
     fields = {
+        "person_id": person.pk,
         "shape": shape.to_json(),
         "sites": None if place.sites is None else list(place.sites),
         "data": dict(place.data),

@@ -13,10 +13,14 @@ from ayni.protocol.attempts import AttemptState
 
 
 class Group(models.Model):
-    """Like tasks: same project, shape and inputs' places. The broker's unit."""
+    """Like tasks: same project, person, shape and inputs' places. The broker's unit.
+
+    Of one person, since sites may refuse persons: a refusal is said to a group.
+    """
 
     project = models.ForeignKey("calls.Project", on_delete=models.CASCADE, related_name="groups")
-    key = models.CharField(max_length=64)  # SHA-256 of what follows
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    key = models.CharField(max_length=64)  # SHA-256 of the person and what follows
     shape = models.JSONField()  # tes.shape.Shape
     sites = models.JSONField(null=True)  # where residency lets it run; None: anywhere
     data = models.JSONField(default=dict)  # bytes to read, by site; "" is the hub

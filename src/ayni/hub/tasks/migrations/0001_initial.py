@@ -57,6 +57,7 @@ class Migration(migrations.Migration):
                 ('datasets', models.JSONField(default=list)),
                 ('https_hosts', models.JSONField(default=list)),
                 ('created', models.DateTimeField(auto_now_add=True)),
+                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='groups', to='calls.project')),
             ],
         ),
