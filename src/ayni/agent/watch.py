@@ -52,7 +52,7 @@ class Watch:
         kept: dict[tuple[int, str], LogReport] = {
             (log.command, log.stream): log for log in report.logs
         }
-        seen = {key: log.size for key, log in kept.items()}
+        seen: dict[tuple[int, str], int] = {key: log.size for key, log in kept.items()}
         grown = logs.changed(self.folders.path(entry.id), seen)
         if not grown:
             return False
