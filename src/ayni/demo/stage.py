@@ -231,6 +231,12 @@ class Stage:
             "--config", str(self.site_folder(site) / "agent.toml"), env=self.base_env(), quiet=True,
         )  # fmt: skip
 
+    def sandbox(self, name: str) -> str:
+        """What a running site's tasks are in; `none`: they can read whatever its user can."""
+        config = str(self.site_folder(name) / "agent.toml")
+        told = ayni("site", "status", "--config", config, "--json", env=self.base_env())
+        return str(told["agent"]["sandbox"])
+
     def stop(self) -> None:
         for process in self.sites.values():
             process.stop()

@@ -68,6 +68,7 @@ class Story:
             )
         self.net = Network(self.stage.url, self.stage.secrets["tokens"]["researcher"])
         self._wait_for_sites()
+        self._tell_protection()
         self._open_texts(layout.open)
         self.facts["datasets"] = {
             "staying": layout.staying,
@@ -203,6 +204,16 @@ class Story:
                     raise StageError(f"site {name} ended:\n{process.tail()}")
             time.sleep(0.1)
         raise StageError(f"the sites did not come up: {states}")
+
+    def _tell_protection(self) -> None:
+        """Say what protection there is not; all sites are on this machine, so one is asked."""
+        self.facts["sandbox"] = self.stage.sandbox(VICTIM)
+        if self.facts["sandbox"] == "none":
+            self.say(
+                "[bold red]No sandbox works here[/bold red]: tasks can read whatever this user can and "
+                "reach the network, so what must stay does so by agreement only. A site in production "
+                "would not start. 'ayni site doctor' says the remedy: mostly, allow user namespaces"
+            )
 
     def _open_texts(self, folder: Path) -> None:
         for part in ("texts", "code"):
