@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.utils import timezone
 
@@ -77,6 +78,7 @@ class Loop:
             Chore("recalls", RECALL_EVERY, self.broker.recall),
             Chore("old placements", 3600.0, lambda: record.prune(timezone.now() - KEEP_PLACEMENTS)),
             Chore("old keys", 3600.0, lambda: forget_old(timezone.now())),
+            Chore("old sessions", 86400.0, SessionStore.clear_expired),
         ]
         self.slow_chores = [
             Chore("store", 60.0, _sweep),
