@@ -95,7 +95,7 @@ def auth(secret: str) -> dict[str, str]:
 
 
 def dataset(at: Site | None = None, **fields: Any) -> Dataset:
-    """A site's data set; with `project=…` and no site, a project's."""
+    """A site's dataset; with `project=…` and no site, a project's."""
     fields.setdefault("name", f"data-{next(_numbers)}")
     fields.setdefault("version", "1")
     fields.setdefault("licence", "CC-BY-4.0")

@@ -1,0 +1,206 @@
+"""Data that must stay: no byte of it is anywhere but at its site, save what its release allows."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.network.conftest import Secrets
+from tests.network.net import Net, sh, stdout, why
+
+CLOSED = {"url": "ayni://norte/cerrado/texto.txt", "path": "/data/t"}
+AGGREGATE = {"url": "ayni://norte/agregado/texto.txt", "path": "/data/t"}
+COAST = {"url": "ayni://sur/costa/texto.txt", "path": "/data/t"}
+#: Lines 0 to 9 of `agregado` are printed by tasks that stay within its limit, the others never.
+FREE_LINES = 10
+TELL = "cat /data/t; cat /data/t >&2; "
+
+
+def closed(script: str, **more: Any) -> dict[str, Any]:
+    return sh(script, inputs=[CLOSED], **more)
+
+
+def aggregate(script: str, **more: Any) -> dict[str, Any]:
+    return sh(script, inputs=[AGGREGATE], **more)
+
+
+def test_a_task_that_read_closed_data_ends_well_and_shows_no_log(net: Net) -> None:
+    task = net.run(closed(TELL))
+    assert task["state"] == "COMPLETE", task
+    assert stdout(task) == ""
+    shown = net.get(f"/tasks/{task['id']}/logs")
+    assert (shown["text"], shown["full"]) == ("", None)
+    assert "cerrado" in why(task), "nobody told the user why there is no log"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exit 3",
+        "kill -9 $$",
+        "exec /nada/$(head -1 /data/t)",
+        "head -c 2G /dev/zero | tail",
+        'cd /tmp; mkdir "$(head -1 /data/t)"; ln -s "/$(head -1 /data/t)" l; false',
+    ],
+    ids=["fails", "is-killed", "is-not-found", "eats-memory", "makes-names"],
+)
+def test_a_task_that_fails_tells_nothing_of_closed_data(net: Net, script: str) -> None:
+    task = net.run(closed(TELL + script))
+    assert task["state"] == "EXECUTOR_ERROR", task
+    assert stdout(task) == ""
+
+
+def test_a_task_over_its_time_tells_nothing(net: Net) -> None:
+    task = net.run(closed(TELL + "sleep 100", walltime="1"))
+    assert task["state"] == "EXECUTOR_ERROR", task
+    assert "walltime" in why(task)
+
+
+def test_a_cancelled_and_watched_task_tells_nothing(net: Net, secrets: Secrets) -> None:
+    for task in (closed(TELL + "sleep 100"), aggregate(TELL + "sleep 100")):
+        number = net.submit(task)
+        net.wait(number, "RUNNING")
+        for stream in ("stdout", "stderr"):
+            shown = net.get(f"/tasks/{number}/logs", watch=True, wait=0.5, seen=0, stream=stream)
+            assert shown["text"] == ""
+            assert shown["withheld"] is not None, "the reader is not told why"
+        net.call("POST", f"/api/v1/tasks/{number}/cancel")
+        net.wait(number, "CANCELED")
+
+
+def test_outputs_of_a_task_on_closed_data_are_refused_with_the_reason(net: Net) -> None:
+    task = net.run(closed(TELL + "cp /data/t /o", outputs={"/o": "ayni://quinua/cerrado.txt"}))
+    assert task["state"] == "SYSTEM_ERROR", task
+    assert "lets nothing leave" in why(task)
+    assert "cerrado.txt" not in net.paths()
+
+
+def test_a_task_on_data_that_must_stay_gets_no_network(net: Net) -> None:
+    reader = sh("cat /data/t", inputs=[COAST], network="true")
+    task = net.run(reader)
+    assert task["state"] == "SYSTEM_ERROR", task
+    assert "gets no network" in why(task)
+
+
+def test_data_of_a_site_is_not_brought_to_another(net: Net) -> None:
+    number = net.submit(closed(TELL, site="sur"))
+    try:
+        verdicts = {site["site"]: site for site in net.get(f"/tasks/{number}/why")["sites"]}
+        assert verdicts["sur"]["verdict"] == "ineligible", verdicts
+        assert "norte" in verdicts["sur"]["message"]
+        assert net.show(number)["attempts"] == []
+    finally:
+        net.call("POST", f"/api/v1/tasks/{number}/cancel")
+
+
+def test_aggregates_within_the_limit_leave_at_the_end(net: Net, secrets: Secrets) -> None:
+    script = "head -1 /data/t; sed -n 2p /data/t > /o"
+    task = net.run(aggregate(script, outputs={"/o": "ayni://quinua/agregado.txt"}))
+    assert task["state"] == "COMPLETE", task
+    assert stdout(task).encode() == secrets.aggregate + b"0000\n"
+    assert net.file("agregado.txt") == secrets.aggregate + b"0001\n"
+
+
+BEYOND = f"sed 1,{FREE_LINES}d /data/t"
+
+
+@pytest.mark.parametrize(
+    ("script", "outputs"),
+    [
+        (BEYOND, {}),
+        (f"{BEYOND} > /o", {"/o": "ayni://quinua/much.txt"}),
+        (f"{BEYOND} >&2; echo > /o", {"/o": "ayni://quinua/little.txt"}),
+        (
+            f"mkdir /d; for w in $({BEYOND}); do echo > /d/$w; done",
+            {"/d": "ayni://quinua/names"},
+        ),
+        (
+            f"mkdir /d; for w in $({BEYOND}); do ln -s /proc/1/$w /d/$w; mkfifo /d/f$w; done",
+            {"/d": "ayni://quinua/links"},
+        ),
+        (
+            f'mkdir /d; for w in $({BEYOND}); do echo > "/d/$(printf "\\n\\377")$w"; done',
+            {"/d": "ayni://quinua/bad-names"},
+        ),
+    ],
+    ids=["log", "output", "error-log", "names", "names-of-links", "names-that-are-none"],
+)
+def test_what_is_over_the_limit_stays(net: Net, script: str, outputs: dict[str, str]) -> None:
+    task = aggregate(script, outputs=outputs)
+    for output in task["outputs"]:
+        output["type"] = "DIRECTORY" if output["path"] == "/d" else "FILE"
+    ended = net.run(task)
+    if "links" not in str(outputs):  # a link that leads nowhere is passed over
+        assert ended["state"] in ("SYSTEM_ERROR", "EXECUTOR_ERROR"), ended
+    assert stdout(ended) == ""
+    assert not [p for o in outputs.values() for p in net.paths(prefix=o.split("/", 3)[3])]
+
+
+def test_a_later_command_cannot_tell_by_its_streams(net: Net) -> None:
+    task = closed("x=$(head -1 /data/t); ln -s /$x/$x /o; mkdir /$x")
+    task["executors"].append({"image": "host", "command": ["true"], "stdout": "/o/x"})
+    assert net.run(task)["state"] in ("SYSTEM_ERROR", "EXECUTOR_ERROR")
+
+
+def test_every_try_of_a_task_together_tells_nothing(net: Net) -> None:
+    task = net.run(closed(TELL + "kill -9 -1; exit 9", max_attempts="3"))
+    assert stdout(task) == ""
+
+
+# --- and now the search; the tests above ran before it, in this file's order -------------------
+
+
+def test_no_byte_that_must_stay_is_found_anywhere_else(net: Net, secrets: Secrets) -> None:
+    stage = net.stage
+    places = [stage.folder / "hub", stage.folder / "logs", stage.site_folder("sur")]
+    kept = [b"%s%04d" % (secrets.aggregate, n) for n in range(FREE_LINES, 200)]
+    seen = 0
+    for path in (p for place in places for p in place.rglob("*") if p.is_file()):
+        texts = list(readings(path.read_bytes()))
+        seen += len(texts[0])
+        assert not holds(texts, secrets.closed), f"closed data at {path}"
+        if holds(texts, secrets.aggregate):
+            assert not any(holds(texts, line) for line in kept), f"more than may leave, at {path}"
+    assert seen > 100_000, "nothing was searched"
+
+
+def test_the_search_would_find_it(secrets: Secrets) -> None:
+    marker = secrets.closed
+    for hidden in (
+        b"x" * 77 + marker,
+        b"pq" + zlib.compress(b"a" * 100 + marker),
+        gzip.compress(b'{"a": "' + base64.b64encode(b"ab" + marker) + b'"}'),
+        marker.hex().encode(),
+    ):
+        assert holds(list(readings(hidden)), marker)
+        assert not holds(list(readings(hidden)), marker[::-1])
+
+
+def holds(texts: Sequence[bytes], marker: bytes) -> bool:
+    """Whether it stands there: plainly, in base64 or in hexadecimal."""
+    codes = [marker, marker.hex().encode(), marker.hex().upper().encode()]
+    for shift in range(3):  # the letters that do not depend on what stands before and after
+        codes.append(base64.b64encode(b"\0" * shift + marker)[4:-4])
+    return any(code in text for text in texts for code in codes)
+
+
+def readings(data: bytes) -> Iterator[bytes]:
+    """The bytes as they are, and what is compressed within."""
+    yield data
+    for start in re.finditer(rb"\x1f\x8b\x08|\x78[\x01\x5e\x9c\xda]", data):
+        unpacker = zlib.decompressobj(31 if start[0][0] == 0x1F else 15)
+        found = b""
+        try:
+            for at in range(start.start(), len(data), 512):
+                found += unpacker.decompress(data[at : at + 512], 1 << 20)
+                if unpacker.eof or len(found) > 1 << 24:
+                    break
+        except zlib.error:
+            pass  # no compressed data, or damaged: what could be read counts
+        yield found
