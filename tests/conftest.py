@@ -33,3 +33,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
         test = connections["default"].settings_dict["TEST"]
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         test["NAME"] = str(STATE / f"test-{worker}.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _umask_stays():
+    """Commands that run within the test's own process narrow the umask; the next test has its own."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

@@ -161,9 +161,7 @@ def test_the_projects_own_files_and_the_sites_data_sets_may_be_read(api):
 def test_a_data_set_that_is_not_there_is_told(api):
     site = make.site()
     far = {"path": "/b", "url": f"ayni://{site.name}/corpus/b.txt"}
-    assert (
-        "no dataset 'corpus'" in error_of(api.post(f"{TES}/tasks", task(inputs=[far])))["detail"]
-    )
+    assert "no dataset 'corpus'" in error_of(api.post(f"{TES}/tasks", task(inputs=[far])))["detail"]
 
 
 def test_data_of_two_sites_has_no_place_to_run(api):
