@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 1
 KILLS  ?= 200
 
-.PHONY: help demo test lint types live fault bench messages clean
+.PHONY: help demo test blackbox lint types live fault bench messages clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,10 @@ demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of
 	$(BIN)/ayni demo $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that need nothing but Python
-	$(BIN)/pytest tests --ignore=tests/live -m "not fault" $(ARGS)
+	$(BIN)/pytest tests --ignore=tests/live -m "not fault and not blackbox" $(ARGS)
+
+blackbox: $(VENV)/.dev  ## hostile tasks, access, sandbox: against a network of real processes
+	$(BIN)/pytest tests/network $(ARGS)
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
