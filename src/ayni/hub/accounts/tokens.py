@@ -140,6 +140,14 @@ def _banned(whom: str, why: str) -> ProblemError:
     )
 
 
+def banned_site(site_id: int) -> ProblemError:
+    """What a site is told that was banned, or removed, while it waited for an answer."""
+    site = Site.objects.filter(pk=site_id).first()
+    if site is None:
+        return ProblemError(403, "No such site", "the site is gone; register it again")
+    return _banned(f"site {site.name}", site.banned_why)
+
+
 def site_caller(request: HttpRequest) -> Site:
     """The site whose agent asks.
 

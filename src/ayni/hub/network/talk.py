@@ -13,6 +13,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from ayni.hub.accounts.tokens import banned_site
 from ayni.hub.http import ProblemError
 from ayni.hub.network import hub, peer, status, wake
 from ayni.hub.network.peer import Peer
@@ -83,7 +84,7 @@ def look_again(site_id: int, request: SyncRequest, before: SyncReply) -> SyncRep
     """
     site = peer.read(site_id)
     if site is None or site.banned:
-        raise ProblemError(403, "Banned", "the site takes no part in the network any more")
+        raise banned_site(site_id)
     if (site.memory.session, site.memory.number) != (request.session, request.number):
         return before
     reply = _reply(site, request.number, before.acknowledged)
