@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ def net(secrets: Secrets) -> Iterator[Net]:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="ayni-network-"))
     stage = Network(folder, ALLIANCE, SITES)
+    # Else nobody would end the processes of a run that is itself ended.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         stage.start_hub()
         with ThreadPoolExecutor() as pool:
@@ -63,11 +66,10 @@ def net(secrets: Secrets) -> Iterator[Net]:
         yield net
         net.alive()
     finally:
+        signal.signal(signal.SIGTERM, before)
         stage.stop()
         left = processes(str(folder))
-        subprocess.run(
-            ["rm", "-rf", folder], check=False
-        )  # shutil is no match for what tasks leave
+        subprocess.run(["rm", "-rf", folder], check=False)  # shutil is no match for its depth
     assert not left, f"left behind: {left}"
 
 
