@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,11 @@ import typer
 from rich.console import Console
 
 from ayni.errors import UserError
+
+# Looked for, not imported: they are slow to load. Without them `ayni` says that the demo is not installed.
+for _library in ("django", "gflanguages", "numpy", "vl_convert"):
+    if find_spec(_library) is None:
+        raise ModuleNotFoundError(f"No module named {_library!r}", name=_library)
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import django  # noqa: F401 - light; where it is missing, `ayni` says that the hub is not installed
 import typer
 
 from ayni.hub.commands import bans, machine, people, sites
