@@ -223,8 +223,11 @@ STRANGE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("strange", STRANGE, ids=lambda s: "-".join(s))
-@pytest.mark.parametrize("state", ["running", "complete", "system_error"])
+@pytest.mark.parametrize(
+    ("strange", "state"),
+    [(s, state) for s in STRANGE for state in ("running", "complete")],
+    ids=lambda s: s if isinstance(s, str) else "-".join(s),
+)
 def test_strange_reports_never_break_the_hub(
     net: Net, liar: Liar, strange: dict[str, Any], state: str
 ) -> None:
