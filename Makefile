@@ -44,8 +44,9 @@ clean:  ## forget the environment and what it made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit("Ayni needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
+	@command -v '$(PYTHON)' >/dev/null || { echo "There is no $(PYTHON) here: name a Python 3.11 or newer, as in make PYTHON=python3.12" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit("Ayni needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@'$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.live: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
