@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,16 +249,32 @@ class Stage:
         kill_marked(self.site_folder(name))
 
 
-def kill_marked(folder: Path) -> None:
-    """kill -9 every process whose command line names the folder: the stage's own leavings."""
-    needle = os.fsencode(str(folder))
+def kill_marked(folder: Path, limit: float = 10.0) -> None:
+    """kill -9 every process whose command line names the folder, and see them gone.
+
+    Looks again until none is left: a signal takes a moment, and a process may fork meanwhile.
+
+    Raises:
+        StageError: some are still there after `limit` seconds.
+    """
+    deadline = time.monotonic() + limit
+    while marked := _marked(os.fsencode(str(folder))):
+        if time.monotonic() > deadline:
+            raise StageError(f"processes {marked} of {folder} did not die within {limit:.0f} s")
+        for pid in marked:
+            with suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _marked(needle: bytes) -> list[int]:
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
+            with suppress(OSError):  # it ended meanwhile
                 if needle in (entry / "cmdline").read_bytes():
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except (OSError, ProcessLookupError):
-                continue  # it ended meanwhile, or is not ours
+                    found.append(int(entry.name))
+    return found
 
 
 def to_toml(document: Mapping[str, Any]) -> str:
