@@ -6,22 +6,18 @@ are issued anew each time (only their hashes are kept, so an old one cannot be s
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 from pydantic import ConfigDict, Field, ValidationError
 
 from ayni.errors import UserError
 from ayni.hub.accounts.models import Institution, Member, Person
-from ayni.hub.accounts.tokens import SCOPES, digest, issue_person_token, new_secret
+from ayni.hub.accounts.tokens import SCOPES, issue_person_token, issue_site_code
 from ayni.hub.calls.models import Membership, Project
+from ayni.hub.names import check_name
 from ayni.hub.network.models import Site
 from ayni.protocol.policy import Model
-from ayni.tes.urls import valid_name
-
-CODE_HOURS = 24
 
 
 class Item(Model):
@@ -136,15 +132,8 @@ def _named(model: Any, field: str, value: str, section: str) -> Any:
     return found
 
 
-def _check_name(name: str, section: str, other: Any) -> None:
-    if not valid_name(name):
-        raise UserError(f"{section}: {name!r} is no name; use small letters, digits and '-'")
-    if other.objects.filter(name=name).exists():
-        raise UserError(f"{section}: {name!r} is taken; projects and sites share their names")
-
-
 def _project(item: ProjectItem) -> None:
-    _check_name(item.name, "projects", Site)
+    check_name(item.name, Site, where="projects: ")
     fields: dict[str, Any] = {
         "title": item.title,
         "institution": _named(Institution, "name", item.institution, "institutions"),
@@ -163,17 +152,14 @@ def _taken(item: SiteItem) -> bool:
 
 
 def _site(item: SiteItem) -> tuple[str, str]:
-    _check_name(item.name, "sites", Project)
-    code = new_secret()
-    Site.objects.update_or_create(
+    check_name(item.name, Project, where="sites: ")
+    site, _ = Site.objects.update_or_create(
         name=item.name,
         defaults={
             "title": item.title,
             "institution": _named(Institution, "name", item.institution, "institutions"),
             "latitude": item.latitude,
             "longitude": item.longitude,
-            "code_digest": digest(code),
-            "code_expires": timezone.now() + timedelta(hours=CODE_HOURS),
         },
     )
-    return item.name, code
+    return item.name, issue_site_code(site)

@@ -27,6 +27,7 @@ from ayni.hub.network.models import Site
 SCOPES = ("tasks:read", "tasks:write", "store:read", "store:write")
 PREFIX = "ayni_"
 SITE_DAYS = 3650
+CODE_HOURS = 24
 CHALLENGE = 'Bearer realm="ayni", Basic realm="ayni"'
 
 
@@ -75,6 +76,15 @@ def issue_person_token(
         scopes=" ".join(s for s in SCOPES if s in scopes),
         expires=timezone.now() + timedelta(days=days),
     )
+    return secret
+
+
+def issue_site_code(site: Site) -> str:
+    """A new code with which the site's agent registers, once, within `CODE_HOURS`."""
+    secret = new_secret()
+    site.code_digest = digest(secret)
+    site.code_expires = timezone.now() + timedelta(hours=CODE_HOURS)
+    site.save(update_fields=["code_digest", "code_expires"])
     return secret
 
 

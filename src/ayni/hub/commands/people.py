@@ -111,6 +111,7 @@ def project_add(
     """Add a project."""
     django()
     from ayni.hub.calls.models import Project as Row
+    from ayni.hub.names import check_name
     from ayni.hub.network.models import Site
 
     check_name(name, Row, Site)
@@ -198,21 +199,6 @@ def token_revoke(
 
 
 # --- shared with the other commands -----------------------------------------------------------
-
-
-def check_name(name: str, model: Any, other: Any) -> None:
-    """Refuse a name that is no name, or is taken: projects and sites share theirs.
-
-    Raises:
-        UserError: so it is.
-    """
-    from ayni.tes.urls import valid_name
-
-    if not valid_name(name):
-        raise UserError(f"{name!r} is no name; use small letters, digits and '-', at most 63")
-    for rows in (model, other):
-        if rows.objects.filter(name=name).exists():
-            raise UserError(f"{name!r} is taken; projects and sites share their names")
 
 
 def _text(value: str, field: str, limit: int) -> str:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from ayni.errors import UserError
 from ayni.hub.commands.frame import Json, django, emit, find, table
-from ayni.hub.commands.people import check_name
-
-CODE_HOURS = 24
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +39,7 @@ def add(
     """Add a site and print the code with which its agent registers, once, within a day."""
     django()
     from ayni.hub.calls.models import Project
+    from ayni.hub.names import check_name
     from ayni.hub.network.models import Site
 
     check_name(name, Site, Project)
@@ -171,14 +168,9 @@ def _institution(name: str | None, member: str | None) -> Any:
 
 
 def _show_code(site: Any, json_: bool) -> None:
-    from django.utils import timezone
+    from ayni.hub.accounts.tokens import CODE_HOURS, issue_site_code
 
-    from ayni.hub.accounts.tokens import digest, new_secret
-
-    secret = new_secret()
-    site.code_digest = digest(secret)
-    site.code_expires = timezone.now() + timedelta(hours=CODE_HOURS)
-    site.save(update_fields=["code_digest", "code_expires"])
+    secret = issue_site_code(site)
     emit(
         {"site": site.name, "code": secret, "expires": site.code_expires},
         json_,

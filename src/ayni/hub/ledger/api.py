@@ -47,14 +47,12 @@ def usage(request: HttpRequest) -> dict[str, Any]:
         Refusal.objects.filter(group__project=project)
         .values_list("site__name")
         .annotate(n=Count("id"))
-        .values_list("site__name", "n")
     )
     failed = Q(state__in=[AttemptState.SYSTEM_ERROR, AttemptState.LOST]) | Q(superseded=True)
     retried = dict(
         Attempt.objects.filter(failed, task__project=project)
         .values_list("site__name")
         .annotate(n=Count("id"))
-        .values_list("site__name", "n")
     )
     rows = [
         {
