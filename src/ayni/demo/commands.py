@@ -50,12 +50,12 @@ def demo(
 
     if state is not None and state.exists() and any(state.iterdir()):
         raise UserError(f"--state: {state} is not empty; name a new folder")
-    console = Console(stderr=False)
+    console = Console()
     with stage_folder(state) as folder:
         story = Story(folder, console, port)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            _tell(story, out)
+            story.tell(out)
             path = story.credentials()
             if facts is not None:
                 facts.write_text(json.dumps(story.facts, indent=2))
@@ -73,16 +73,3 @@ def demo(
                 raise
         finally:
             story.stage.stop()
-
-
-def _tell(story, out: Path) -> None:  # type: ignore[no-untyped-def]
-    from ayni.demo.story import Story
-
-    assert isinstance(story, Story)
-    story.console.print("[bold]Ayni: an atlas of the Americas' languages[/bold]\n")
-    story.raise_network()
-    array, gather = story.send()
-    story.follow(array)
-    story.explain(array)
-    story.gather(gather, out)
-    story.account()

@@ -24,7 +24,6 @@ from ayni.demo.stage import Stage, StageError
 VICTIM = "mexico"
 KILL_AT = 0.3  # of the array done
 LIMIT = 170.0  # seconds for the array, the gathering included
-FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
 HOME = {site: COUNTRY[member] for member, site in SITE_OF.items()}
 SIGN = {"chosen": "●", "possible": "○", "full": "◐", "held": "◔", "ineligible": "×"}
 
@@ -47,6 +46,20 @@ class Story:
     def say(self, text: str) -> None:
         elapsed = time.monotonic() - self.began
         self.console.print(f"[dim]{elapsed:5.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
+
+    def tell(self, out: Path) -> None:
+        """All of it; the picture goes into `out`.
+
+        Raises:
+            StageError: a part did not do what it should.
+        """
+        self.console.print("[bold]Ayni: an atlas of the Americas' languages[/bold]\n")
+        self.raise_network()
+        array, gather = self.send()
+        self.follow(array)
+        self.explain(array)
+        self.gather(gather, out)
+        self.account()
 
     # --- the steps ---
 
@@ -89,14 +102,14 @@ class Story:
         """Watch the array; in mid-run, kill a whole site and bring it back."""
         killed = back = False
         deadline = time.monotonic() + LIMIT
-        with self._bar(len(array)) as moved:
+        with _Bar(self.console, len(array)) as moved:
             while True:
-                done = sum(n for state, n in array.refresh().counts.items() if state in FINAL)
+                done = array.refresh().info.done
                 moved(done)
                 if done >= len(array):
                     break
                 if time.monotonic() > deadline:
-                    raise StageError(f"the array did not end: {array.counts}")
+                    raise StageError(f"the array did not end: {array.summary()}")
                 if not killed and done >= KILL_AT * len(array):
                     killed, death = True, time.monotonic()
                     self._kill_site()
@@ -229,9 +242,6 @@ class Story:
         self.say(
             f"[red]kill -9[/red]: the agent of {HOME[VICTIM]}, its supervisors and their tasks are dead"
         )
-
-    def _bar(self, total: int) -> _Bar:
-        return _Bar(self.console, total)
 
 
 POLICY_CODES = frozenset(
