@@ -18,21 +18,20 @@ from pathlib import Path
 
 import httpx
 
-from ayni.agent.executors.base import Command, Job, JobState, Limits
 from ayni.agent.executors.local import LocalExecutor
+from ayni.agent.runtimes.bare import BareRuntime
 from ayni.demo.alliance import ALLIANCE, SITE_OF
 from ayni.demo.stage import SiteSpec, Stage, kill_marked
+from ayni.tes.models import FINAL_STATES
+from bench.executor import prepare, run
 
 CORES = 2  # a site; three sites
-FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
 
 
 def bare(count: int, *, sandboxed: bool) -> float:
     """Jobs a second of the local executor alone."""
     folder = Path(tempfile.mkdtemp(prefix="ayni-bench-"))
     try:
-        from ayni.agent.runtimes.bare import BareRuntime
-
         executor = LocalExecutor(
             folder / "state",
             cores=3 * CORES,
@@ -40,22 +39,8 @@ def bare(count: int, *, sandboxed: bool) -> float:
             allow_unsandboxed=not sandboxed,
             host_runtime=None if sandboxed else BareRuntime(),
         )
-        begin = time.perf_counter()
-        jobs = []
-        for i in range(count):
-            job = folder / "jobs" / f"j{i}"
-            (job / "root").mkdir(parents=True)
-            (job / "logs").mkdir()
-            jobs.append(Job(f"j{i}", job, (Command(("true",)),), "host", Limits(memory=64 << 20)))
-        refused = executor.submit(jobs)
-        if refused:
-            raise RuntimeError(f"not submitted: {next(iter(refused.values()))}")
-        ended: set[str] = set()
-        while len(ended) < count:
-            new = [s.id for s in executor.poll() if s.state is JobState.ENDED]
-            ended.update(new)
-            executor.forget(new)
-            time.sleep(0.01)
+        begin = time.perf_counter()  # the folders count: a site makes them, too
+        run(executor, prepare(folder / "jobs", count))
         took = time.perf_counter() - begin
         executor.close()
         return count / took
@@ -97,7 +82,7 @@ class Measured:
         array = created.json()["id"]
         while True:
             counts = self.api.get(f"/arrays/{array}").json()["counts"]
-            if not {k for k, v in counts.items() if v} - FINAL:
+            if not {k for k, v in counts.items() if v} - FINAL_STATES:
                 break
             time.sleep(0.1)
         took = time.perf_counter() - begin
