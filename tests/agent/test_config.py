@@ -67,6 +67,12 @@ def test_relative_paths_count_from_the_files_folder() -> None:
         (HUB + '[policy]\nmax_walltime = "long"', "policy.max_walltime", "write 90s"),
         (HUB + '[policy]\nmembers = ["Chile"]', "policy.members", "write CL"),
         (HUB + '[policy]\ntimezone = "Mars"', "policy.timezone", "America/Santiago"),
+        (HUB + '[policy]\ntimezone = "America"', "policy.timezone", "America/Santiago"),
+        (
+            HUB + '[policy]\nhours = [{begin = "20:00Z", end = "01:00"}]',
+            "policy.hours.0.begin",
+            "without a zone",
+        ),
         (HUB + '[policy]\nhours = [{begin = "25:00", end = "01:00"}]', "policy.hours.0.begin", ""),
         (HUB + "images = {}", "images", "runs nothing"),
         (HUB + '[images.a]\nalias = "b"', "images.a.alias", "not an image that stands"),

@@ -136,6 +136,14 @@ def test_hours_are_the_sites_own() -> None:
     assert not_now(santiago, _at(7, 13)) is None
 
 
-def test_a_time_zone_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("name", ["Mars", "", "America", "..", "/etc", "a" * 300, "UTC\0"])
+def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="America/Santiago"):
-        Policy(timezone="Mars")
+        Policy(timezone=name)
+
+
+@pytest.mark.parametrize("field", ["begin", "end"])
+def test_hours_with_a_zone_of_their_own_are_refused(field: str) -> None:
+    hours = {"begin": "20:00", "end": "07:00", field: "06:00Z"}
+    with pytest.raises(ValidationError, match="without a zone"):
+        Policy.model_validate({"hours": [hours]})

@@ -40,12 +40,22 @@ class Reason(Model):
     parameters: dict[str, Any] = {}
 
 
+Day = Annotated[int, Field(ge=1, le=7)]  # ISO: Monday is 1
+
+
 class Hours(Model):
     """Hours of the day in which new tasks may start, site's local time; may pass midnight."""
 
     begin: time
     end: time
-    days: list[Annotated[int, Field(ge=1, le=7)]] = [1, 2, 3, 4, 5, 6, 7]  # ISO: Monday is 1
+    days: Annotated[list[Day], Field(max_length=7)] = [1, 2, 3, 4, 5, 6, 7]
+
+    @field_validator("begin", "end")
+    @classmethod
+    def _local(cls, moment: time) -> time:
+        if moment.tzinfo is not None:
+            raise ValueError("is in the policy's timezone; write it without a zone, as 20:00")
+        return moment
 
     def hold(self, local: datetime) -> bool:
         now = local.time()
@@ -84,8 +94,8 @@ class Policy(Model):
     def _zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{name!r} is no time zone; write one as America/Santiago") from error
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # "America" is a folder
+            raise ValueError(f"{name[:80]!r} is no time zone; write one as America/Santiago") from error
         return name
 
 

@@ -132,6 +132,24 @@ def test_a_number_or_name_that_cannot_be_is_refused(client: Client, change: dict
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"timezone": "America"},  # a folder of the zones' files
+        {"timezone": "a" * 300},
+        {"hours": [{"begin": "10:00Z", "end": "12:00"}]},
+    ],
+)
+def test_a_policy_that_no_broker_can_judge_by_is_refused(
+    client: Client, policy: dict[str, Any]
+) -> None:
+    site = factories.site()
+    body = Agent(site).ask().model_dump(mode="json")
+    body["status"]["policy"] |= policy
+    assert post(client, "sync", body, factories.site_token(site)).status_code == 400
+
+
+@pytest.mark.django_db
 def test_hostile_reports_are_stored_as_far_as_they_can_be(client: Client) -> None:
     site = factories.site()
     key = factories.site_token(site)
