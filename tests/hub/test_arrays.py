@@ -36,6 +36,19 @@ def end(array_id, states):
     tasks_ended([t.pk for t in tasks])
 
 
+def test_an_array_for_one_site_with_data_of_another_names_the_task(api):
+    here, there = (make.dataset(make.site()) for _ in range(2))
+    template = {
+        **TEMPLATE,
+        "inputs": [{"path": "/in", "url": "ayni://{{lang}}/x"}],
+        "resources": {"backend_parameters": {"site": here.site.name}},
+    }
+    values = [{"lang": f"{one.site.name}/{one.name}"} for one in (here, there)]
+    told = new(api, 400, task=template, parameters=values)
+    assert told["errors"][0]["field"] == "resources.backend_parameters.site"
+    assert f"parameters[1]: inputs reads data that stays at {there.site.name}" in told["detail"]
+
+
 def test_each_entry_of_the_parameters_becomes_a_task(api):
     made = new(api)
     assert made["size"] == 3

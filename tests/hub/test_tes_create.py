@@ -172,6 +172,20 @@ def test_data_of_two_sites_has_no_place_to_run(api):
     assert "no site holds both" in error_of(api.post(f"{TES}/tasks", task(inputs=inputs)))["detail"]
 
 
+def test_a_task_for_another_site_than_its_datas_is_refused(api):
+    held, elsewhere = make.dataset(make.site()), make.site()
+    reads = [{"path": "/a", "url": f"ayni://{held.site.name}/{held.name}/x"}]
+
+    def asking(site):
+        resources = {"backend_parameters": {"site": site.name}}
+        return api.post(f"{TES}/tasks", task(inputs=reads, resources=resources))
+
+    told = error_of(asking(elsewhere))
+    assert told["errors"][0]["field"] == "resources.backend_parameters.site"
+    assert f"data that stays at {held.site.name}; leave the site out" in told["detail"]
+    assert asking(held.site).status_code == 200
+
+
 def test_the_hubs_own_folder_is_not_written(api):
     out = {"path": "/a", "url": f"ayni://{api.project.name}/.ayni/logs/x"}
     error_of(api.post(f"{TES}/tasks", task(outputs=[out])))

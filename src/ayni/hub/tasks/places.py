@@ -45,10 +45,15 @@ class Place:
 
 
 class Resolver:
-    """Judges the URLs of one project's tasks; looks everything up once."""
+    """Judges the URLs of one project's tasks; looks everything up once.
 
-    def __init__(self, project: Project) -> None:
+    Args:
+        pin: the site that the tasks ask for by name, if they do.
+    """
+
+    def __init__(self, project: Project, pin: str | None = None) -> None:
         self.project = project
+        self.pin = pin
         self._datasets: dict[tuple[str, str], Ref] = {}
         self._places: dict[tuple[Ref, ...], Place] = {}
 
@@ -151,10 +156,21 @@ class Resolver:
     # --- together -------------------------------------------------------------------------
 
     def place(self, refs: Iterable[Ref], field: str = "inputs") -> Place:
-        """Where a task that reads these may run, and what has to move."""
+        """Where a task that reads these may run, and what has to move.
+
+        Raises:
+            ProblemError: 400, there can be no such site, today or later.
+        """
         key = tuple(refs)
         if key not in self._places:
-            self._places[key] = _place(key, field)
+            place = _place(key, field)
+            if self.pin is not None and place.sites is not None and self.pin not in place.sites:
+                raise field_problem(
+                    "resources.backend_parameters.site",
+                    f"is {self.pin}, but {field} reads data that stays at {', '.join(place.sites)}; "
+                    "leave the site out, and the task goes to its data",
+                )
+            self._places[key] = place
         return self._places[key]
 
 

@@ -52,7 +52,7 @@ def prepare_task(project: Project, task: Task) -> Prepared:
         ProblemError: 400 that names the field.
     """
     shape = _shape(task)
-    resolver = Resolver(project)
+    resolver = Resolver(project, shape.site)
     resolver.outputs(task.outputs or [])
     place = resolver.place(resolver.inputs(task.inputs or []))
     row = Row(place, task.name or "", _tags(task))
@@ -67,7 +67,7 @@ def prepare_array(project: Project, array: Array) -> Prepared:
     """
     template = document(array.task.submitted())
     shape = _shape(array.task)
-    rows = list(_Rows(project, array, template).rows())
+    rows = list(_Rows(project, array, template, shape.site).rows())
     return Prepared(_text(template), shape, array.task.name or "", rows)
 
 
@@ -95,10 +95,12 @@ def _shape(task: Task) -> Shape:
 class _Rows:
     """Makes an array's rows."""
 
-    def __init__(self, project: Project, array: Array, template: dict[str, Any]) -> None:
+    def __init__(
+        self, project: Project, array: Array, template: dict[str, Any], pin: str | None
+    ) -> None:
         self.array = array
         self.template = template
-        self.resolver = Resolver(project)
+        self.resolver = Resolver(project, pin)
         inputs = array.task.inputs or []
         varying = [n for n, one in enumerate(inputs) if one.url and placeholders(one.url)]
         self.fixed = self.resolver.inputs([i for n, i in enumerate(inputs) if n not in varying])
