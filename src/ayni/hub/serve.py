@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -51,7 +52,10 @@ def run(options: Options) -> None:
     """
     from django.conf import settings
 
+    listening = f"{options.host}:{options.port}"
     lock = hold(settings.STATE) if settings.IS_SQLITE else None
+    if lock is not None:
+        _note(lock, settings.HUB_URL, listening)
     _check_database()
     _check_port(options.host, options.port)
     workers = 1 if settings.IS_SQLITE else options.workers or 2
@@ -63,8 +67,8 @@ def run(options: Options) -> None:
         folder = Path(settings.STORE_URL.removeprefix("file://"))
         files = FileServer(folder, _store_secret(settings.STATE), options.host, options.files_port)
         files.start()
-    print(f"ayni hub: {settings.HUB_URL} (listening on {options.host}:{options.port}, "
-          f"state in {settings.STATE})", flush=True)  # fmt: skip
+    print(f"ayni hub: {settings.HUB_URL} (listening on {listening}, state in {settings.STATE})",
+          flush=True)  # fmt: skip
     try:
         Granian(
             "ayni.hub.wsgi:application",
@@ -103,6 +107,24 @@ def hold(state: Path) -> IO[str]:
         file.close()
         raise UserError(f"a hub is running on {state} already; stop it first") from error
     return file
+
+
+def _note(lock: IO[str], url: str, listening: str) -> None:
+    """Keep in the lock where this hub is: other commands know only their own environment."""
+    lock.truncate(0)
+    json.dump({"hub": url, "listening": listening}, lock)
+    lock.flush()
+
+
+def whereabouts(state: Path) -> dict[str, str] | None:
+    """Where the hub that runs on this folder is, as `hub` and `listening`; None if none runs."""
+    try:
+        hold(state).close()
+    except UserError:
+        text = (state / LOCK).read_text()
+        where: dict[str, str] = json.loads(text) if text else {}  # empty: it is just starting
+        return where
+    return None
 
 
 def die_with_parent() -> None:

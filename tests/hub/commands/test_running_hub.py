@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -103,6 +104,22 @@ def test_a_hub_says_its_address_is_alone_and_leaves_nothing_when_killed(
     running.process.kill()
     running.process.wait()
     until(lambda: not running.family())
+
+
+def test_status_says_where_the_hub_listens_whatever_its_own_environment_says(
+    running: Running, env: dict[str, str]
+) -> None:
+    def told() -> dict[str, object]:
+        command = [*AYNI, "hub", "status", "--json"]
+        found = json.loads(subprocess.run(command, env=env, check=True, capture_output=True).stdout)
+        return {key: found[key] for key in ("hub", "listening", "running")}
+
+    here = f"127.0.0.1:{running.port}"
+    assert told() == {"hub": f"http://{here}", "listening": here, "running": True}
+    running.process.kill()
+    running.process.wait()
+    until(lambda: not running.family())
+    assert told() == {"hub": None, "listening": None, "running": False}
 
 
 def test_a_hub_ends_cleanly_when_asked(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Annotated, Any
 
@@ -94,28 +95,30 @@ def status(json_: Json = False) -> None:
         TaskState(row["state"]).name: row["n"]
         for row in Task.objects.filter(state__in=unfinished).values("state").annotate(n=Count("*"))
     }
-    running = _is_running() if settings.IS_SQLITE else None
+    where = _where()
     sites = _rows()
     if json_:
-        data = {"hub": settings.HUB_URL, "state": str(settings.STATE), "epoch": this_hub().epoch}
-        emit({**data, "running": running, "tasks": counts, "sites": sites}, True, "")
+        data = {**where, "state": str(settings.STATE), "epoch": this_hub().epoch}
+        emit({**data, "tasks": counts, "sites": sites}, True, "")
         return
-    words = {True: "running", False: "not running", None: "on PostgreSQL"}[running]
-    print(f"hub {settings.HUB_URL}: {words}; state in {settings.STATE}")
+    words = {True: "running", False: "not running", None: "on PostgreSQL"}[where["running"]]
+    words += f", listening on {where['listening']}" if where["listening"] else ""
+    print(f"hub {where['hub'] or ''}".rstrip() + f": {words}; state in {settings.STATE}")
     print("tasks: " + (", ".join(f"{n} {s}" for s, n in counts.items()) or "none unfinished"))
     table(sites, False, "sites", "there are no sites; add one with 'ayni hub site add'")
 
 
-def _is_running() -> bool:
+def _where() -> dict[str, Any]:
+    """The hub's address, as the running hub has it or as this shell was told; else it is not known."""
     from django.conf import settings
 
-    from ayni.hub.serve import hold
+    from ayni.hub.serve import whereabouts
 
-    try:
-        hold(settings.STATE).close()
-    except UserError:
-        return True
-    return False
+    told = settings.HUB_URL if "AYNI_HUB_URL" in os.environ else None
+    # On PostgreSQL hubs may run on any machine.
+    found = whereabouts(settings.STATE) if settings.IS_SQLITE else None
+    running = found is not None if settings.IS_SQLITE else None
+    return {"hub": told, "listening": None, **(found or {}), "running": running}
 
 
 def _rows() -> list[dict[str, Any]]:
