@@ -318,6 +318,25 @@ def test_an_operators_mistake_is_one_line_and_exit_code_2(
     assert ended.returncode == 2, "a taken port must not be shared in silence"
 
 
+def test_the_server_does_not_warn_of_how_it_is_built(tmp_path: Path) -> None:
+    secret, port = tmp_path / "secret", free_port()
+    secret.write_text(SECRET)
+    arguments = ["--folder", tmp_path / "s", "--secret-file", secret, "--port", port]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ayni.hub.store.fileserver", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_for(lambda: answers(port))
+    finally:
+        server.terminate()
+        said, _ = server.communicate(timeout=30)
+    assert "experimental" not in said
+    assert "Listening at" in said, "the rest of its log stays"
+
+
 PARENT = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-m", "ayni.hub.store.fileserver", *sys.argv[1:],

@@ -244,8 +244,14 @@ def _refuse(proto: HTTPProtocol, refusal: Refusal) -> None:
     proto.response_str(refusal.status, headers, json.dumps(body))
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what Granian says at every start of a server inside a program, which ours is on purpose."""
+    return record.msg != "Embedded server is experimental!"
+
+
 async def serve(app: FileServer, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
+    logging.getLogger("_granian").addFilter(_is_news)
     server = Server(
         app,
         address=host,
