@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points, metadata
 
 import pytest
 import typer
@@ -82,6 +82,32 @@ def test_a_part_that_lacks_its_extra_is_left_out_and_named_in_the_help() -> None
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
     assert "ghost (needs no_such_package)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [("hub status --json", "hub"), ("site --help", "agent"), ("demo", "demo")],
+)
+def test_a_command_that_is_not_installed_says_how_to_install_it(
+    command: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = frame.build
+    parts = [_part(name, "no_such_package.commands:register") for name in ("hub", "site", "demo")]
+    monkeypatch.setattr(frame, "build", lambda: real(parts))
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(command.split())
+    err = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert err.count("\n") == 1
+    assert "there is no no_such_package" in err
+    assert f"pip install 'ayni[{extra}]'" in err
+
+
+def test_every_optional_part_has_an_extra_of_the_distribution() -> None:
+    extras = metadata("ayni").get_all("Provides-Extra") or []
+    parts = {part.name for part in entry_points(group=frame.GROUP)}
+    assert set(frame.EXTRAS) < parts
+    assert set(frame.EXTRAS.values()) <= set(extras)
 
 
 def test_the_version_is_said() -> None:

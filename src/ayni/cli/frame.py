@@ -18,6 +18,9 @@ USER_ERROR = 2
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
 
+#: Parts that may be left out, each with its extra; each is one command of its own name.
+EXTRAS = {"hub": "hub", "site": "agent", "demo": "demo"}
+
 Register = Callable[[typer.Typer], None]
 
 
@@ -31,6 +34,8 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
             registers.append(part.load())
         except ModuleNotFoundError as error:
             missing.append(f"{part.name} (needs {error.name})")
+            if part.name in EXTRAS:
+                registers.append(_absent(part.name, str(error.name)))
     app = typer.Typer(
         name="ayni",
         help="Supercomputers, people and results of several countries in one pool.",
@@ -43,6 +48,25 @@ def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
     for register in registers:
         register(app)
     return app
+
+
+def _absent(name: str, needs: str) -> Register:
+    """A command that says how to install the part: whoever types it deserves more than "no such"."""
+
+    def register(app: typer.Typer) -> None:
+        @app.command(
+            name,
+            hidden=True,
+            add_help_option=False,
+            context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        )
+        def absent() -> None:
+            raise UserError(
+                f"'ayni {name}' is not installed here (there is no {needs}); "
+                f"install it with: pip install 'ayni[{EXTRAS[name]}]'"
+            )
+
+    return register
 
 
 def main(argv: Sequence[str] | None = None) -> None:
