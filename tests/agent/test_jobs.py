@@ -9,6 +9,7 @@ import pytest
 
 from ayni.agent import config
 from ayni.agent.jobs import job_of
+from ayni.agent.staging.release import Release, Rule
 from tests.agent.assignments import assignment
 
 ASKED = {"backend_parameters": {"network": "true"}}
@@ -41,3 +42,16 @@ def test_an_image_gives_the_network_only_where_the_policy_does(
             "a", resources=resources, executors=[{"image": name, "command": ["true"]}]
         )
         assert job_of(site, task, Path("/work/a")).network is given
+
+
+@pytest.mark.parametrize("release", [Release.NOTHING, Release.AGGREGATE])
+def test_an_image_gives_no_network_to_a_task_that_read_restricted_data(release: Release) -> None:
+    text = """
+        hub = "http://hub"
+        policy.network = true
+        [images.host]
+        network = true
+    """
+    site = config.parse(text, Path("/etc/ayni/agent.toml"))
+    rule = Rule(release, 100, "censo")
+    assert not job_of(site, assignment("a"), Path("/work/a"), rule=rule).network

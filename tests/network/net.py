@@ -51,8 +51,8 @@ ALLIANCE: dict[str, Any] = {
     ],
 }  # fmt: skip
 
-#: `norte` gives tasks no network and holds the datasets; `sur` gives it; nobody runs `falsa`: tests
-#: speak with its key as a hostile agent would.
+#: `norte` gives tasks no network and holds the datasets; `sur` gives it, with the image `unasked` also to
+#: those that do not ask; nobody runs `falsa`: tests speak with its key as a hostile agent would.
 SITES = (
     SiteSpec("norte", "Norte", "CL", "Centro Norte", -33.45, -70.66, cores=4, memory="4GiB"),
     SiteSpec("sur", "Sur", "MX", "Centro Sur", 19.43, -99.13, cores=4, memory="4GiB",
@@ -73,7 +73,11 @@ class Network(Stage):
                 "state": str(self.site_folder(name) / "state"),
                 "production": False,
                 "policy": dict(spec.policy),
-                "images": {"host": {"runtime": "host"}, "alpine": {"alias": "host"}},
+                "images": {
+                    "host": {"runtime": "host"},
+                    "alpine": {"alias": "host"},
+                    "unasked": {"runtime": "host", "network": True},
+                },
                 "executor": {"kind": "local", "cores": spec.cores, "memory": spec.memory},
                 "limits": LIMITS,
             }

@@ -7,6 +7,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,8 +89,25 @@ def test_a_task_on_data_that_must_stay_gets_no_network(net: Net) -> None:
     assert "gets no network" in why(task)
 
 
+def test_an_image_that_has_the_network_gives_none_to_who_reads_data_that_must_stay(
+    net: Net,
+) -> None:
+    ours = str(Path("/proc/self/ns/net").readlink())
+    free, reader = (sh("readlink /proc/self/ns/net", inputs=i, site="sur") for i in ([], [COAST]))
+    for task in (free, reader):
+        task["executors"][0]["image"] = "unasked"
+    assert stdout(net.run(free)).strip() == ours
+    theirs = stdout(net.run(reader)).strip()
+    assert theirs.startswith("net:") and theirs != ours
+
+
 def test_data_of_a_site_is_not_brought_to_another(net: Net) -> None:
-    number = net.submit(closed(TELL, site="sur"))
+    pinned = net.call("POST", "/api/v1/tasks", json={"task": closed(TELL, site="sur")})
+    assert pinned.status_code == 400
+    assert "stays at norte" in pinned.json()["detail"]
+    elsewhere = closed(TELL)
+    elsewhere["resources"]["zones"] = ["sur"]
+    number = net.submit(elsewhere)
     try:
         verdicts = {site["site"]: site for site in net.get(f"/tasks/{number}/why")["sites"]}
         assert verdicts["sur"]["verdict"] == "ineligible", verdicts

@@ -319,7 +319,7 @@ class Cycle:
         if not ready:
             return
         jobs = [
-            job_of(self.config, self.work.entries[a].assignment, p.folder, p.binds)
+            job_of(self.config, self.work.entries[a].assignment, p.folder, p.binds, p.rule)
             for a, p in ready.items()
         ]
         refused = self.executor.submit(jobs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Bind, Command, Job, Limits
+from ayni.agent.staging import release
 from ayni.protocol.messages import Assignment
 from ayni.protocol.policy import Who
 
@@ -22,8 +23,18 @@ def ignored_errors(assignment: Assignment) -> list[bool]:
     return [bool(executor.get("ignore_error")) for executor in assignment.task["executors"]]
 
 
-def job_of(config: Config, assignment: Assignment, folder: Path, binds: Sequence[Bind] = ()) -> Job:
-    """The job of an attempt that the site's policy has let in."""
+def job_of(
+    config: Config,
+    assignment: Assignment,
+    folder: Path,
+    binds: Sequence[Bind] = (),
+    rule: release.Rule = release.FREE,
+) -> Job:
+    """The job of an attempt that the site's policy has let in.
+
+    Args:
+        rule: what may leave it. Where that is bounded, its image gives it no network either.
+    """
     task, shape = assignment.task, assignment.shape
     name = task["executors"][0]["image"]
     return Job(
@@ -40,7 +51,7 @@ def job_of(config: Config, assignment: Assignment, folder: Path, binds: Sequence
             log=config.limits.log,
         ),
         binds=tuple(binds),
-        network=shape["network"] or _networked(config, name),
+        network=shape["network"] or (rule.free and _networked(config, name)),
         partition=assignment.partition,
         gpus=shape["gpus"],
         nodes=shape["nodes"],
