@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
+from collections.abc import Collection
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 from ayni.agent.journal import Journal, look
 from ayni.agent.staging.folders import Folders
@@ -206,6 +210,54 @@ def test_many_small_tasks_all_end_and_leave_no_folder(hub: FakeHub, start_agent:
     agent.stop()
     assert Folders(agent.config.work_folder).attempts() == []
     assert agent.cycle.work.entries == {}
+
+
+def test_what_is_over_leaves_nothing_in_the_agents_memory(hub: FakeHub, start_agent: Start) -> None:
+    log = ["sh", "-c", "echo seen; exec sleep 600"]
+    hub.place(
+        assignment("lot-good", ["true"]),
+        assignment("lot-failed", ["false"]),
+        assignment("lot-refused", resources={"backend_parameters": {"network": "true"}}),
+        assignment("lot-unstaged", inputs=[{"url": "ayni://andes/none/x", "path": "/x"}]),
+        assignment("lot-cancelled", log),
+        assignment("lot-unknown", SLEEP),
+        assignment("lot-withdrawn", SLEEP),
+    )
+    agent = start_agent("[executor]\ncores = 2\n[policy]\nnetwork = false")
+    assert running(hub, "lot-cancelled", "lot-unknown")
+    hub.order("lot-cancelled", watched=True)
+    assert hub.wait_for(lambda: bool(hub.report("lot-cancelled").logs))
+    assert "lot-cancelled" in held(agent.cycle, hub.attempts), "this is how the rest is seen"
+    hub.order("lot-withdrawn", withdraw=True)
+    hub.order("lot-cancelled", cancel=True)
+    assert ended(hub, *set(hub.attempts) - {"lot-unknown"})
+    names = [*hub.attempts]
+    with hub.changed:
+        del hub.attempts["lot-unknown"]
+        hub.epoch = "restored"
+        hub.changed.notify_all()
+    hub.place(assignment("later", ["true"]))
+    assert ended(hub, "later")
+    until = time.monotonic() + 30
+    while (left := held(agent.cycle, names)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == set()
+
+
+def held(root: object, names: Collection[str]) -> set[str]:
+    """Those of the names that something within reach of an object holds."""
+    found: set[str] = set()
+    todo, seen = [root], {id(root)}
+    while todo:
+        holder = todo.pop()
+        keys = list(holder) if isinstance(holder, dict) else []  # the collector passes over texts
+        for one in [*keys, *gc.get_referents(holder)]:
+            if isinstance(one, str):
+                found |= {one} & set(names)
+            elif id(one) not in seen and not isinstance(one, type | ModuleType | FunctionType):
+                seen.add(id(one))
+                todo.append(one)
+    return found
 
 
 def test_logs_are_seen_while_somebody_watches(hub: FakeHub, start_agent: Start) -> None:
