@@ -33,7 +33,9 @@ TasksMax=infinity
 LimitNOFILE=65536
 
 # The agent itself needs little. Not set, since tasks' sandboxes need what they forbid:
-# RestrictNamespaces, ProtectKernelTunables, ProtectControlGroups, PrivateDevices (GPUs).
+# RestrictNamespaces, ProtectControlGroups, PrivateDevices (GPUs), and what covers parts of /proc
+# (ProtectKernelTunables, ProtectKernelLogs, ProtectProc, ProcSubset): the kernel then refuses
+# a sandbox a /proc of its own.
 UMask=0027
 StateDirectory=ayni
 StateDirectoryMode=0700
@@ -45,7 +47,6 @@ ReadWritePaths=/var/lib/ayni
 ProtectHome=read-only
 PrivateTmp=yes
 ProtectKernelModules=yes
-ProtectKernelLogs=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes

@@ -95,7 +95,9 @@ class Policy(Model):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # "America" is a folder
-            raise ValueError(f"{name[:80]!r} is no time zone; write one as America/Santiago") from error
+            raise ValueError(
+                f"{name[:80]!r} is no time zone; write one as America/Santiago"
+            ) from error
         return name
 
 

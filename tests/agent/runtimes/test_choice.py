@@ -15,6 +15,7 @@ from ayni.agent.runtimes.base import Finding
 from ayni.agent.runtimes.choose import NoSandbox, doctor, host_runtime
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+from ayni.agent.supervisor import boot
 
 
 def finding(works: bool) -> Finding:
@@ -66,6 +67,26 @@ def test_the_probe_says_what_the_kernel_refused(monkeypatch, tmp_path):
     assert not found.works
     assert "Not permitted" in found.detail
     assert "AppArmor" in found.remedy
+
+
+def test_a_sandbox_that_cannot_be_built_is_told_by_the_step_that_failed(tmp_path):
+    sandbox = {
+        "root": str(tmp_path), "network": False, "folders": [], "devices": [], "shm": 1 << 20,
+        "mounts": [{"source": "/no/such/folder", "target": "/usr", "writable": False}],
+    }  # fmt: skip
+    words = boot.command("check", sandbox)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    [said] = done.stdout.splitlines()
+    assert "ended with" not in said
+
+
+def test_a_proc_that_is_covered_has_a_remedy_of_its_own(monkeypatch, tmp_path):
+    def refused(*args, **kwargs):
+        return subprocess.CompletedProcess(args, 0, "[Errno 1] mount proc: Not permitted\n", "")
+
+    monkeypatch.setattr(probe.subprocess, "run", refused)
+    found = probe.namespaces(HostFiles(write_etc(tmp_path / "etc")))
+    assert "ProtectKernelLogs" in found.remedy
 
 
 def test_a_program_that_is_not_installed_is_named_with_its_remedy():

@@ -21,6 +21,15 @@ _NAMESPACE_REMEDY = (
     "kernel.unprivileged_userns_clone=1; on Ubuntu 24.04 an AppArmor profile with 'userns,' for "
     "the agent's Python, or kernel.apparmor_restrict_unprivileged_userns=0"
 )
+_PROC_REMEDY = (
+    "the kernel gives a sandbox no /proc while parts of this one are covered: take ProtectKernelLogs, "
+    "ProtectKernelTunables, ProtectProc and ProcSubset out of the agent's unit; a container around "
+    "the agent must not mask /proc"
+)
+
+
+def _remedy(problem: str) -> str:
+    return _PROC_REMEDY if "mount proc" in problem else _NAMESPACE_REMEDY
 
 
 def namespaces(files: HostFiles) -> Finding:
@@ -38,7 +47,7 @@ def namespaces(files: HostFiles) -> Finding:
     problem = (done.stdout + done.stderr).strip()
     if not problem:
         return Finding("sandbox: namespaces", True, "user namespaces work")
-    return Finding("sandbox: namespaces", False, problem.splitlines()[-1], _NAMESPACE_REMEDY)
+    return Finding("sandbox: namespaces", False, problem.splitlines()[-1], _remedy(problem))
 
 
 def bubblewrap(path: str) -> Finding:
@@ -53,7 +62,7 @@ def bubblewrap(path: str) -> Finding:
     if done.returncode == 0:
         return Finding(name, True, found)
     problem = done.stderr.strip() or f"it ended with {done.returncode}"
-    return Finding(name, False, problem, _NAMESPACE_REMEDY)
+    return Finding(name, False, problem, _remedy(problem))
 
 
 def program(path: str, name: str, arguments: tuple[str, ...]) -> Finding:

@@ -30,7 +30,8 @@ def main(sandbox: dict[str, Any]) -> None:
             break
         if said[0]:
             print(said[0])
-            break
+            os.waitpid(pid, 0)
+            return
     code = launch.exit_code(os.waitpid(pid, 0)[1])
     if code != 0:
         print(f"the command ended with {code}")
