@@ -123,9 +123,10 @@ def test_the_wheel_has_every_file_of_the_package() -> None:
     assert packed() == ours
 
 
-def test_the_wheel_has_what_its_parts_read_at_run_time() -> None:
+def test_the_wheel_has_what_is_read_at_run_time_and_by_type_checkers() -> None:
     files = packed()
     for needed in (
+        "ayni/py.typed",  # else nobody's type checker looks at ours
         "ayni/demo/atlas/profile.py",
         "ayni/demo/atlas/languages.tsv",
         "ayni/hub/portal/data/land.json",
