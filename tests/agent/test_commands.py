@@ -8,12 +8,14 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from ayni.agent import now
-from ayni.agent.journal import Journal
+from ayni.agent.journal import Entry, Journal
 from ayni.agent.unit import unit
 from ayni.cli.frame import build
 from ayni.errors import UserError
 from ayni.protocol.attempts import AttemptState
-from tests.agent.assignments import entry
+from ayni.protocol.messages import Report
+from ayni.protocol.policy import Reason
+from tests.agent.assignments import assignment, entry
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +61,29 @@ def test_status_shows_the_human_behind_every_task(tmp_path: Path) -> None:
     assert found["agent"]["running"] is False
     assert found["agent"]["unreported"] == 2
     assert [a["person"] for a in found["attempts"]] == ["Gabriela Mistral"]
+
+
+def test_status_shows_what_strangers_wrote_without_obeying_it(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
+    journal = Journal(tmp_path / "state")
+    named = assignment("a1", name="[red]x[/red]")
+    reason = Reason(code="exit", message="[b]bad[/b]\x1b[2J")
+    ended = AttemptState.EXECUTOR_ERROR
+    journal.commit(
+        [
+            Entry(named, Report(attempt="a1", seq=0, state=AttemptState.RUNNING, accepted=1.0)),
+            Entry(
+                assignment("b1"),
+                Report(attempt="b1", seq=0, state=ended, accepted=1.0, ended=2.0, reason=reason),
+            ),
+        ]
+    )
+    journal.close()
+    options = ["site", "status", "--config", str(tmp_path / "agent.toml"), "--ended", "1"]
+    shown = CliRunner().invoke(build(), options, env={"COLUMNS": "200"}).output
+    assert "[red]x[/red]" in shown
+    assert "[b]bad[/b] [2J" in shown
+    assert "\x1b" not in shown
 
 
 def test_the_agents_last_words_tell_a_living_agent_from_a_dead_one(tmp_path: Path) -> None:

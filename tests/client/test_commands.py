@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from ayni.cli import frame
 from ayni.client import Network, models
+from ayni.client.commands import console
 from ayni.client.models import LogPage
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import CommandReport, HealthNote
@@ -166,6 +167,19 @@ def test_logs_shows_what_was_printed(cli: Run, world: World, network: Network) -
     assert cli("logs", "--full", task.id).out == "uno\ndos\n"
     assert cli("logs", "--stderr", task.id).out == ""
     assert cli("logs", task.id, "--json").json["ended"] is True
+
+
+@pytest.mark.parametrize("flags", [(), ("-f",), ("--full",)])
+def test_a_log_plays_with_the_terminal_only_if_it_is_asked_to(
+    cli: Run, world: World, network: Network, monkeypatch: pytest.MonkeyPatch, flags: tuple[str]
+) -> None:
+    task = network.submit("true")
+    printed = "\x1b[31mred\x1b[0m\tñ\n"
+    world.finish(world.agent(), task.id, log=printed)
+    assert cli("logs", task.id, *flags).out == printed, "a program gets what was printed"
+    monkeypatch.setattr(console, "on_terminal", lambda: True)
+    assert cli("logs", task.id, *flags).out == "^[[31mred^[[0m\tñ\n"
+    assert cli("logs", task.id, "--raw", *flags).out == printed
 
 
 def test_the_whole_log_is_fetched_from_the_store(

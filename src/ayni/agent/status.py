@@ -7,11 +7,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ayni.agent import journal, now
 from ayni.agent.config import Config
 from ayni.agent.journal import Entry
 from ayni.protocol.messages import Report
+from ayni.terminal import one_line
 from ayni.tes.units import show_duration, show_size
 
 
@@ -77,17 +79,23 @@ def _ended(report: Report) -> dict[str, Any]:
 def show(found: dict[str, Any], console: Console) -> None:
     """The same for a person."""
     agent = found["agent"]
-    console.print(_headline(agent), highlight=False)
+    console.print(_plain(_headline(agent)))
     for fault in (agent["trouble"], agent["executor_fault"]):
         if fault:
-            console.print(f"[red]{fault}[/red]", highlight=False)
+            console.print(_plain(fault, "red"))
     if found["attempts"]:
         console.print(_table(found["attempts"]))
     else:
         console.print("nothing runs here for the network")
     for line in found["ended"]:
         ago = show_duration(time.time() - (line["ended"] or 0))
-        console.print(f"{line['attempt']}  {line['state']}  {ago} ago  {line['reason']}")
+        words = f"{line['attempt']}  {line['state']}  {ago} ago  {line['reason']}"
+        console.print(_plain(words))
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """No markup and no control characters: most of this was written by whoever sends tasks."""
+    return Text(one_line(text), style)
 
 
 def _headline(agent: dict[str, Any]) -> str:
@@ -104,14 +112,15 @@ def _headline(agent: dict[str, Any]) -> str:
 def _table(attempts: list[dict[str, Any]]) -> Table:
     table = Table("attempt", "state", "for", "project", "cores", "memory", "since", "name")
     for a in attempts:
+        who = f"{a['person']} <{a['email']}>", f"{a['institution']} ({a['member']})"
         table.add_row(
             a["attempt"],
             a["state"] + (" (ending)" if a["ordered"] else ""),
-            f"{a['person']} <{a['email']}>\n{a['institution']} ({a['member']})",
+            Text("\n").join(map(_plain, who)),
             a["project"],
             str(a["cores"]),
             show_size(a["memory"]),
             show_duration(time.time() - a["since"]),
-            a["name"],
+            _plain(a["name"]),
         )
     return table

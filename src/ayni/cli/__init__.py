@@ -1,6 +1,6 @@
 """The frame of the `ayni` command. Each part brings its own commands, by entry points.
 
-Import rule: this package imports no part of Ayni but `errors`; the parts are found at run time.
+Import rule: this package imports nothing of Ayni but `errors` and `terminal`; parts are found at run time.
 """
 
 from ayni.cli.frame import main

@@ -12,6 +12,7 @@ import typer
 
 from ayni import __version__
 from ayni.errors import UserError
+from ayni.terminal import one_line
 
 GROUP = "ayni.commands"
 USER_ERROR = 2
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _say(message: str) -> None:
-    print("ayni: " + " ".join(message.split()), file=sys.stderr)
+    print("ayni: " + " ".join(one_line(message).split()), file=sys.stderr)
 
 
 def _show_version(wanted: bool) -> None:

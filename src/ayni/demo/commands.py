@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ayni.errors import UserError
+from ayni.terminal import lines
 
 # Looked for, not imported: they are slow to load. Without them `ayni` says that the demo is not installed.
 for _library in ("django", "gflanguages", "numpy", "vl_convert"):
@@ -66,7 +68,7 @@ def demo(
                 while story.stage.hub.alive:
                     time.sleep(1)
         except StageError as error:
-            console.print(f"[red]The demo failed:[/red] {error}", highlight=False)
+            console.print("[red]The demo failed:[/red]", Text(lines(str(error))))
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             if not (keep and "seconds" in story.facts):

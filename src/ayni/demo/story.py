@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -20,6 +21,7 @@ from ayni.demo import tasks, texts
 from ayni.demo.alliance import ALLIANCE, COUNTRY, PROJECT, SITE_OF, sites
 from ayni.demo.atlas.corpus import languages
 from ayni.demo.stage import Stage, StageError
+from ayni.terminal import one_line
 
 VICTIM = "mexico"
 KILL_AT = 0.3  # of the array done
@@ -140,7 +142,7 @@ class Story:
         for verdict in task.why().sites:
             sign = SIGN.get(verdict.verdict, "·")
             self.console.print(
-                f"           {sign} {verdict.site:10} {verdict.message}", highlight=False
+                f"           {sign} {verdict.site:10} {quoted(verdict.message)}", highlight=False
             )
             if verdict.verdict == "ineligible" and verdict.code in POLICY_CODES:
                 refused = self.facts.setdefault("refusals", {})
@@ -156,9 +158,9 @@ class Story:
         self.show_why(task, "the gathering")
         files = task.fetch(target)
         finding = task.logs().strip().splitlines()
-        self.say(f"The picture: {', '.join(str(f) for f in files if f.suffix != '.json')}")
+        self.say(f"The picture: {quoted(', '.join(str(f) for f in files if f.suffix != '.json'))}")
         for line in finding[:1]:
-            self.say(f"[italic]{line}[/italic]")
+            self.say(f"[italic]{quoted(line)}[/italic]")
         self.facts["pictures"] = [str(f) for f in files]
         return files
 
@@ -242,6 +244,11 @@ class Story:
         self.say(
             f"[red]kill -9[/red]: the agent of {HOME[VICTIM]}, its supervisors and their tasks are dead"
         )
+
+
+def quoted(text: str) -> str:
+    """Words of a task or a site within the story's own: neither markup nor control characters."""
+    return escape(one_line(text))
 
 
 POLICY_CODES = frozenset(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ayni.client.network import Network
+from ayni.terminal import one_line
 from ayni.tes.models import State
 
 FAILED = 1
@@ -30,7 +30,6 @@ NARROW = 16  # columns that a text which may be folded needs at least
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs, not a table.", show_default=False)
 ]
-_HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _STATES = {
     State.COMPLETE: ("✓", "+", "green"),
@@ -72,6 +71,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def on_terminal() -> bool:
+    """Whether a person's terminal gets what is written to stdout."""
+    return sys.stdout.isatty()
+
+
 def _forgive(stream: Any) -> None:
     """A terminal that cannot show a letter shows a question mark."""
     if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
@@ -100,7 +104,7 @@ def _ready(data: Any) -> Any:
 
 def plain(value: Any) -> Text:
     """A text as it is: no markup, and no control characters that could play with the terminal."""
-    return Text("" if value is None else _HOSTILE.sub(" ", str(value)))
+    return Text("" if value is None else one_line(str(value)))
 
 
 def state(name: str, console: Console) -> Text:
@@ -114,7 +118,7 @@ def verdict(name: str, text: str, console: Console) -> Text:
 def _marked(mark: tuple[str, str, str] | None, text: str, console: Console) -> Text:
     symbol, ascii_, style = mark or ("?", "?", "dim")
     shown = ascii_ if console.options.ascii_only else symbol
-    return Text.assemble((f"{shown} ", style), (_HOSTILE.sub(" ", text), style))
+    return Text.assemble((f"{shown} ", style), (one_line(text), style))
 
 
 def when(moment: datetime | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from ayni import terminal
 from ayni.client.commands import console
 from ayni.client.commands.console import Json
 from ayni.client.errors import AyniError, InvalidTask, WaitTimeout
@@ -47,17 +48,20 @@ def logs(
     ] = False,
     command: Annotated[int, typer.Option(help="Which of the task's commands, from 0.", min=0)] = 0,
     attempt: Annotated[int | None, typer.Option(help="Which attempt, default the last.", min=1)] = None,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Let colours and the like through to a terminal.", show_default=False),
+    ] = False,
     json_: Json = False,
 ) -> None:  # fmt: skip
-    """What a task printed."""
+    """What a task printed. A terminal is shown control characters as ^X, unless --raw is given."""
     if follow and (full or json_ or attempt):
         raise InvalidTask("--follow goes with neither --full, --attempt nor --json")
     with console.open_network() as hub:
         task = hub.task(id_)
         if follow:
             with console.interruptible(lambda: _goes_on([task])):
-                for text in task.follow(stderr=stderr, command=command):
-                    _write(text.encode())
+                _write((t.encode() for t in task.follow(stderr=stderr, command=command)), raw)
             _remark_withheld(task, stderr, command)
             return
         page = task.log(stderr=stderr, command=command, attempt=attempt)
@@ -70,9 +74,9 @@ def logs(
                 raise AyniError(f"the whole log of {task.id} is there when the task has ended")
             with tempfile.TemporaryDirectory() as folder:
                 hub.store.cat(page.full, Path(folder))
-                _copy(Path(folder) / "content")
+                _write(_chunks(Path(folder) / "content"), raw)
         else:
-            _write(page.text.encode())
+            _write([page.text.encode()], raw)
             if page.offset:
                 console.say(f"[the first {page.offset} bytes are not shown; --full shows all]")
 
@@ -83,16 +87,18 @@ def _remark_withheld(task: TaskHandle, stderr: bool, command: int) -> None:
         console.say(f"the log stays at its site: {page.withheld.message}")
 
 
-def _write(data: bytes) -> None:
+def _write(parts: Iterable[bytes], raw: bool) -> None:
+    """To a program or a file as it is; to a terminal so that the task cannot play with it."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    for part in parts if raw or not console.on_terminal() else terminal.log(parts):
+        sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
 
 
-def _copy(path: Path) -> None:
+def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
-            _write(chunk)
+            yield chunk
 
 
 def why(id_: TaskId, json_: Json = False) -> None:
