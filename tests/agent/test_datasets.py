@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,15 @@ def test_add_ls_and_rm(data: Path, config: Path) -> None:
     removed = command("rm", "census", "--config", config)
     assert str(data) in removed.output
     assert "no datasets" in command("ls", "--config", config).output
+
+
+def test_programs_are_told_what_was_added_and_removed(data: Path, config: Path) -> None:
+    more = ["--config", config, "--json"]
+    added = json.loads(command("add", data, "--version", "1", "--licence", "CC0", *more).stdout)
+    assert added["datasets"] == json.loads(command("ls", *more).stdout)["datasets"]
+    assert [card["name"] for card in added["datasets"]] == ["census"]
+    removed = json.loads(command("rm", "census", *more).stdout)
+    assert removed == {"removed": "census", "folder": str(data)}
 
 
 def test_ls_says_what_is_not_offered(data: Path, config: Path) -> None:

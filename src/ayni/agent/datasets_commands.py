@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from ayni.tes.units import show_size
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="The agent's TOML file.", show_default=False)
 ]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,8 +56,13 @@ def add(
         str, typer.Option(help="Bytes a task for aggregates, as in 256KiB.")
     ] = "0",
     config: ConfigPath = None,
+    as_json: Json = False,
 ) -> None:
-    """Offer folders as datasets, or describe anew those that are offered."""
+    """Offer folders as datasets, or describe anew those that are offered.
+
+    Example: ayni site dataset add /data/census --version 2024 --licence CC-BY-4.0 --release aggregate
+    --release-limit 256KiB
+    """
     if name and len(paths) > 1:
         raise UserError("--name: several folders cannot have one name; leave it out")
     try:
@@ -78,6 +84,9 @@ def add(
     with _shown_progress() as shown:
         step = _steps(shown)
         added = [store.add(p, name or p.absolute().name, card, progress=step) for p in paths]
+    if as_json:
+        _emit({"datasets": [dataset.status.model_dump() for dataset in added]})
+        return
     for dataset in added:
         typer.echo(
             f"{dataset.name} {card.version}: {dataset.files} files, {show_size(dataset.size)}, "
@@ -85,18 +94,18 @@ def add(
         )
 
 
-def ls(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    config: ConfigPath = None,
-) -> None:
-    """Show what is offered, and what is not and why."""
+def ls(as_json: Json = False, config: ConfigPath = None) -> None:
+    """Show what is offered, and what is not and why.
+
+    Example: ayni site dataset ls --json
+    """
     store = _store(config)
     with _shown_progress() as shown:
         store.scan(progress=_steps(shown))
     cards = store.cards()
     if as_json:
         datasets = [card.model_dump() for card in cards]
-        typer.echo(json.dumps({"datasets": datasets, "problems": store.problems}, indent=2))
+        _emit({"datasets": datasets, "problems": store.problems})
         return
     table = Table("dataset", "version", "files", "size", "residency", "release", "licence")
     for card in cards:
@@ -116,11 +125,23 @@ def ls(
 
 
 def rm(
-    name: Annotated[str, typer.Argument(help="The dataset.")], config: ConfigPath = None
+    name: Annotated[str, typer.Argument(help="The dataset.")],
+    config: ConfigPath = None,
+    as_json: Json = False,
 ) -> None:
-    """Offer a dataset no more; its files stay."""
+    """Offer a dataset no more; its files stay.
+
+    Example: ayni site dataset rm census
+    """
     folder = _store(config).remove(name)
+    if as_json:
+        _emit({"removed": name, "folder": str(folder)})
+        return
     typer.echo(f"{name} is offered no more; its files stay at {folder}")
+
+
+def _emit(data: dict[str, Any]) -> None:
+    typer.echo(json.dumps(data, indent=2))
 
 
 def _shown_progress() -> Progress:
