@@ -69,3 +69,18 @@ def test_another_projects_hours_are_not_seen(client: Client, project: Project) -
     [task] = tasks(factories.project())
     ran(task, factories.site(), AttemptState.COMPLETE, 3600)
     assert usage(client, project) == {}
+
+
+@pytest.mark.django_db
+def test_a_site_that_only_refused_or_lost_is_told_of_too(client: Client, project: Project) -> None:
+    refuses, loses = factories.site(), factories.site()
+    [task] = tasks(project)
+    Refusal.objects.create(group=task.group, site=refuses, reason={}, at=timezone.now())
+    factories.attempt(task, loses, AttemptState.LOST)
+    found = usage(client, project)
+    assert {name: (row["refusals"], row["retries"]) for name, row in found.items()} == {
+        refuses.name: (1, 0),
+        loses.name: (0, 1),
+    }
+    nothing = {"giver": "CL", "receiver": "CO", "attempts": 0, "core_hours": 0.0, "cpu_hours": 0.0}
+    assert all(nothing.items() <= row.items() for row in found.values())
