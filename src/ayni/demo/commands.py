@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,8 +51,7 @@ def demo(
     from ayni.demo.stage import StageError, stage_folder
     from ayni.demo.story import Story
 
-    if state is not None and state.exists() and any(state.iterdir()):
-        raise UserError(f"--state: {state} is not empty; name a new folder")
+    _check(port, state, facts, out)
     console = Console()
     with stage_folder(state) as folder:
         story = Story(folder, console, port)
@@ -67,6 +67,7 @@ def demo(
                 story.say("Ctrl-C ends it.")
                 while story.stage.hub.alive:
                     time.sleep(1)
+                raise StageError(f"the hub ended:\n{story.stage.hub.tail()}")
         except StageError as error:
             console.print("[red]The demo failed:[/red]", Text(lines(str(error))))
             raise typer.Exit(1) from error
@@ -75,3 +76,31 @@ def demo(
                 raise
         finally:
             story.stage.stop()
+
+
+def _check(port: int | None, state: Path | None, facts: Path | None, out: Path) -> None:
+    """Say a mistake now, not when the work is done.
+
+    Raises:
+        UserError: the option that cannot be, and the remedy.
+    """
+    if state is not None and state.is_dir() and any(state.iterdir()):
+        raise UserError(f"--state: {state} is not empty; name a new folder")
+    if facts is not None and (facts.is_dir() or not facts.absolute().parent.is_dir()):
+        raise UserError(f"--json: {facts} cannot be written; name a file in a folder that is there")
+    if port is not None:
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError as error:
+            raise UserError(
+                f"--port: {port} cannot be had ({error.strerror}); name another, or leave it out"
+            ) from error
+    for option, folder in (("--state", state), ("--out", out)):
+        if folder is None:
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{option}: {folder} cannot be a folder ({error.strerror}); name another"
+            ) from error
