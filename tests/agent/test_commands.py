@@ -32,13 +32,6 @@ def test_the_unit_lets_tasks_outlive_the_agent_and_does_not_restart_the_hopeless
         assert line in done.output.splitlines()
 
 
-def test_every_command_has_an_example_or_speaks_for_itself() -> None:
-    for command in ("register", "run", "status", "doctor", "unit"):
-        done = CliRunner().invoke(build(), ["site", command, "--help"])
-        assert done.exit_code == 0
-        assert "Example: ayni site" in " ".join(done.output.split())
-
-
 def test_status_before_the_first_run_says_so(tmp_path: Path) -> None:
     (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
     options = ["site", "status", "--config", str(tmp_path / "agent.toml")]

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from ayni.cli import frame
 from ayni.client import Network, models
 from ayni.client.commands import console
 from ayni.client.models import LogPage
@@ -311,19 +309,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(cli: Run, arguments: tuple[str, .
     assert result.err.count("\n") == 1
 
 
-COMMANDS = [
-    ["login"], ["sites"], ["datasets"], ["submit"], ["ps"], ["show"], ["logs"], ["why"], ["wait"],
-    ["cancel"], ["rerun"], ["fetch"], ["store", "ls"], ["store", "put"], ["store", "get"],
-    ["store", "rm"],
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_has_examples_and_json(command: list[str]) -> None:
-    result = CliRunner().invoke(frame.build(), [*command, "--help"], env={"COLUMNS": "200"})
-    assert result.exit_code == 0
-    assert f"ayni {' '.join(command)}" in result.output.split("Examples:")[1]
-    assert "--json" in result.output
+@pytest.mark.parametrize("command", ["why", "logs"])
+def test_who_asks_of_an_array_what_only_a_task_has_is_told_how_to_find_one(
+    cli: Run, network: Network, command: str
+) -> None:
+    array = network.map("true", 2)
+    result = cli(command, array.id)
+    assert result.code == 2
+    assert f"ayni ps --array {array.id}" in result.err
 
 
 def test_every_key_of_the_json_is_documented() -> None:

@@ -17,6 +17,7 @@ from ayni.client.commands.console import Json
 from ayni.client.errors import AyniError, InvalidTask, WaitTimeout
 from ayni.client.handles import ArrayHandle, Handle, TaskHandle
 from ayni.client.models import SiteVerdict
+from ayni.client.network import Network
 from ayni.client.waiting import wait_all
 from ayni.tes.shape import parse_duration
 from ayni.tes.units import show_duration
@@ -58,7 +59,7 @@ def logs(
     if follow and (full or json_ or attempt):
         raise InvalidTask("--follow goes with neither --full, --attempt nor --json")
     with console.open_network() as hub:
-        task = hub.task(id_)
+        task = _task(hub, id_)
         if follow:
             with console.interruptible(lambda: _goes_on([task])):
                 _write((t.encode() for t in task.follow(stderr=stderr, command=command)), raw)
@@ -79,6 +80,15 @@ def logs(
             _write([page.text.encode()], raw)
             if page.offset:
                 console.say(f"[the first {page.offset} bytes are not shown; --full shows all]")
+
+
+def _task(hub: Network, id_: str) -> TaskHandle:
+    found = hub.find(id_)
+    if isinstance(found, ArrayHandle):
+        raise InvalidTask(
+            f"{found.id} is an array; name a task of it: `ayni ps --array {found.id}`"
+        )
+    return found
 
 
 def _remark_withheld(task: TaskHandle, stderr: bool, command: int) -> None:
@@ -104,7 +114,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def why(id_: TaskId, json_: Json = False) -> None:
     """Where a task went or why it waits: a line for every site."""
     with console.open_network() as hub:
-        found = hub.task(id_).why()
+        found = _task(hub, id_).why()
     if json_:
         console.emit(found)
         return
