@@ -21,8 +21,9 @@ from ayni.hub.network.models import Site
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.policy import Policy
 from tests.hub import factories
-from tests.hub.network.simulated import Agent, state, tasks
+from tests.hub.network.simulated import Agent, partition, state, status, tasks
 
 JSON = "application/json"
 
@@ -271,3 +272,13 @@ def test_the_sites_and_a_dry_run_are_told_to_members(client: Client) -> None:
     dry = client.post("/api/v1/sites/for", body, content_type=JSON, headers=headers)
     assert (dry.json()["chosen"], dry.json()["sites"][0]["code"]) == (None, "cores")
     assert client.get("/api/v1/sites").status_code == 401
+
+
+@pytest.mark.django_db
+def test_whom_a_site_refuses_is_not_told_to_others(client: Client) -> None:
+    policy = Policy(members=["CL"], deny_persons=["eva@uni.example"], deny_projects=["minas"])
+    Agent(factories.site(), offers=status(partition(), policy=policy)).sync()
+    answer = client.get("/api/v1/sites", headers=factories.auth(factories.token()))
+    assert answer.json()["sites"][0]["policy"]["members"] == ["CL"]
+    assert b"eva@uni.example" not in answer.content
+    assert b"minas" not in answer.content

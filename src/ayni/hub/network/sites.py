@@ -10,6 +10,9 @@ from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.world import look
 
+#: Whom a site refuses is between its operator and them: each is told by the reasons for their own tasks.
+UNTOLD = ("deny_persons", "deny_projects")
+
 
 def overview() -> list[dict[str, Any]]:
     """Every site, by name; see the API's `SiteOut` for the fields."""
@@ -50,12 +53,16 @@ def _site(row: SiteRow, site: Site, datasets: list[dict[str, Any]]) -> dict[str,
         "state": state(row, site),
         "last_seen": row.last_seen.timestamp() if row.last_seen else None,
         "partitions": [_partition(p) for p in site.partitions],
-        "policy": status.get("policy"),
+        "policy": _told(status.get("policy")),
         "datasets": datasets,
         "health": status.get("health", []),
         "latitude": row.latitude,
         "longitude": row.longitude,
     }
+
+
+def _told(policy: dict[str, Any] | None) -> dict[str, Any] | None:
+    return policy and {rule: value for rule, value in policy.items() if rule not in UNTOLD}
 
 
 def _partition(p: Partition) -> dict[str, Any]:
