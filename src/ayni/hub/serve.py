@@ -48,24 +48,28 @@ def run(options: Options) -> None:
     """Serve until SIGTERM or Ctrl-C. Django must be set up.
 
     Raises:
-        UserError: the state is held by another hub, a port is taken, the database is not ready.
+        UserError: the state is held by another hub, a port is taken, the database is not ready,
+            AYNI_STORE_URL names no store.
     """
     from django.conf import settings
+
+    from ayni.hub.store.backends import FolderStore, store
 
     listening = f"{options.host}:{options.port}"
     lock = hold(settings.STATE) if settings.IS_SQLITE else None
     if lock is not None:
         _note(lock, settings.HUB_URL, listening)
     _check_database()
+    backend = store()
     _check_port(options.host, options.port)
     workers = 1 if settings.IS_SQLITE else options.workers or 2
     threads = options.threads or (SQLITE_THREADS if settings.IS_SQLITE else POSTGRES_THREADS)
     os.environ[BROKER] = "1"
     os.environ[PARENT] = str(os.getpid())
     files = None
-    if settings.STORE_URL.startswith("file://"):
-        folder = Path(settings.STORE_URL.removeprefix("file://"))
-        files = FileServer(folder, _store_secret(settings.STATE), options.host, options.files_port)
+    if isinstance(backend, FolderStore):
+        secret = _store_secret(settings.STATE)
+        files = FileServer(backend.folder, secret, options.host, options.files_port)
         files.start()
     print(f"ayni hub: {settings.HUB_URL} (listening on {listening}, state in {settings.STATE})",
           flush=True)  # fmt: skip

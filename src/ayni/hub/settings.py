@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 
+from ayni.errors import UserError
+
 # Everything that the embedded default keeps lies in this folder.
-STATE = Path(os.environ.get("AYNI_HUB_STATE", "~/.local/share/ayni/hub")).expanduser()
+STATE = Path(os.environ.get("AYNI_HUB_STATE", "~/.local/share/ayni/hub")).expanduser().absolute()
 DEBUG = False
 
 # The address that people, agents and signed URLs use.
@@ -18,9 +21,23 @@ ALLOWED_HOSTS = os.environ.get("AYNI_ALLOWED_HOSTS", "*").split(",")
 CSRF_TRUSTED_ORIGINS = [HUB_URL]
 
 DATABASE_URL = os.environ.get("AYNI_DATABASE_URL", f"sqlite:///{STATE / 'hub.sqlite3'}")
-DATABASES = {
-    "default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)
-}
+
+
+def _database(url: str) -> dict[str, Any]:
+    """What Django wants to know. The URL is not repeated to anybody: it may hold a password."""
+    try:
+        found = dj_database_url.parse(url, conn_max_age=600, conn_health_checks=True)
+    except ValueError:
+        found = {}
+    if found.get("ENGINE", "").rpartition(".")[2] not in ("sqlite3", "postgresql"):
+        raise UserError(
+            "AYNI_DATABASE_URL: names no database of ours; write postgres://user:password@host/name "
+            "(with special characters as %XX), or leave it unset for SQLite"
+        )
+    return {**found}
+
+
+DATABASES = {"default": _database(DATABASE_URL)}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
     DATABASES["default"]["ENGINE"] = "ayni.hub.db.sqlite3"  # Django's, with a line for writers
@@ -34,7 +51,7 @@ if IS_SQLITE:
     }
 
 # The store of project files: a folder with our own small file server, or an S3 bucket.
-STORE_URL = os.environ.get("AYNI_STORE_URL", f"file://{STATE / 'store'}")
+STORE_URL = os.environ.get("AYNI_STORE_URL", (STATE / "store").as_uri())
 FILES_URL = os.environ.get("AYNI_FILES_URL", "http://127.0.0.1:8081").rstrip("/")
 
 

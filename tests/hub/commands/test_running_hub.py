@@ -133,3 +133,37 @@ def test_a_hub_that_was_not_made_says_how(env: dict[str, str]) -> None:
         [*AYNI, "hub", "run"], env=env, capture_output=True, text=True, check=False
     )
     assert (done.returncode, "ayni hub init" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "nonsense", "mysql://h/x", "sqlite", "postgres://u:secret@h:port/x", "postgres://[::1/x"],
+)
+def test_a_database_url_that_is_none_is_told_in_a_line_without_the_password(
+    env: dict[str, str], url: str
+) -> None:
+    done = subprocess.run(
+        [*AYNI, "hub", "init"],
+        env=env | {"AYNI_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "AYNI_DATABASE_URL: " in done.stderr
+    assert "postgres://user:password@host/name" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_a_store_url_that_is_none_keeps_the_hub_from_starting(env: dict[str, str]) -> None:
+    subprocess.run([*AYNI, "hub", "init"], env=env, check=True, capture_output=True)
+    done = subprocess.run(
+        [*AYNI, "hub", "run", "--port", str(free_port())],
+        env=env | {"AYNI_STORE_URL": "file://store"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "AYNI_STORE_URL: it names no folder" in done.stderr

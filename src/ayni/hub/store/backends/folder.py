@@ -21,13 +21,21 @@ class FolderStore:
     at_once = 1
 
     def __init__(self, folder: Path, files_url: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._files_url = files_url.rstrip("/")
 
     @classmethod
     def from_url(cls, url: str, files_url: str) -> FolderStore:
-        """Of `file:///a/folder`."""
-        return cls(Path(unquote(urlsplit(url).path)), files_url)
+        """Of `file:///a/folder`.
+
+        Raises:
+            ValueError: it is none, or one that depends on where the hub was started.
+        """
+        parts = urlsplit(url)
+        folder = Path(unquote(parts.path))
+        if parts.netloc or not folder.is_absolute() or folder == Path("/"):
+            raise ValueError("it names no folder from the root, as in file:///srv/store")
+        return cls(folder, files_url)
 
     def put_urls(self, blocks: Sequence[Block]) -> list[str]:
         secret = this_hub().secret.encode()
@@ -46,19 +54,19 @@ class FolderStore:
 
     def arrived(self, prefix: str) -> Mapping[int, int]:
         try:
-            with os.scandir(keys.folder_of(self._folder, prefix)) as entries:
+            with os.scandir(keys.folder_of(self.folder, prefix)) as entries:
                 return {int(e.name): e.stat().st_size for e in entries if e.name.isdigit()}
         except FileNotFoundError:
             return {}
 
     def verify(self, block: Block) -> bool:
         try:
-            return keys.file_of(self._folder, block.key).stat().st_size == block.size
+            return keys.file_of(self.folder, block.key).stat().st_size == block.size
         except FileNotFoundError:
             return False
 
     def delete_prefix(self, prefix: str) -> None:
-        folder = keys.folder_of(self._folder, prefix)
+        folder = keys.folder_of(self.folder, prefix)
         try:
             shutil.rmtree(folder)
         except FileNotFoundError:
@@ -76,16 +84,16 @@ class FolderStore:
     def _shards(self, after: str) -> Iterator[Path]:
         """Folders `PROJECT/XX` in order, behind `after`."""
         last_project, _, last_shard = after.partition("/")
-        for project in sorted(_folders(self._folder)):
+        for project in sorted(_folders(self.folder)):
             if project < last_project or project == keys.INCOMING:
                 continue
-            for shard in sorted(_folders(self._folder / project)):
+            for shard in sorted(_folders(self.folder / project)):
                 if project > last_project or shard > last_shard:
-                    yield self._folder / project / shard
+                    yield self.folder / project / shard
 
     def clear_incoming(self) -> int:
         try:
-            return disk.clear_incoming(self._folder)
+            return disk.clear_incoming(self.folder)
         except FileNotFoundError:
             return 0
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import obstore
-from django.core.exceptions import ImproperlyConfigured
 from obstore.store import S3Store as Bucket
 
 from ayni.hub.store.backends.base import GET_SECONDS, PUT_SECONDS, Block
@@ -42,16 +41,19 @@ class S3Store:
         """Of `s3://bucket/prefix?endpoint=https://…&region=…&path_style=true`.
 
         Raises:
-            ImproperlyConfigured: an option that there is not.
+            ValueError: an option that there is not, no bucket, an endpoint that is no address.
         """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         if unknown := options.keys() - _OPTIONS:
-            raise ImproperlyConfigured(
-                f"AYNI_STORE_URL: unknown options {sorted(unknown)}; known are {sorted(_OPTIONS)}"
-            )
+            raise ValueError(f"unknown options {sorted(unknown)}; known are {sorted(_OPTIONS)}")
+        if not parts.netloc:
+            raise ValueError("it names no bucket")
         config: S3Config = {"region": options.get("region", "us-east-1")}
         if endpoint := options.get("endpoint"):
+            address = urlsplit(endpoint)
+            if address.scheme not in ("http", "https") or not address.hostname:
+                raise ValueError(f"endpoint {endpoint!r} is no address")
             config["endpoint"] = endpoint
         # Stores of one's own seldom have a host name to a bucket.
         path_style = options.get("path_style", "true" if endpoint else "false") == "true"
