@@ -112,10 +112,11 @@ def _orphans(limit: int) -> tuple[int, bool]:
         done = not _Walk.after
     names = {prefix.partition("/")[2]: prefix for prefix in prefixes}
     known = set(Upload.objects.filter(pk__in=names).values_list("pk", flat=True))
-    orphans = [prefix for name, prefix in names.items() if name not in known]
-    for prefix in orphans:
+    removed = 0
+    for prefix in (prefix for name, prefix in names.items() if name not in known):
         try:
             backend.delete_prefix(prefix)
+            removed += 1
         except ValueError:
             log.warning("%r in the store is nothing of the hub's; left alone", prefix)
-    return len(orphans), done
+    return removed, done
