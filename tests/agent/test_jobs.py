@@ -55,3 +55,16 @@ def test_an_image_gives_no_network_to_a_task_that_read_restricted_data(release: 
     site = config.parse(text, Path("/etc/ayni/agent.toml"))
     rule = Rule(release, 100, "censo")
     assert not job_of(site, assignment("a"), Path("/work/a"), rule=rule).network
+
+
+@pytest.mark.parametrize(
+    ("asked", "most", "sure"),
+    [(None, 10 << 30, 1 << 30), (2.0, 10 << 30, 4 * 10**9), (100.0, 200 * 10**9, 200 * 10**9)],
+)
+def test_a_task_may_take_what_it_asked_of_the_disk_for_inputs_and_again_for_outputs(
+    asked: float | None, most: int, sure: int
+) -> None:
+    site = config.parse('hub = "http://hub"\nlimits.work = "10GiB"', Path("/etc/ayni/agent.toml"))
+    resources = {} if asked is None else {"disk_gb": asked}
+    limits = job_of(site, assignment("a", resources=resources), Path("/work/a")).limits
+    assert (limits.disk, limits.sure_disk) == (most, sure)

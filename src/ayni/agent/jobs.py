@@ -12,6 +12,10 @@ from ayni.agent.staging import release
 from ayni.protocol.messages import Assignment
 from ayni.protocol.policy import Who
 
+SURE_DISK = (
+    1 << 30
+)  # bytes that a task keeps on a disk that is nearly full, if it asked for no more
+
 
 def owner(who: Who) -> str:
     """The human behind a process, in one line for the site's operator."""
@@ -47,6 +51,9 @@ def job_of(
             memory=shape["memory"],
             walltime=shape["walltime"],
             processes=config.limits.processes,
+            # Inputs may take what was asked for, and outputs again.
+            disk=max(2 * shape["disk"], config.limits.work),
+            sure_disk=max(2 * shape["disk"], SURE_DISK),
             grace=config.limits.grace,
             log=config.limits.log,
         ),

@@ -18,6 +18,7 @@ _FAULT_OF_THE_TASK = {
     EndReason.TIMEOUT: ("walltime", "ran longer than its walltime; ask for more of it"),
     EndReason.MEMORY: ("memory", "used more memory than it asked for; ask for more ram_gb"),
     EndReason.PROCESSES: ("processes", "had more processes than this site allows one task"),
+    EndReason.DISK: ("disk", "took more of the disk than this site allows; ask for more disk_gb"),
 }
 
 
@@ -53,6 +54,8 @@ def verdict(
         return Verdict(S.SYSTEM_ERROR, _reason("canceled_at_site", status, "ended by the site"))
     if status.reason is EndReason.START_FAILED:
         return Verdict(S.SYSTEM_ERROR, _reason("start", status, "the job could not be started"))
+    if status.reason is EndReason.CROWDED:
+        return Verdict(S.SYSTEM_ERROR, _reason("disk", status, "the site's disk was nearly full"))
     if status.reason in _FAULT_OF_THE_TASK:
         code, message = _FAULT_OF_THE_TASK[status.reason]
         return Verdict(S.EXECUTOR_ERROR, _reason(code, status, message))

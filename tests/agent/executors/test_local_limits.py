@@ -42,6 +42,22 @@ def test_the_memory_of_all_its_processes_counts(any_site):
     assert status.reason is EndReason.MEMORY
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "head -c 100M /dev/zero > big; sleep 60",
+        "for i in $(seq 50); do head -c 2M /dev/zero > part$i; done; sleep 60",
+        "exec 3> hidden; rm hidden; head -c 100M /dev/zero >&3; sleep 60",
+    ],
+    ids=["one file", "many files", "a file without a name"],
+)
+def test_a_job_that_takes_too_much_of_the_disk_is_ended(any_site, text):
+    limits = replace(SOON, disk=32 << 20)
+    status = any_site.run(any_site.job("sh", "-c", text, limits=limits))
+    assert status.reason is EndReason.DISK
+    assert "limit is 32 MiB" in status.message
+
+
 def test_memory_that_processes_share_counts_once(any_site):
     code = (
         "import os,time\nx = bytearray(60 << 20)\n"

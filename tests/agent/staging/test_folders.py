@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ayni.agent.staging import disk
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.trash import Trash
+from ayni.agent.supervisor import disk
 from tests.agent.staging.conftest import names
 
 

@@ -11,7 +11,7 @@ from ayni.agent import now
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
-from ayni.agent.staging import disk
+from ayni.agent.supervisor import disk
 from ayni.tes.units import show_size
 
 _SHARED = ("nfs", "nfs4", "lustre", "cifs", "smb3", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p")

@@ -38,12 +38,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a job may use. `memory` and `log` in bytes, `walltime` and `grace` in seconds."""
+    """What a job may use. `memory`, `disk` and `log` in bytes, `walltime` and `grace` in seconds."""
 
     cores: int = 1
     memory: int = 1 << 30
     walltime: int = 3600
     processes: int = 4096
+    disk: int = 100 << 30  # of all its files, inputs too
+    sure_disk: int = 100 << 30  # of that, what it keeps when the disk is nearly full
     grace: float = 10.0
     log: int = 1 << 30  # a log is cut here, and says so; the job goes on
 
@@ -85,6 +87,8 @@ class EndReason(StrEnum):
     TIMEOUT = "timeout"
     MEMORY = "memory"
     PROCESSES = "processes"
+    DISK = "disk"
+    CROWDED = "crowded"  # the disk was nearly full, and the job had more than it was sure of
     CANCELED = "canceled"
     # The sandbox could not be built: the site's fault. (A command that is not there is EXITED with
     # 127, one that cannot be executed with 126, a stdin that is not there with 1, as in a shell.)

@@ -176,6 +176,8 @@ def plan_as_json(job: Job, plan: Plan, submitted: float) -> dict[str, Any]:
             "memory": job.limits.memory,
             "walltime": job.limits.walltime,
             "processes": job.limits.processes,
+            "disk": job.limits.disk,
+            "sure_disk": job.limits.sure_disk,
             "grace": job.limits.grace,
             "log": job.limits.log,
         },

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ayni.agent.staging import disk
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.trash import Trash
+from ayni.agent.supervisor import disk
 from ayni.protocol.policy import Reason
 from ayni.tes.units import show_size
 

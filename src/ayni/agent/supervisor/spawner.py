@@ -24,7 +24,7 @@ from ayni.agent.supervisor.capacity import Capacity, Need, Share
 from ayni.agent.supervisor.jobs import Jobs, Waiting
 from ayni.agent.supervisor.workers import Workers
 
-PROTOCOL = 1  # raised with every change to requests or job files: the agent then starts a new one
+PROTOCOL = 2  # raised with every change to requests or job files: the agent then starts a new one
 SOCKET = "spawner.sock"
 LOCK = "spawner.lock"
 LOG = "spawner.log"

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from ayni.agent.supervisor import launch, namespaces, processes
 from ayni.agent.supervisor.cgroup import Group
+from ayni.agent.supervisor.disk import Room
 from ayni.agent.supervisor.streams import Streams, UserError
 
 if TYPE_CHECKING:
     from ayni.agent.supervisor.worker import Line
 
 _FILL_RATE = 2e9  # bytes of memory that one core fills in a second: how far apart we may look
+_WRITE_RATE = 1e9  # bytes that a job writes to a disk in a second, more or less
 _SHORTEST_LOOK = 0.05
 _LONGEST_LOOK = 1.0
 
 EXITED, TIMEOUT, MEMORY, PROCESSES = "exited", "timeout", "memory", "processes"
-CANCELED, START_FAILED = "canceled", "start_failed"
+DISK, CROWDED, CANCELED, START_FAILED = "disk", "crowded", "canceled", "start_failed"
 
 
 class Supervisor:
@@ -54,6 +56,7 @@ class Supervisor:
         self._peak = 0
         self._main = 0
         self._shm: int | None = None
+        self._room = Room(spec["folder"], self._limits["disk"], self._limits["sure_disk"])
         self._interval = _SHORTEST_LOOK
         self._next_look = 0.0
 
@@ -217,9 +220,23 @@ class Supervisor:
         elif tasks > self._limits["processes"]:
             most = self._limits["processes"]
             self._end(PROCESSES, f"it had {tasks} processes and threads; its limit is {most}", 0)
+        self._look_at_disk(sample.pids)
         headroom = max(0, limit - memory) / (_FILL_RATE * self._limits["cores"])
+        headroom = min(headroom, self._room.headroom / _WRITE_RATE)
         self._interval = min(max(headroom, _SHORTEST_LOOK), self._interval * 2, _LONGEST_LOOK)
         self._next_look = now + self._interval
+
+    def _look_at_disk(self, pids: tuple[int, ...]) -> None:
+        over = self._room.over(pids)
+        if over is None:
+            return
+        taken, limit = over
+        if taken > self._limits["disk"]:
+            self._end(DISK, f"its files take {_mib(taken)}; the limit is {_mib(limit)}", 0)
+        else:
+            self._end(
+                CROWDED, f"the site's disk is nearly full, and its files take {_mib(taken)}", 0
+            )
 
     def _tree(self) -> processes.Sample:
         return processes.tree(os.getpid(), self._spec["wrappers"])
