@@ -64,23 +64,21 @@ def test_who_waits_for_others_is_told_for_which(api):
     assert told["after"] == [{"id": ids.show(first.pk), "when": "ended", "settled": False}]
 
 
+def placed(task, site, message, later=0, mark=""):
+    """A decision of the broker for the task's group, `later` by so many seconds."""
+    Placement.objects.create(
+        group=task.group, site=site, partition="main", first=timezone.now(),
+        last=timezone.now() + timedelta(seconds=later), count=1, fingerprint=mark or site.name,
+        reasons=[{"site": site.name, "verdict": "chosen", "code": "chosen", "message": message}],
+    )  # fmt: skip
+
+
 def test_of_a_task_at_a_site_the_reasons_of_its_placing_are_told(api):
     here, there = make.site(name="aqui"), make.site(name="otro")
     task = make.task(api.project, TaskState.RUNNING)
     make.attempt(task, here)
-    for site, message, seconds in ((here, "was given 1 task", 0), (there, "later", 60)):
-        Placement.objects.create(
-            group=task.group,
-            site=site,
-            partition="main",
-            first=timezone.now(),
-            last=timezone.now() + timedelta(seconds=seconds),
-            count=1,
-            fingerprint=site.name,
-            reasons=[
-                {"site": site.name, "verdict": "chosen", "code": "chosen", "message": message}
-            ],
-        )
+    placed(task, here, "was given 1 task")
+    placed(task, there, "later", 60)
     told = why(api, task)
     assert told["summary"] == "runs at aqui, partition local"
     assert {s["site"]: s["verdict"] for s in told["sites"]} == {
@@ -88,6 +86,16 @@ def test_of_a_task_at_a_site_the_reasons_of_its_placing_are_told(api):
         "otro": "ineligible",
     }
     assert [p["site"] for p in told["placements"]] == ["otro", "aqui"]
+
+
+def test_the_reasons_are_told_however_many_decisions_came_after(api):
+    here, there = make.site(name="aqui"), make.site(name="otro")
+    task = make.task(api.project, TaskState.RUNNING)
+    make.attempt(task, here)
+    placed(task, here, "was given 1 task")
+    for n in range(40):
+        placed(task, there, "later", 60 + n, mark=str(n))
+    assert {s["site"]: s["message"] for s in why(api, task)["sites"]}["aqui"] == "was given 1 task"
 
 
 def test_a_refusal_reaches_the_user(api):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
 from ayni.hub.network import explain
 from ayni.hub.network.models import Site
 from ayni.hub.network.record import reason_json
@@ -22,11 +24,8 @@ def why(task: Task) -> Row:
     """The answer of `GET /tasks/{id}/why`."""
     state = TaskState(task.state)
     attempts = list(task.attempts.select_related("site").order_by("number"))
-    placements = list(
-        Placement.objects.filter(group=task.group_id)
-        .select_related("site")
-        .order_by("-last")[:_PLACEMENTS]
-    )
+    decisions = Placement.objects.filter(group=task.group_id).order_by("-last")
+    placements = list(decisions.select_related("site")[:_PLACEMENTS])
     waits_for = list(
         After.objects.filter(array=task.array_id)
         if task.array_id is not None
@@ -36,7 +35,7 @@ def why(task: Task) -> Row:
     if decision is not None:
         verdicts = [reason_json(reason) for reason in decision.reasons]
     else:
-        verdicts = _reasons_then(attempts, placements)
+        verdicts = _reasons_then(attempts, decisions)
     chances = explain.summary(decision) if decision else ""
     return {
         "id": ids.show(task.pk),
@@ -56,10 +55,11 @@ def why(task: Task) -> Row:
     }
 
 
-def _reasons_then(attempts: list[Attempt], placements: list[Placement]) -> list[Row]:
+def _reasons_then(attempts: list[Attempt], decisions: QuerySet[Placement]) -> list[Row]:
     """What the broker thought when it gave the group to the site of the latest attempt."""
     where = attempts[-1].site_id if attempts else None
-    return next((list(one.reasons) for one in placements if one.site_id == where), [])
+    found = decisions.filter(site=where).first()
+    return list(found.reasons) if found else []
 
 
 def _every_site(verdicts: list[Row]) -> list[Row]:
