@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ayni.agent import ballast
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus, Usage
 from ayni.agent.journal import FILE, Journal, look
 from ayni.errors import UserError
@@ -178,3 +179,40 @@ def test_what_was_committed_survives_a_kill_at_any_instant(tmp_path: Path) -> No
         assert newest >= max(said.values())
         assert max(rows.values()) == newest, "no number is ever given twice"
         assert len(set(rows.values())) == len(rows)
+
+
+def test_on_a_full_disk_the_room_kept_for_the_journal_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    assert (tmp_path / ballast.FILE).stat().st_blocks * 512 >= ballast.SIZE
+    db = journal._db
+    [pages] = db.execute("PRAGMA page_count").fetchone()
+    let_go = journal._ballast.let_go
+
+    def and_so_there_is_room() -> bool:
+        db.execute("PRAGMA max_page_count = 100000")
+        return let_go()
+
+    monkeypatch.setattr(journal._ballast, "let_go", and_so_there_is_room)
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    many = [entry(f"a{n}", AttemptState.RUNNING) for n in range(200)]
+    journal.commit(many)
+    assert not (tmp_path / ballast.FILE).exists()
+    assert len(list(journal.live())) == 200
+    db.execute("PRAGMA max_page_count = 1")
+    monkeypatch.setattr(journal._ballast, "let_go", let_go)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.commit([entry(f"b{n}", AttemptState.RUNNING) for n in range(200)])
+    assert len(list(journal.live())) == 200, "a commit that failed left something behind"
+    journal.prune(0.0)
+    assert (tmp_path / ballast.FILE).exists(), "the room is not kept again"
+
+
+def test_a_journal_can_be_opened_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Journal(tmp_path).close()
+    monkeypatch.setattr(ballast.disk, "free", lambda folder: 0)
+    Journal(tmp_path).close()
+    assert not (tmp_path / ballast.FILE).exists()

@@ -13,12 +13,13 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from ayni.agent.ballast import Ballast
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus, Usage
 from ayni.errors import UserError
 from ayni.protocol.attempts import LIVE, AttemptState
@@ -95,6 +96,8 @@ class Journal:
             UserError: another agent holds the folder, or it cannot be written.
         """
         self._lock = _hold(folder)
+        self._ballast = Ballast(folder)
+        self._ballast.make_room()
         self._db = _connect(folder / FILE)
         self._db.executescript(_SCHEMA)
         with _transaction(self._db):
@@ -104,6 +107,7 @@ class Journal:
         self.seq = int(self._meta("seq") or 0)
         self.acknowledged = int(self._meta("acknowledged") or 0)
         self.epoch: str | None = self._meta("epoch")
+        self._ballast.lay()
 
     # --- meta ---
 
@@ -144,7 +148,8 @@ class Journal:
             entry.report.seq = seq
         changed += noted
         new = [entry for entry in changed if not entry.saved]
-        with _transaction(self._db):
+
+        def write() -> None:
             self._db.executemany(_UPDATE, [_row(entry) for entry in changed if entry.saved])
             self._db.executemany(_INSERT, [_row(entry) + _given(entry) for entry in new])
             self._db.executemany(_CLEAR, [(entry.id,) for entry in changed if not entry.live])
@@ -154,14 +159,28 @@ class Journal:
                 self._set_meta(acknowledged=acknowledged)
             if epoch is not None and epoch != self.epoch:
                 self._set_meta(epoch=epoch)
+
+        self._durably(write)
         for entry in new:
             entry.saved = True
         self.seq = seq
         self.acknowledged = self.acknowledged if acknowledged is None else acknowledged
         self.epoch = self.epoch if epoch is None else epoch
 
+    def _durably(self, write: Callable[[], None]) -> None:
+        """Write in one transaction; on a full disk once more, with the room kept for that."""
+        try:
+            with _transaction(self._db):
+                write()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._ballast.let_go():
+                raise
+            with _transaction(self._db):
+                write()
+
     def prune(self, now: float, limit: int = 5000) -> int:
         """Forget attempts that ended, were acknowledged and are older than 30 days; how many."""
+        self._ballast.lay()
         with _transaction(self._db):
             return self._db.execute(
                 "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts "
@@ -321,10 +340,11 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
+        db.execute("COMMIT")
     except BaseException:
-        db.execute("ROLLBACK")
+        if db.in_transaction:  # a full disk ends it by itself
+            db.execute("ROLLBACK")
         raise
-    db.execute("COMMIT")
 
 
 def incarnation(folder: Path) -> str | None:

@@ -42,7 +42,11 @@ def run(config: Config) -> int:
     os.umask(0o027)
     who = identity.load(config)
     with ExitStack() as stack:
-        journal = Journal(config.state)
+        try:
+            journal = Journal(config.state)
+        except sqlite3.Error as error:
+            log.error("the journal cannot be written: %s. Running tasks go on", error)
+            return BROKEN
         stack.callback(journal.close)
         cycle = assemble_cycle(config, who, journal, stack)
         _on_signals(cycle)
@@ -100,8 +104,15 @@ def assemble_cycle(
         line=Line(hub.Hub(http, config.https.timeout).sync, side, inbox.put),
         offer=Offer(config, power.executor, staging.datasets, staging.folders, power.sandbox),
         inbox=inbox,
-        note=lambda cycle: now.write(config.state, _words(who, cycle)),
+        note=lambda cycle: _note(config, _words(who, cycle)),
     )
+
+
+def _note(config: Config, words: now.Now) -> None:
+    try:
+        now.write(config.state, words)
+    except OSError as error:  # it is for people's eyes only
+        log.warning("what 'ayni site status' shows cannot be written: %s", error)
 
 
 def _words(who: identity.Identity, cycle: Cycle) -> now.Now:
