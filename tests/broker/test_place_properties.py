@@ -12,7 +12,7 @@ from ayni.broker.eligible import judge
 from ayni.broker.jury import Jury, members
 from ayni.broker.place import place
 from ayni.broker.recall import recall
-from ayni.broker.types import Decision, Group, Project, Settings, Site, Verdict, Waiting
+from ayni.broker.types import Decision, Group, Partition, Project, Settings, Site, Verdict, Waiting
 from tests.broker.worlds import NOW, group, partition, site, worlds
 
 World = tuple[list[Group], list[Site], list[Project]]
@@ -38,14 +38,47 @@ def test_a_jury_says_what_each_site_says(world: World) -> None:
         assert verdicts.hopeless == all(e.final for e in alone)
 
 
+def faults(g: Group, s: Site, p: Partition) -> list[str]:
+    """Why a placement may not be; said anew here, so that the broker is not its own judge."""
+    shape = g.shape
+    bad = {
+        "another site is asked for": shape.site not in (None, s.name),
+        "another partition is asked for": shape.partition not in (None, p.name),
+        "outside the zones": bool(shape.zones) and not {s.name, s.member} & {*shape.zones},
+        "the data are elsewhere": g.sites is not None and s.name not in g.sites,
+        "refused": s.name in g.objections,
+        "unwell": s.banned or s.draining or bool(s.ill) or s.closed is not None,
+        "silent": s.silent_for > SETTINGS.silent_after,
+        "a node is too small": shape.cores > p.cores_per_node
+        or shape.memory > p.memory_per_node
+        or shape.gpus > p.gpus_per_node,
+        "too few nodes": shape.nodes > p.nodes,
+        "too short": shape.walltime > p.max_walltime,
+        "too small in all": shape.cores * shape.nodes > p.cores
+        or shape.memory * shape.nodes > p.memory
+        or shape.gpus * shape.nodes > p.gpus,
+    }
+    return [fault for fault, found in bad.items() if found]
+
+
+@settings(max_examples=300)
 @given(worlds())
 def test_no_placement_is_ever_ineligible(world: World) -> None:
     groups, sites, projects = world
     by_site, by_group = {s.name: s for s in sites}, {g.id: g for g in groups}
     for d in _placed(place(groups, sites, projects, NOW, SETTINGS)):
-        assert d.site is not None
-        fit = judge(by_site[d.site], by_group[d.group], SETTINGS)
-        assert d.partition in {p.name for p in fit.partitions}
+        there = by_site[d.site or ""]
+        [queue] = [p for p in there.partitions if p.name == d.partition]
+        assert faults(by_group[d.group], there, queue) == []
+
+
+@given(worlds())
+def test_a_site_is_passed_over_for_ever_only_for_a_fault(world: World) -> None:
+    groups, sites, _ = world
+    for g in groups:
+        for s in sites:
+            fit = {p.name for p in judge(s, g, SETTINGS).partitions}
+            assert fit == {p.name for p in s.partitions if not faults(g, s, p)}
 
 
 @given(worlds())
