@@ -128,10 +128,14 @@ class Stage:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.hub = Process(
             "hub",
-            [*AYNI, "hub", "run", "--port", str(self.port), "--files-port", str(self.files_port)],
+            # The folder on the command line, too: by it `kill_marked` knows what is of this stage.
+            [
+                *AYNI, "hub", "run", "--state", str(folder / "hub"),
+                "--port", str(self.port), "--files-port", str(self.files_port),
+            ],
             self.hub_env(),
             folder / "logs" / "hub.log",
-        )
+        )  # fmt: skip
 
     # --- environments ---
 
