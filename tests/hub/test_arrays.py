@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ayni.hub.tasks import ids
+from ayni.hub.tasks import ids, prepare
 from ayni.hub.tasks.ending import tasks_ended
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Array, Group, Task, TaskTag
@@ -183,3 +183,25 @@ def test_a_parameter_does_not_choose_another_project(api):
     task = {"executors": TEMPLATE["executors"], "outputs": [out]}
     said = new(api, 400, task=task, parameters=[{"lang": api.project.name}, {"lang": "other"}])
     assert said["detail"].startswith("task 1: outputs[0].url")
+
+
+PLAIN = {"executors": [{"image": "host", "command": ["true"]}]}
+
+
+@pytest.mark.parametrize(
+    ("bound", "task", "where"),
+    [
+        ("MOST_INPUTS", {"inputs": [{"url": "https://x.org/{{index}}", "path": "/a"}]}, "inputs"),
+        ("MOST_TAGS", {"tags": {"a": "1"}}, "tags"),
+        ("MOST_PLACES", {"inputs": [{"url": "https://{{index}}.org/", "path": "/a"}]}, "inputs"),
+        ("MOST_CHECKED", {"name": "{{index}}" * 20}, "task"),
+    ],
+)
+def test_what_an_array_costs_is_bounded(api, monkeypatch, bound, task, where):
+    """Any user may ask for 100,000 tasks; what is checked for each must not keep the hub for hours."""
+    new(api, task=PLAIN | task, count=20)
+    monkeypatch.setattr(prepare, bound, 19)
+    told = new(api, 400, task=PLAIN | task, count=20)
+    assert where in told["errors"][0]["field"]
+    assert "smaller arrays" in told["detail"] or "an array for each few" in told["detail"]
+    assert Array.objects.count() == 1

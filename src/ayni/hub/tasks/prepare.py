@@ -23,6 +23,12 @@ from ayni.tes.urls import MAX_PATH, SCHEME
 _HARMLESS = re.compile(r"(?!.*(?:\.\.|/\.|//))[A-Za-z0-9_][A-Za-z0-9_.,:=+@/-]*")
 _LONG = 100  # characters of one task's values together
 
+# What one request may cost: each bound is some twenty seconds of one core, or less.
+MOST_INPUTS = 1_000_000  # over all tasks, where some differ from task to task
+MOST_TAGS = 1_000_000  # over all tasks
+MOST_CHECKED = 200_000_000  # characters of the template, over all tasks that are checked one by one
+MOST_PLACES = 1_000  # different places (datasets, hosts) that the tasks of one array read from
+
 Values = Mapping[str, str]
 
 
@@ -105,6 +111,7 @@ class _Rows:
         varying = [n for n, one in enumerate(inputs) if one.url and placeholders(one.url)]
         self.fixed = self.resolver.inputs([i for n, i in enumerate(inputs) if n not in varying])
         self.varying = [(f"inputs[{n}].url", inputs[n].url or "") for n in varying]
+        self.same = self.resolver.place(self.fixed)  # of what does not differ
         self.varies = bool(placeholders(template))
         self.name = array.task.name or ""
         self.name_varies = bool(placeholders(self.name))
@@ -116,13 +123,17 @@ class _Rows:
         )
         if not self.always_check:
             self.resolver.outputs(array.task.outputs or [])
+        if varying:
+            _bound("task.inputs", array.size, len(self.fixed) + len(varying), MOST_INPUTS)
+        _bound("task.tags", array.size, len(self.tags), MOST_TAGS)
+        self.places: set[Place] = set()
+        self.checks_left = MOST_CHECKED // len(_text(template))
 
     def rows(self) -> Iterator[Row]:
-        same = None if self.varies else self.resolver.place(self.fixed)
         for index in range(self.array.size):
             parameters = self.array.parameters[index] if self.array.parameters else None
-            if same is not None:
-                yield Row(same, self.name, self.tags, index, parameters)
+            if not self.varies:
+                yield Row(self.same, self.name, self.tags, index, parameters)
                 continue
             values = {"index": str(index), **(parameters or {})}
             if self.always_check or not _harmless(parameters):
@@ -136,6 +147,8 @@ class _Rows:
             )
 
     def _place(self, index: int, values: Values) -> Place:
+        if not self.varying:
+            return self.same
         refs = dict.fromkeys(self.fixed)
         for where, url in self.varying:
             try:
@@ -143,10 +156,24 @@ class _Rows:
             except ProblemError as error:
                 raise _of_row(error, index) from error
             refs[ref] = None
-        return self.resolver.place(refs, f"parameters[{index}]: inputs")
+        place = self.resolver.place(refs, f"parameters[{index}]: inputs")
+        self.places.add(place)
+        if len(self.places) > MOST_PLACES:
+            raise field_problem(
+                "task.inputs",
+                f"the tasks read from more than {MOST_PLACES} different datasets and hosts; "
+                "make an array for each few",
+            )
+        return place
 
     def _check(self, index: int, parameters: Values | None) -> None:
         """The whole task as it will be, judged like a single one."""
+        self.checks_left -= 1
+        if self.checks_left < 0:
+            raise field_problem(
+                "task",
+                "is too long for so many tasks; make smaller arrays, or put what is long in a file",
+            )
         try:
             task = Task.model_validate(expand(self.template, index, parameters))
             self.resolver.outputs(task.outputs or [])
@@ -155,6 +182,13 @@ class _Rows:
             raise _of_row(invalid(error), index) from error
         except ProblemError as error:
             raise _of_row(error, index) from error
+
+
+def _bound(field: str, tasks: int, each: int, most: int) -> None:
+    if tasks * each > most:
+        raise field_problem(
+            field, f"{tasks} tasks with {each} each are more than {most}; make smaller arrays"
+        )
 
 
 def _of_row(error: ProblemError, index: int) -> ProblemError:
