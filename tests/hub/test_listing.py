@@ -8,9 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ayni.hub.tasks import ids, listing
+from ayni.hub.tasks import ids, listing, tes_views
 from ayni.hub.tasks.life import SHOWN, TaskState
 from ayni.hub.tasks.models import Array, Task
+from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import Report
 from ayni.tes.filters import Filters
 from ayni.tes.models import State
 
@@ -162,3 +164,26 @@ def test_a_token_of_another_question_or_project_is_refused(api, api_for, many):
 def test_invalid_utf_8_in_a_query_is_no_failure_of_ours(api):
     answer = api.client.get(f"{TES}/tasks?name_prefix=%ff%fe", headers=make.auth(api.secret))
     assert answer.status_code in (200, 400)
+
+
+@pytest.mark.parametrize("view", ["BASIC", "FULL"])
+def test_a_page_of_large_tasks_has_fewer_of_them_and_none_is_left_out(api, monkeypatch, view):
+    large = document("", {}) | {"inputs": [{"path": "/a", "content": "x" * 1000}]}
+    api.post(f"{API}/arrays", {"task": large, "count": 7})
+    alone = [api.post(f"{TES}/tasks", large).json()["id"] for _ in range(3)]
+    told = Report(attempt="a", seq=1, state=AttemptState.RUNNING, system_log=["y" * 5000])
+    loud = Task.objects.get(id=ids.read(alone[0]))
+    make.attempt(loud, report=told)
+    Task.objects.filter(id=loud.pk).update(tries=1)
+    monkeypatch.setattr(tes_views, "MAX_PAGE_TEXT", 3500)
+    pages, token = [], ""
+    while token is not None:
+        page = api.get(f"{TES}/tasks", {"view": view, "page_token": token}).json()
+        pages.append([task["id"] for task in page["tasks"]])
+        token = page.get("next_page_token")
+    assert [number for page in pages for number in page] == [
+        ids.show(number) for number in Task.objects.order_by("-id").values_list("id", flat=True)
+    ]
+    assert [len(page) for page in pages] == [2, 1, 3, 3, 1]
+    whole = api.get(f"{TES}/tasks", {"view": "MINIMAL"}).json()
+    assert len(whole["tasks"]) == 10

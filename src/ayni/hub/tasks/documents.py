@@ -94,6 +94,38 @@ def read_lines(numbers: Sequence[int]) -> list[Line]:
     return [found[number] for number in numbers if number in found]
 
 
+def how_many_fit(tasks: Sequence[AnyTask], size: int) -> int:
+    """How many of the tasks, from the first, have documents of at most `size` characters together.
+
+    One at least. An array of large tasks is small to keep and huge to show.
+    """
+    alone = [t.pk for t in tasks if t.array_id is None]
+    arrays = list({t.array_id for t in tasks if t.array_id is not None})
+    bodies = _numbers("SELECT task_id, LENGTH(document) FROM tasks_taskbody", "task_id", alone)
+    templates = _numbers("SELECT id, LENGTH(template) FROM tasks_array", "id", arrays)
+    reports = _numbers(
+        "SELECT task_id, SUM(LENGTH(CAST(report AS TEXT))) FROM tasks_attempt",
+        "task_id",
+        [t.pk for t in tasks if t.tries],
+        " GROUP BY task_id",
+    )
+    total = 0
+    for count, task in enumerate(tasks):
+        body = bodies.get(task.pk, 0) if task.array_id is None else templates[task.array_id]
+        total += body + (reports.get(task.pk) or 0)
+        if total > size:
+            return max(1, count)
+    return len(tasks)
+
+
+def _numbers(query: str, column: str, wanted: list[int], end: str = "") -> dict[int, int]:
+    return {
+        key: number
+        for part in parts(wanted)
+        for key, number in select(f"{query} WHERE {column} IN ({marks(part)}){end}", part)
+    }
+
+
 def submissions(tasks: Sequence[AnyTask]) -> dict[int, Document]:
     """What was submitted, each task of an array expanded."""
     alone = [t.pk for t in tasks if t.array_id is None]

@@ -12,14 +12,16 @@ from ayni.hub.http import field_problem, invalid, json_body, json_response
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.cancel import cancel_tasks
 from ayni.hub.tasks.create import create_task
-from ayni.hub.tasks.documents import documents, read_lines
+from ayni.hub.tasks.documents import Line, documents, how_many_fit, read_lines
 from ayni.hub.tasks.find import find_task
 from ayni.hub.tasks.listing import numbers_of
 from ayni.tes import models as tes
-from ayni.tes.filters import Parameters, QueryError, parse_query, parse_view
+from ayni.tes.filters import Parameters, Query, QueryError, parse_query, parse_view
+from ayni.tes.models import View
 from ayni.tes.shape import KEYS
 
 MAX_DOCUMENT = 8 << 20  # bytes of one task
+MAX_PAGE_TEXT = 32 << 20  # characters of a page; one that would have more has fewer tasks
 
 
 def service_info(request: HttpRequest) -> HttpResponse:
@@ -43,13 +45,20 @@ def list_tasks(request: HttpRequest) -> HttpResponse:
         query = parse_query(parameters(request))
     except QueryError as error:
         raise field_problem(error.field, error.message) from error
-    numbers, following = numbers_of(
-        who.project.pk, query.filters, query.page_size, query.page_token
-    )
-    answer: dict[str, object] = {"tasks": documents(read_lines(numbers), query.view)}
+    lines, following = _page(who.project.pk, query, query.page_size)
+    if query.view is not View.MINIMAL:
+        fit = how_many_fit(lines, MAX_PAGE_TEXT)
+        if fit < len(lines):
+            lines, following = _page(who.project.pk, query, fit)
+    answer: dict[str, object] = {"tasks": documents(lines, query.view)}
     if following:
         answer["next_page_token"] = following
     return json_response(answer)
+
+
+def _page(project: int, query: Query, size: int) -> tuple[list[Line], str]:
+    numbers, following = numbers_of(project, query.filters, size, query.page_token)
+    return read_lines(numbers), following
 
 
 def new_task(request: HttpRequest) -> HttpResponse:
