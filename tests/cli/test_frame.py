@@ -31,6 +31,10 @@ def register(app: typer.Typer) -> None:
         raise ZeroDivisionError("a bug")
 
     @app.command()
+    def count(number: int) -> None:
+        raise typer.Exit(number)
+
+    @app.command()
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -71,10 +75,43 @@ def test_ctrl_c_is_exit_code_130(with_this_part: None) -> None:
     assert exit_.value.code == 130
 
 
-def test_a_wrong_option_is_exit_code_2(with_this_part: None) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("mistake --nonsense", "--nonsense; see 'ayni mistake --help'"),
+        ("count x", "'number'"),
+        ("count", "Missing argument 'number'; see 'ayni count --help'"),
+        ("mistke", "No such command 'mistke'. Did you mean 'mistake'?; see 'ayni --help'"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(
+    with_this_part: None, capsys: pytest.CaptureFixture[str], arguments: str, words: str
+) -> None:
     with pytest.raises(SystemExit) as exit_:
-        frame.main(["mistake", "--nonsense"])
+        frame.main(arguments.split())
+    err = capsys.readouterr().err
     assert exit_.value.code == 2
+    assert err.startswith("ayni: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_without_arguments_the_help_is_shown_and_no_mistake_named(
+    with_this_part: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main([])
+    told = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert "Usage: ayni" in told.out + told.err
+    assert "ayni: " not in told.err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [("count 0", 0), ("count 3", 3)])
+def test_a_command_chooses_its_exit_code(with_this_part: None, arguments: str, code: int) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        frame.main(arguments.split())
+    assert (exit_.value.code or 0) == code
 
 
 def test_a_part_that_lacks_its_extra_is_left_out_and_named_in_the_help() -> None:

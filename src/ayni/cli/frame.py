@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,8 @@ INTERRUPTED = 130
 EXTRAS = {"hub": "hub", "site": "agent", "demo": "demo"}
 
 Register = Callable[[typer.Typer], None]
+#: What Typer raises for wrong arguments; where the class itself is depends on Typer's version.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 def build(parts: Iterable[EntryPoint] | None = None) -> typer.Typer:
@@ -73,11 +75,16 @@ def _absent(name: str, needs: str) -> Register:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command; a person's mistake is one line on stderr and exit code 2."""
     try:
-        build()(args=argv, prog_name="ayni")
+        code = build()(args=argv, prog_name="ayni", standalone_mode=False)
     except UserError as error:
         _say(str(error))
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
+    except _UsageError as error:
+        if message := error.format_message():  # there is none where the help was printed instead
+            where = error.ctx.command_path if error.ctx else "ayni"
+            _say(f"{message.rstrip('.')}; see '{where} --help'")
+        sys.exit(USER_ERROR)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has gone (`ayni ps | head`): nothing more to say to anybody.
@@ -91,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "(set AYNI_DEBUG=1 to see where; please report it)"
         )
         sys.exit(INTERNAL_ERROR)
+    sys.exit(code)
 
 
 def _say(message: str) -> None:
