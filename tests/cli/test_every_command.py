@@ -46,3 +46,9 @@ def test_help_has_an_example_of_that_command(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NO_ANSWER))
 def test_a_command_that_answers_does_so_in_json_too(name: str) -> None:
     assert any("--json" in option.opts for option in COMMANDS[name].params)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_argument_and_option_says_what_it_is(name: str) -> None:
+    silent = [p.name for p in COMMANDS[name].params if not getattr(p, "help", None)]
+    assert not silent

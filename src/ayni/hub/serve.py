@@ -162,7 +162,9 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             why = error.strerror or error
-            raise UserError(f"cannot listen on {host}:{port}: {why}; choose --port") from error
+            raise UserError(
+                f"cannot listen on {host}:{port}: {why}; choose another --host or --port"
+            ) from error
 
 
 def _store_secret(state: Path) -> Path:

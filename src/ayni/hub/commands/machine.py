@@ -72,8 +72,10 @@ def _read(document: Path) -> Any:
     try:
         text = sys.stdin.read() if str(document) == "-" else document.read_text()
         return json.loads(text) if document.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{document} cannot be read: {error}") from error
+    except OSError as error:
+        raise UserError(f"{document} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{document} is no text in UTF-8: {error}") from error
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{document} is neither JSON nor YAML: {error}") from error
 

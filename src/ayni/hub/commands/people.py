@@ -12,6 +12,7 @@ from ayni.hub.commands.frame import Json, django, emit, find, table
 
 Member = Annotated[str, typer.Option(help="ISO 3166 code of the country, as CL.")]
 Institution = Annotated[str, typer.Option(help="Name of the institution.")]
+Email = Annotated[str, typer.Argument(help="The person's e-mail address.")]
 Project = Annotated[str, typer.Option(help="Name of the project.")]
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -57,7 +58,7 @@ def member_add(
 
 
 def institution_add(
-    name: str,
+    name: Annotated[str, typer.Argument(help='In full, as "Universidad de Chile".')],
     member: Member,
     ror: Annotated[str, typer.Option(help="ROR identifier.")] = "",
     json_: Json = False,
@@ -75,8 +76,8 @@ def institution_add(
 
 
 def person_add(
-    email: str,
-    name: str,
+    email: Email,
+    name: Annotated[str, typer.Argument(help="In full.")],
     institution: Institution,
     orcid: Annotated[str, typer.Option(help="ORCID identifier.")] = "",
     json_: Json = False,
@@ -100,7 +101,7 @@ def person_add(
 
 def project_add(
     name: Annotated[str, typer.Argument(help="Small letters, digits and '-'.")],
-    title: str,
+    title: Annotated[str, typer.Argument(help="For people.")],
     institution: Institution,
     weight: Annotated[
         float, typer.Option(min=0.001, help="Its share in the broker's order.")
@@ -122,7 +123,11 @@ def project_add(
     emit({"name": name, "title": title}, json_, f"project {name} is there; add people to it")
 
 
-def project_join(project: str, email: str, json_: Json = False) -> None:
+def project_join(
+    project: Annotated[str, typer.Argument(help="Name of the project.")],
+    email: Email,
+    json_: Json = False,
+) -> None:
     """Put a person into a project."""
     django()
     from ayni.hub.calls.models import Membership
@@ -133,7 +138,7 @@ def project_join(project: str, email: str, json_: Json = False) -> None:
 
 
 def token_issue(
-    email: str,
+    email: Email,
     project: Project,
     days: Annotated[float, typer.Option(min=0.01, help="Days that it is valid.")] = 90,
     scope: Annotated[

@@ -11,6 +11,8 @@ import typer
 from ayni.errors import UserError
 from ayni.hub.commands.frame import Json, django, emit, find, table
 
+Name = Annotated[str, typer.Argument(help="The site's name.")]
+
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Supercomputing centres that offer capacity.", no_args_is_help=True)
@@ -28,13 +30,17 @@ def register(app: typer.Typer) -> None:
 
 def add(
     name: Annotated[str, typer.Argument(help="Small letters, digits and '-'.")],
-    title: str,
+    title: Annotated[str, typer.Argument(help="For people.")],
     institution: Annotated[str | None, typer.Option(help="Name of the institution.")] = None,
     member: Annotated[
         str | None, typer.Option(help="Code of the member, if it has only one institution.")
     ] = None,
-    latitude: Annotated[float | None, typer.Option(min=-90, max=90)] = None,
-    longitude: Annotated[float | None, typer.Option(min=-180, max=180)] = None,
+    latitude: Annotated[
+        float | None, typer.Option(min=-90, max=90, help="Degrees north, for the map.")
+    ] = None,
+    longitude: Annotated[
+        float | None, typer.Option(min=-180, max=180, help="Degrees east, for the map.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Add a site and print the code with which its agent registers, once, within a day."""
@@ -56,19 +62,19 @@ def add(
     _show_code(site, json_)
 
 
-def code(name: str, json_: Json = False) -> None:
+def code(name: Name, json_: Json = False) -> None:
     """A new registration code for a site. The old one becomes void; the site's key does not yet."""
     django()
     _show_code(_site(name), json_)
 
 
-def drain(name: str, json_: Json = False) -> None:
+def drain(name: Name, json_: Json = False) -> None:
     """Send a site nothing new, and ask back what it has not started."""
     _set_draining(name, True)
     emit({"site": name, "draining": True}, json_, f"{name} is draining; what runs there goes on")
 
 
-def undrain(name: str, json_: Json = False) -> None:
+def undrain(name: Name, json_: Json = False) -> None:
     """Let a site take tasks again."""
     _set_draining(name, False)
     emit({"site": name, "draining": False}, json_, f"{name} takes tasks again")
