@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 1
 KILLS  ?= 200
 
-.PHONY: help demo test blackbox lint types live fault bench messages clean
+.PHONY: help demo test blackbox lint types live slurm-up slurm-down fault bench messages clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ types: $(VENV)/.dev  ## types
 
 live:  ## against real servers: PostgreSQL, S3, a browser, containers (root, Debian 12)
 	dev/live.sh $(ARGS)
+
+slurm-up:  ## three real Slurm clusters with accounting on this machine (root, Debian 12)
+	dev/slurm.sh up
+
+slurm-down:  ## end them, and leave nothing of them behind
+	dev/slurm.sh down
 
 fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost
 	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(ARGS)

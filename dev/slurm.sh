@@ -1,0 +1,363 @@
+#!/usr/bin/env bash
+# Three real Slurm clusters with accounting on this machine, one to a country of the demo (Debian 12, root).
+#
+#   dev/slurm.sh up | down | status
+#   dev/slurm.sh start | stop | kill  SERVER...   for the tests of faults; `status` names the servers
+#
+# Everything lies in $AYNI_SLURM_DIR and listens on free ports of 127.0.0.1; clusters.json there tells the
+# tests what there is. The nodes are virtual: every one is a slurmd on this machine, and has what its line in
+# dev/slurm/CLUSTER.conf says. Local users and control groups belong to the machine: one such set at a time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. dev/lib.sh
+
+dir="${AYNI_SLURM_DIR:-/var/tmp/ayni-slurm}"
+clusters=(santiago mexico bogota)
+users=(ayni ayni-ana ayni-luis)
+
+die() {
+  echo "slurm.sh: $*" >&2
+  exit 1
+}
+
+# --- what this machine's control groups allow
+
+# Slurm reports a memory overrun as OUT_OF_MEMORY only where it can make control groups.
+cgroups() {
+  if [ -w /sys/fs/cgroup/memory/cgroup.procs ] && [ -w /sys/fs/cgroup/freezer/cgroup.procs ]; then
+    echo v1
+  elif grep -qs memory /sys/fs/cgroup/cgroup.controllers && [ -w /sys/fs/cgroup/cgroup.procs ]; then
+    echo v2
+  else
+    echo none
+  fi
+}
+
+tracking() {
+  if [ "$(cgroups)" = none ]; then
+    printf '%s\n' ProctrackType=proctrack/linuxproc TaskPlugin=task/none JobAcctGatherParams=OverMemoryKill
+  else
+    printf '%s\n' ProctrackType=proctrack/cgroup TaskPlugin=task/cgroup
+  fi
+}
+
+# --- configuration
+
+nodes_of() { sed -n 's/^NodeName=\([^ ]*\) .*/\1/p' "dev/slurm/$1.conf"; }
+
+configure() {
+  local first cluster number=0 node
+  mkdir -p "$dir"/{run,log,munge,mariadb,slurmdbd,home,work}
+  chmod 755 "$dir"
+  chmod 1777 "$dir/work"
+  first="$(free_ports 40)"
+  echo "$first" >"$dir/ports"
+  head -c 128 /dev/urandom >"$dir/munge/key"
+  chmod 400 "$dir/munge/key"
+  chown -R munge: "$dir/munge"
+  chown -R mysql: "$dir/mariadb"
+  database_files "$first"
+  for cluster in "${clusters[@]}"; do
+    cluster_files "$cluster" "$((first + 10 + 10 * number))" "$((first + 1))"
+    number=$((number + 1))
+  done
+  describe >"$dir/clusters.json"
+}
+
+database_files() {
+  cat >"$dir/mariadb/init.sql" <<EOF
+CREATE DATABASE IF NOT EXISTS slurm_acct_db;
+CREATE USER IF NOT EXISTS slurm@'127.0.0.1' IDENTIFIED BY 'slurm';
+GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1';
+EOF
+  # Slurm looks for this file in the folder of SLURM_CONF.
+  (umask 077 && cat >"$dir/slurmdbd/slurmdbd.conf") <<EOF
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge/socket
+DbdHost=$(hostname -s)
+DbdAddr=127.0.0.1
+DbdPort=$(($1 + 1))
+SlurmUser=root
+PidFile=$dir/run/slurmdbd.pid
+LogFile=$dir/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$1
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+EOF
+}
+
+# Arguments: the cluster, its port (those of its nodes follow) and slurmdbd's.
+cluster_files() {
+  local folder="$dir/$1" script number=0 node
+  mkdir -p "$folder"/{state,spool}
+  script="s|@DIR@|$dir|g;s|@CLUSTER@|$1|g;s|@HOST@|$(hostname -s)|g;s|@PORT@|$2|g;s|@DBD_PORT@|$3|g"
+  for node in $(nodes_of "$1"); do
+    number=$((number + 1))
+    mkdir -p "$folder/spool/$node"
+    script="$script;s|@NODE$number@|NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$(($2 + number))|"
+  done
+  { sed "$script" dev/slurm/common.conf "dev/slurm/$1.conf" && tracking; } >"$folder/slurm.conf"
+  gpus "$1" >"$folder/gres.conf"
+  cat >"$folder/cgroup.conf" <<EOF
+CgroupPlugin=cgroup/$(cgroups | sed s/none/v1/)
+CgroupAutomount=no
+ConstrainCores=no
+ConstrainDevices=no
+ConstrainRAMSpace=yes
+EOF
+  [ "$(cgroups)" != v2 ] || echo IgnoreSystemd=yes >>"$folder/cgroup.conf"
+}
+
+# Declared ones: an empty file stands for each card.
+gpus() {
+  local node type count number
+  sed -n 's/^NodeName=\([^ ]*\) .*Gres=gpu:\([a-z0-9]*\):\([0-9]*\).*/\1 \2 \3/p' "dev/slurm/$1.conf" |
+    while read -r node type count; do
+      for number in $(seq "$count"); do
+        touch "$dir/$1/gpu$number"
+        echo "NodeName=$node Name=gpu Type=$type File=$dir/$1/gpu$number"
+      done
+    done
+}
+
+# What the tests want to know: clusters.json.
+describe() {
+  "${PYTHON:-python3}" - "$dir" "$(cgroups)" "${clusters[@]}" <<'PYTHON'
+import json, pathlib, re, sys
+
+folder, cgroups, *names = sys.argv[1:]
+country = {"santiago": "CL", "mexico": "MX", "bogota": "CO"}
+
+def cluster(name):
+    conf = pathlib.Path(folder, name, "slurm.conf")
+    text = conf.read_text()
+    found = lambda key: [v for v in re.findall(rf"^{key}=(\S+)", text, re.M) if v != "DEFAULT"]
+    return {
+        "conf": str(conf),
+        "country": country[name],
+        "partitions": found("PartitionName"),
+        "nodes": found("NodeName"),
+        "gpus": sum(map(int, re.findall(r"Gres=gpu:\w+:(\d+)", text))),
+        "preempt_mode": found("PreemptMode")[0],
+    }
+
+print(json.dumps({
+    "clusters": {name: cluster(name) for name in names},
+    "cgroups": cgroups,
+    "work": folder + "/work",
+    "qos": ["normal", "short", "small", "spare"],
+    "accounts": ["ayni", "fisica", "lenguas"],
+    "users": {
+        "ayni": {"accounts": ["ayni", "fisica", "lenguas"], "qos": ["normal", "short", "small", "spare"]},
+        "ayni-ana": {"accounts": ["fisica"], "qos": ["normal", "short", "small", "spare"]},
+        "ayni-luis": {"accounts": ["lenguas"], "qos": ["normal", "spare"]},
+    },
+}, indent=2))
+PYTHON
+}
+
+# --- who may use them
+
+make_users() {
+  local user
+  for user in "${users[@]}"; do
+    if ! id "$user" >/dev/null 2>&1; then
+      useradd --system --user-group --no-create-home --home-dir "$dir/home/$user" --shell /bin/bash "$user"
+      echo "$user" >>"$dir/users" # down removes those, and no one else
+    fi
+    install -d -o "$user" -g "$user" -m 755 "$dir/home/$user"
+  done
+}
+
+# Ana has fisica, Luis has lenguas and not every QOS, ayni (a single service account) has them all.
+make_accounts() ( # in a shell of its own: SLURM_CONF is for here only
+  local do="sacctmgr -i"
+  export SLURM_CONF="$dir/${clusters[0]}/slurm.conf"
+  $do add cluster "${clusters[@]}"
+  $do add qos short,small,spare
+  $do modify qos normal,short,small set Preempt=spare Priority=10
+  # What is over short's limits is refused at once; what is over small's waits.
+  $do modify qos short set MaxWall=10 MaxSubmitJobsPerUser=8 Priority=100 Flags=DenyOnLimit
+  $do modify qos small set MaxTRESPerUser=cpu=2 MaxSubmitJobsPerUser=100
+  $do modify qos spare set PreemptMode=requeue Priority=0
+  $do add account ayni,fisica,lenguas Description=tests Organization=ayni
+  $do add user ayni account=ayni,fisica,lenguas DefaultAccount=ayni qos=normal,short,small,spare DefaultQOS=normal
+  $do add user ayni-ana account=fisica qos=normal,short,small,spare DefaultQOS=normal
+  $do add user ayni-luis account=lenguas qos=normal,spare DefaultQOS=normal
+)
+
+# --- the servers
+
+servers() {
+  local cluster node
+  echo munge mariadb slurmdbd
+  for cluster in "${clusters[@]}"; do
+    echo "slurmctld-$cluster"
+    for node in $(nodes_of "$cluster"); do echo "slurmd-$node"; done
+  done
+}
+
+running() {
+  local pid
+  pid="$(cat "$dir/run/$1.pid" 2>/dev/null)" && [ -n "$pid" ] &&
+    grep -qa -- "$dir" "/proc/$pid/environ" 2>/dev/null
+}
+
+launch() {
+  # The mark by which `running` and `down` know what is ours.
+  case "$1" in
+    munge)
+      AYNI_SLURM_DIR="$dir" setpriv --reuid munge --regid munge --clear-groups munged \
+        --socket="$dir/munge/socket" --key-file="$dir/munge/key" --pid-file="$dir/munge/pid" \
+        --log-file="$dir/munge/log" --seed-file="$dir/munge/seed"
+      cp "$dir/munge/pid" "$dir/run/munge.pid"
+      ;;
+    mariadb)
+      AYNI_SLURM_DIR="$dir" setsid mariadbd --no-defaults --user=mysql --datadir="$dir/mariadb/data" \
+        --bind-address=127.0.0.1 --port="$(cat "$dir/ports")" --socket="$dir/mariadb/socket" \
+        --init-file="$dir/mariadb/init.sql" --innodb-lock-wait-timeout=900 \
+        --innodb-flush-log-at-trx-commit=0 >"$dir/log/mariadb.log" 2>&1 </dev/null &
+      echo $! >"$dir/run/mariadb.pid"
+      ;;
+    slurmdbd) SLURM_CONF="$dir/slurmdbd/slurm.conf" slurmdbd ;;
+    slurmctld-*) SLURM_CONF="$dir/${1#slurmctld-}/slurm.conf" slurmctld ;;
+    slurmd-*)
+      local node="${1#slurmd-}"
+      SLURM_CONF="$dir/${node%-*}/slurm.conf" slurmd -N "$node"
+      ;;
+    *) die "there is no server $1; there are: $(servers | xargs)" ;;
+  esac
+}
+
+answers() {
+  case "$1" in
+    munge) munge -S "$dir/munge/socket" -n >/dev/null 2>&1 ;;
+    mariadb) mariadb --no-defaults -S "$dir/mariadb/socket" -e 'USE slurm_acct_db' >/dev/null 2>&1 ;;
+    slurmdbd)
+      SLURM_CONF="$dir/${clusters[0]}/slurm.conf" timeout 5 sacctmgr -n show qos normal >/dev/null 2>&1
+      ;;
+    slurmctld-*) SLURM_CONF="$dir/${1#slurmctld-}/slurm.conf" timeout 5 scontrol ping >/dev/null 2>&1 ;;
+    *) running "$1" ;;
+  esac
+}
+
+until_true() {
+  local _
+  for _ in $(seq 150); do
+    "$@" && return 0
+    sleep 0.2
+  done
+  return 1
+}
+
+start() {
+  running "$1" || launch "$1"
+  until_true answers "$1" || die "$1 does not answer; see $dir/log"
+}
+
+gone() { ! running "$1"; }
+
+end() { # signal, server
+  running "$2" || return 0
+  kill "-$1" "$(cat "$dir/run/$2.pid")"
+  until_true gone "$2" || die "$2 does not end"
+}
+
+# --- up, down, status
+
+idle() {
+  local states
+  states="$(SLURM_CONF="$dir/$1/slurm.conf" sinfo -h -N -o %T 2>/dev/null)" || return 1
+  [ -n "$states" ] && ! grep -qvE '^(idle|mixed|allocated|completing)$' <<<"$states"
+}
+
+# A job runs, and accounting hears of it (some time later).
+works() {
+  SLURM_CONF="$dir/$1/slurm.conf" timeout 30 srun -Q -J up hostname >/dev/null && until_true accounted "$1"
+}
+
+accounted() {
+  SLURM_CONF="$dir/$1/slurm.conf" timeout 10 sacct -X -n -o jobid --name up 2>/dev/null | grep -q .
+}
+
+up() {
+  local server cluster
+  [ "$(id -u)" = 0 ] || { echo "make slurm-up needs root: it installs Debian packages and runs jobs as their users" >&2; exit 2; }
+  install_packages slurm-wlm slurmdbd munge mariadb-server mpich libmpich-dev libpmix-dev gcc libc6-dev
+  if [ ! -e "$dir/ready" ]; then
+    down # what a start that failed has left
+    configure
+    mariadb-install-db --no-defaults --user=mysql --datadir="$dir/mariadb/data" --skip-test-db >/dev/null 2>&1
+    make_users
+    for server in munge mariadb slurmdbd; do start "$server"; done
+    make_accounts >/dev/null
+    touch "$dir/ready"
+  fi
+  for server in $(servers); do start "$server"; done
+  for cluster in "${clusters[@]}"; do
+    until_true idle "$cluster" || die "the nodes of $cluster are not there: $(status)"
+    works "$cluster" || die "$cluster runs no job; see $dir/log"
+  done
+  status
+}
+
+status() {
+  local server cluster
+  [ -e "$dir/ready" ] || { echo "no clusters here; dev/slurm.sh up starts them"; return; }
+  for server in $(servers); do
+    printf '%-22s %s\n' "$server" "$(running "$server" && echo "runs, process $(cat "$dir/run/$server.pid")" || echo stopped)"
+  done
+  case "$(cgroups)" in
+    none) echo "no control groups here: proctrack/linuxproc; a memory overrun is found by sampling" ;;
+    *) echo "control groups $(cgroups): proctrack/cgroup, task/cgroup; a memory overrun is OUT_OF_MEMORY" ;;
+  esac
+  for cluster in "${clusters[@]}"; do
+    echo "export SLURM_CONF=$dir/$cluster/slurm.conf"
+  done
+  echo "users: ${users[*]} (runuser -u ayni -- sbatch ...); what else there is: $dir/clusters.json"
+}
+
+# The processes of this set: servers, steps and, where there are control groups, all that a job started.
+ours() {
+  local pid
+  for pid in $(pgrep -x 'munged|mariadbd|slurmdbd|slurmctld|slurmd|slurmstepd' || true); do
+    grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
+  done
+  control_groups | while read -r group; do cat "$group/cgroup.procs" 2>/dev/null || true; done
+}
+
+control_groups() {
+  local cluster
+  for cluster in "${clusters[@]}"; do
+    find /sys/fs/cgroup -depth -type d \( -path "*/slurm_$cluster-*" -o -path "*/$cluster-n*_slurmstepd.scope*" \) 2>/dev/null
+  done
+}
+
+none_left() { [ -z "$(ours)" ]; }
+
+down() {
+  local cluster server user
+  [ -d "$dir" ] || return 0
+  for cluster in "${clusters[@]}"; do
+    running "slurmctld-$cluster" || continue
+    SLURM_CONF="$dir/$cluster/slurm.conf" timeout 10 squeue -h -o %A | sort -u |
+      SLURM_CONF="$dir/$cluster/slurm.conf" xargs -r scancel -Q || true
+  done
+  for server in $(servers | xargs -n 1 | tac); do end KILL "$server"; done
+  ours | xargs -r kill -KILL 2>/dev/null || true
+  until_true none_left || die "these processes do not end: $(ours | xargs)"
+  control_groups | xargs -r rmdir
+  for user in $(cat "$dir/users" 2>/dev/null); do userdel "$user"; done
+  rm -rf "$dir"
+}
+
+case "${1:-}" in
+  up | down | status) [ $# = 1 ] || die "$1 takes no argument"; "$1" ;;
+  start) shift; for server; do start "$server"; done ;;
+  stop) shift; for server; do end TERM "$server"; done ;;
+  kill) shift; for server; do end KILL "$server"; done ;;
+  *) echo "usage: dev/slurm.sh up|down|status, or start|stop|kill SERVER..." >&2; exit 2 ;;
+esac
