@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import partial
 
 import orjson
@@ -35,6 +36,23 @@ def find_group(project: Project, person: Person, shape: Shape, place: Place) -> 
     group, _ = Group.objects.get_or_create(project=project, key=key, defaults=fields)
     transaction.on_commit(partial(_remember, project.pk, key, group.pk))
     return group.pk
+
+
+def own_groups(project: Project, person: Person, groups: Iterable[int]) -> dict[int, int]:
+    """For each group, the person's own of the same content; within a transaction."""
+    return {g.pk: _own(project, person, g) for g in Group.objects.filter(pk__in=set(groups))}
+
+
+def _own(project: Project, person: Person, group: Group) -> int:
+    if group.person_id == person.pk:
+        return group.pk
+    place = Place(
+        sites=None if group.sites is None else tuple(group.sites),
+        data=tuple(sorted(group.data.items())),
+        datasets=tuple((site, name) for site, name in group.datasets),
+        https_hosts=tuple(group.https_hosts),
+    )
+    return find_group(project, person, Shape.from_json(group.shape), place)
 
 
 def _remember(project: int, key: str, group: int) -> None:

@@ -10,7 +10,7 @@ import orjson
 
 from ayni.hub.accounts.tokens import Caller
 from ayni.hub.http import ProblemError
-from ayni.hub.tasks import ids, rows
+from ayni.hub.tasks import groups, ids, rows
 from ayni.hub.tasks.create import TAGS, TASKS, once
 from ayni.hub.tasks.life import FINAL, TaskState
 from ayni.hub.tasks.models import Array, Task, TaskTag
@@ -20,7 +20,7 @@ FAILED = [state.value for state in FINAL if state is not TaskState.COMPLETE]
 
 
 def rerun_failed(who: Caller, array: Array, key: str | None = None) -> tuple[int, int]:
-    """A new array with the failed tasks' indices, parameters and groups; its number and size.
+    """A new array with the failed tasks' indices and parameters; its number and size.
 
     Raises:
         ProblemError: 409, none of its tasks has failed.
@@ -51,13 +51,14 @@ def _make(who: Caller, array: Array, failed: list[tuple[Any, ...]], now: datetim
         created=now,
     )
     created = rows.moment(now)
+    own = groups.own_groups(who.project, who.person, (group for _, group, *_ in failed))
     renumbered = {old: new for new, (old, *_) in enumerate(failed, number + 1)}
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for old, group, index, parameters, name in failed:
             values = None if parameters is None else orjson.dumps(parameters).decode()
             yield (
-                renumbered[old], who.project.pk, who.person.pk, group, number, index, values, name,
+                renumbered[old], who.project.pk, who.person.pk, own[group], number, index, values, name,
                 TaskState.QUEUED.value, 0, None, created, None,
             )  # fmt: skip
 
