@@ -1,27 +1,72 @@
-"""Long polls: look, and look again whenever something of the project changed, until there is news."""
+"""Long polls: look, and look again whenever something of the project changed, until there is news.
+
+Whoever waits holds a thread of the hub, so only so many wait at once, and so many of one project:
+nobody keeps the sites and the other projects out by asking.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+from ayni.hub.http import ProblemError
 from ayni.hub.network import wake
 
 T = TypeVar("T")
 _PAUSE = 0.1  # seconds between two looks: a burst of changes is looked at once
+MOST = 64  # who wait at once, in one process
+MOST_OF_A_PROJECT = 32
+_AGAIN = 5  # seconds
+
+_lock = threading.Lock()
+_waiting: Counter[int] = Counter()  # by project
 
 
 def look_until(
     project: int, seconds: float, look: Callable[[], T], is_news: Callable[[T], bool]
 ) -> T:
-    """The first look that is news, or the last one in time."""
+    """The first look that is news, or the last one in time.
+
+    Raises:
+        ProblemError: 429, there is no news yet and too many wait already.
+    """
+    if seconds <= 0:
+        return look()
     deadline = time.monotonic() + seconds
-    while True:
-        ear = wake.Ear(wake.task_key(project)) if seconds > 0 else None  # before looking
-        found = look()
-        left = deadline - time.monotonic()
-        if ear is None or left <= 0 or is_news(found):
-            return found
-        ear.wait(left)
-        time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+    ear = wake.Ear(wake.task_key(project))  # before looking
+    found = look()
+    if is_news(found):
+        return found
+    with _seat(project):
+        while (left := deadline - time.monotonic()) > 0:
+            ear.wait(left)
+            time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
+            ear = wake.Ear(wake.task_key(project))
+            found = look()
+            if is_news(found):
+                break
+    return found
+
+
+@contextmanager
+def _seat(project: int) -> Iterator[None]:
+    with _lock:
+        if _waiting.total() >= MOST or _waiting[project] >= MOST_OF_A_PROJECT:
+            raise ProblemError(
+                429,
+                "Too many wait",
+                f"ask again in {_AGAIN} s, or without 'wait'",
+                headers={"Retry-After": str(_AGAIN)},
+            )
+        _waiting[project] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _waiting[project] -= 1
+            if not _waiting[project]:
+                del _waiting[project]
