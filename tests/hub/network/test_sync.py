@@ -264,6 +264,17 @@ def test_a_status_that_cannot_be_is_refused_by_its_field(agent: Agent) -> None:
     assert "partitions.main.depth" in caught.value.detail
 
 
+@pytest.mark.parametrize("field", ["images", "projects", "deny_persons", "https_from"])
+def test_patterns_that_would_keep_the_broker_busy_are_refused(agent: Agent, field: str) -> None:
+    policy = Policy.model_validate({field: ["*" + "a" * 1000] * 300})
+    agent.offers = status(partition()).model_copy(update={"policy": policy})
+    agent.side.status_due = True
+    with pytest.raises(ProblemError) as caught:
+        agent.sync()
+    assert caught.value.status == 400
+    assert f"policy.{field}" in caught.value.detail
+
+
 def test_only_watched_attempts_are_asked_for_their_logs(agent: Agent) -> None:
     [task, _], attempts = placed(agent, 2)
     Task.objects.filter(id=task.id).update(

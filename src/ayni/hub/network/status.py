@@ -19,6 +19,7 @@ MOST_DATASETS = 10_000
 MOST_DEPTH = 10_000
 MOST_NOTES = 100
 MOST_PATTERNS = 10_000  # in one list of a policy
+PATTERNS_TEXT = 256 << 10  # characters of them all: the broker compiles each
 _TEXT = 4096
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BIG = (1 << 63) - 1
@@ -55,8 +56,8 @@ def _check(told: SiteStatus) -> None:
     for field, value in told.policy:
         if isinstance(value, list):
             _limit(f"policy.{field}", len(value), MOST_PATTERNS)
-            if any(isinstance(text, str) and len(text) > _TEXT for text in value):
-                raise ProblemError(400, "Bad status", f"policy.{field}: holds a text too long")
+            texts = [text for text in value if isinstance(text, str)]
+            _limit(f"policy.{field}: characters", sum(map(len, texts)), PATTERNS_TEXT)
     for p in told.partitions:
         if not _PARTITION.fullmatch(p.name):
             raise ProblemError(
