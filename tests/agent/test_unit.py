@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ayni.agent.supervisor import cgroup
 from ayni.agent.unit import unit
 
 
@@ -11,3 +12,8 @@ def test_the_unit_leaves_proc_as_it_is() -> None:
     covering = {"ProtectKernelLogs", "ProtectKernelTunables", "ProtectProc", "ProcSubset"}
     assert not settings & covering
     assert not settings & {"RestrictNamespaces", "ProtectControlGroups"}
+
+
+def test_the_agents_place_among_its_tasks_groups_is_the_one_that_it_looks_for() -> None:
+    """A group whose controllers are handed on takes no process itself (cgroup v2)."""
+    assert f"DelegateSubgroup={cgroup._LEAF}" in unit("ayni", "agent.toml").splitlines()

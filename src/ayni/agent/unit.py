@@ -28,6 +28,9 @@ RestartPreventExitStatus=2 3
 KillMode=process
 # Limits of tasks by cgroups of their own. Without this they are best effort.
 Delegate=yes
+# The agent's own place in there, so that it can be started again while tasks run. systemd before
+# 254 passes over this line: there the start is refused, and tried again, until tasks have ended.
+DelegateSubgroup=ayni-agent
 OOMPolicy=continue
 TasksMax=infinity
 LimitNOFILE=65536
