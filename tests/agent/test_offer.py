@@ -23,16 +23,33 @@ def test_long_tasks_want_a_short_queue() -> None:
 def test_short_tasks_want_as_many_waiting_as_end_in_two_seconds() -> None:
     pace = Pace()
     for tenth in range(20):
-        pace.ended(tenth / 10, 15)
-    assert pace.depth(2.0, slots=4) == 300
+        pace.ended(tenth / 10, [0.025] * 15)
+    assert pace.depth(2.0, slots=4) == 320
     assert pace.depth(9.0, slots=4) == 4, "and not for long after"
 
 
-@given(st.lists(st.integers(0, 10_000), max_size=20), st.integers(0, 10_000))
-def test_the_depth_stays_in_its_bounds(ends: list[int], slots: int) -> None:
+def test_a_few_short_tasks_show_that_more_are_wanted() -> None:
     pace = Pace()
-    for number, count in enumerate(ends):
-        pace.ended(float(number), count)
+    pace.ended(0.1, [1 / 64] * 4)
+    assert pace.depth(0.2, slots=2) == 32, "eight times as many at once, if they run so briefly"
+    pace.ended(0.6, [1 / 64] * 32)
+    assert pace.depth(0.7, slots=2) == 256
+
+
+def test_long_tasks_that_end_together_want_no_longer_queue() -> None:
+    pace = Pace()
+    pace.ended(0.1, [3600.0] * 4)
+    assert pace.depth(0.2, slots=4) == 4
+
+
+_RUNS = st.lists(st.floats(-10, 1e6), max_size=50)  # less than nothing: the clock was set back
+
+
+@given(st.lists(_RUNS, max_size=20), st.integers(0, 10_000))
+def test_the_depth_stays_in_its_bounds(ends: list[list[float]], slots: int) -> None:
+    pace = Pace()
+    for number, runs in enumerate(ends):
+        pace.ended(float(number), runs)
     assert 1 <= pace.depth(float(len(ends)), slots) <= MAX_ASSIGNMENTS
 
 

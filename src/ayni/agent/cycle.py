@@ -40,7 +40,7 @@ S = AttemptState
 _QUICKEST = 0.02  # seconds between two looks at the executor while things happen …
 _SLOWEST = 0.5  # … and while nothing does
 _ASK_AGAIN = 5.0  # after jobs of which the executor could not say anything
-_OFFER = 1.0  # seconds between two looks at what the site offers
+_OFFER = 1.0  # seconds between two looks at what the site offers, if nothing grows
 _SWEEP = 10.0  # between two rounds of sweeping
 _PRUNE = 60.0  # between two looks for what is too old to be kept
 
@@ -194,7 +194,6 @@ class Cycle:
 
     def _look(self, now: float) -> None:
         """See what the jobs do; often while things happen, seldom while nothing does."""
-        before = self.work.ended
         try:
             if self._unsure and now >= self._ask_after:
                 self._sort_out(now)
@@ -208,7 +207,7 @@ class Cycle:
         wall = self.wall()
         for status in statuses:
             self._job(status, wall)
-        self.offer.pace.ended(now, self.work.ended - before)
+        self.offer.pace.ended(now, [s.ended - s.started for s in statuses if s.ended and s.started])
         self._pause = _QUICKEST if statuses else min(self._pause * 1.3, _SLOWEST)
         self._next_look = now + self._pause
 
@@ -335,7 +334,7 @@ class Cycle:
         self.work.due(wall, count=not self.line.trouble)
         for entry in self.watch.look(self.work.entries, now):
             self.work.told[entry.id] = entry
-        if now >= self._next_offer:
+        if now >= self._next_offer or self.offer.wants_more(now):
             self._next_offer = now + _OFFER
             running = [e for e in self.work.entries.values() if e.state is S.RUNNING]
             cores = sum(int(e.assignment.shape["cores"]) for e in running)

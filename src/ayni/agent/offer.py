@@ -20,7 +20,9 @@ from ayni.protocol.messages import (
 )
 
 _SLOTS = 64  # of a large machine: long tasks need no long queue
-_WINDOW = 2.0  # seconds over which ends are counted: depth is about what ends in so long
+_WINDOW = 2.0  # seconds: depth is about what ends in so long
+_GROWTH = 8  # times what did end: how much more is asked for where short tasks seem to want it
+_SHORTEST = 0.001  # seconds
 
 
 class Pace:
@@ -28,19 +30,37 @@ class Pace:
 
     def __init__(self, window: float = _WINDOW) -> None:
         self._window = window
-        self._ends: deque[tuple[float, int]] = deque()
+        self._ends: deque[tuple[float, int, float]] = deque()  # when, how many, seconds they ran
         self._count = 0
+        self._ran = 0.0
 
-    def ended(self, now: float, count: int) -> None:
-        if count:
-            self._ends.append((now, count))
-            self._count += count
+    def ended(self, now: float, runs: Sequence[float]) -> None:
+        """Some have ended.
+
+        Args:
+            now: the time.
+            runs: for how many seconds each of them ran.
+        """
+        if runs:
+            self._ends.append((now, len(runs), sum(runs)))
+            self._count += len(runs)
+            self._ran += sum(runs)
 
     def depth(self, now: float, slots: int) -> int:
-        """Tasks wanted waiting: one for each of the first slots, or what ends in two seconds."""
+        """Tasks wanted waiting: one for each of the first slots, or what ends in two seconds.
+
+        That is told by how long tasks ran, since few end while few are given; but a site of which
+        other things than its cores are taken ends fewer, and asks for a few times as many.
+        """
         while self._ends and self._ends[0][0] < now - self._window:
-            self._count -= self._ends.popleft()[1]
-        return max(1, min(max(min(slots, _SLOTS), self._count), MAX_ASSIGNMENTS))
+            _, count, ran = self._ends.popleft()
+            self._count -= count
+            self._ran -= ran
+        wanted = min(slots, _SLOTS)
+        if self._count:
+            mean = max(self._ran / self._count, _SHORTEST)
+            wanted = max(wanted, min(int(slots * self._window / mean), _GROWTH * self._count))
+        return max(1, min(wanted, MAX_ASSIGNMENTS))
 
 
 def settle(told: int, wanted: int) -> int:
@@ -99,12 +119,18 @@ class Offer:
     executor_fault: str = ""
     pace: Pace = field(default_factory=Pace)
     _depth: int = 0
+    _slots: int = 0
     _told: SiteStatus | None = None
 
     def status(self) -> SiteStatus:
         """What to tell the hub; from now on it counts as told."""
         self._told = self._now()
         return self._told
+
+    def wants_more(self, now: float) -> bool:
+        """Whether tasks turn out to be so short that the hub should be told at once."""
+        fixed = self.config.partition.depth is not None
+        return not fixed and settle(self._depth, self.pace.depth(now, self._slots)) > self._depth
 
     def is_news(self, now: float, running_cores: int) -> bool:
         """Look again; whether the hub should be told."""
@@ -113,10 +139,10 @@ class Offer:
         except ExecutorUnavailable as error:
             self.executor_fault = str(error)
             return self._now() != self._told
-        slots = sum(info.nodes * info.cores_per_node for info in infos)
+        self._slots = sum(info.nodes * info.cores_per_node for info in infos)
         wanted = self.config.partition.depth
         if wanted is None:
-            wanted = settle(self._depth, self.pace.depth(now, slots))
+            wanted = settle(self._depth, self.pace.depth(now, self._slots))
         self._depth = wanted
         self.partitions = [
             partition_status(self.config, info, running_cores, wanted) for info in infos

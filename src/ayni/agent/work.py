@@ -69,7 +69,6 @@ class Work:
     quiet: dict[str, float] = field(default_factory=dict)
     noted: dict[str, Entry] = field(default_factory=dict)
     again: dict[str, float] = field(default_factory=dict)
-    ended: int = 0  # attempts whose job ended, for the pace
     _busy: set[str] = field(default_factory=set)  # a thread works in their folder
     _failed: dict[str, bool] = field(default_factory=dict)  # over, but a thread is still busy
     _tries: dict[str, int] = field(default_factory=dict)
@@ -203,7 +202,6 @@ class Work:
     def _job_over(self, entry: Entry, status: JobStatus, now: float) -> None:
         entry.job = status
         note_status(entry.report, status)
-        self.ended += 1
         found = self._verdict(entry)
         if entry.mute or found.state is S.WITHDRAWN:
             self._end(entry, found, now)
