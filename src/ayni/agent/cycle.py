@@ -39,6 +39,8 @@ S = AttemptState
 
 _QUICKEST = 0.02  # seconds between two looks at the executor while things happen …
 _SLOWEST = 0.5  # … and while nothing does
+_MANY = 32  # attempts in hand, beyond which nobody waits for the next one: then …
+_TOGETHER = 0.1  # … seconds in which what comes is taken together, by one transaction
 _ASK_AGAIN = 5.0  # after jobs of which the executor could not say anything
 _OFFER = 1.0  # seconds between two looks at what the site offers, if nothing grows
 _SWEEP = 10.0  # between two rounds of sweeping
@@ -125,10 +127,15 @@ class Cycle:
     def _arrived(self, patience: float) -> Iterable[Message]:
         try:
             yield self.inbox.get(timeout=patience) if patience > 0 else self.inbox.get_nowait()
+            if patience > 0 and self._has_many():
+                self.stopping.wait(_TOGETHER)
             while True:
                 yield self.inbox.get_nowait()
         except queue.Empty:
             return
+
+    def _has_many(self) -> bool:
+        return len(self.work.entries) > _MANY
 
     def _take(self, message: Message) -> None:
         now = self.wall()
@@ -208,7 +215,8 @@ class Cycle:
         for status in statuses:
             self._job(status, wall)
         self.offer.pace.ended(now, [s.ended - s.started for s in statuses if s.ended and s.started])
-        self._pause = _QUICKEST if statuses else min(self._pause * 1.3, _SLOWEST)
+        quickest = _TOGETHER if self._has_many() else _QUICKEST
+        self._pause = quickest if statuses else min(self._pause * 1.3, _SLOWEST)
         self._next_look = now + self._pause
 
     def _job(self, status: JobStatus, wall: float) -> None:
