@@ -145,6 +145,11 @@ def read_moment(value: datetime | str | None) -> datetime | None:
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+def read_json(value: Any) -> Any:
+    """JSON from a raw query: parsed by one database, text in the other."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def _adapted(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
     """Datetimes as SQLite keeps them. (`connection` is looked up once: that is the costly part.)"""
     if connection.vendor != "sqlite":

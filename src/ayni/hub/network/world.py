@@ -11,14 +11,12 @@ from typing import Any
 
 from ayni.broker.room import service_guess
 from ayni.broker.types import Group, Partition, Project, Settings, Site
-from ayni.hub.calls.models import Project as ProjectRow
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network import bulk
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
-from ayni.hub.tasks.models import Refusal
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import SiteStatus
 from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
@@ -39,6 +37,18 @@ WHERE a.live GROUP BY a.site_id, a.partition, t.group_id, a.state
 _GROUPS = """
 SELECT g.id, g.project_id, p.email, g.key
 FROM tasks_group g JOIN accounts_person p ON p.id = g.person_id WHERE {wanted}
+"""
+_SITES = """
+SELECT s.id, s.name, i.member_id, s.draining, s.banned_at IS NOT NULL, s.last_seen, s.status_at
+FROM network_site s JOIN accounts_institution i ON i.id = s.institution_id ORDER BY s.name
+"""
+_PROJECTS = """
+SELECT p.id, p.name, p.weight, i.member_id, i.name, p.banned_at IS NOT NULL
+FROM calls_project p JOIN accounts_institution i ON i.id = p.institution_id WHERE {wanted}
+"""
+_REFUSALS = """
+SELECT r.group_id, s.name, r.reason, r.at
+FROM tasks_refusal r JOIN network_site s ON s.id = r.site_id WHERE {wanted}
 """
 _RUNNING = frozenset({AttemptState.RUNNING.value, AttemptState.FINALIZING.value})
 
@@ -90,9 +100,20 @@ class _Load:
 
 @dataclass(slots=True)
 class _SiteFacts:
-    row: SiteRow
-    status: SiteStatus | None
-    version: object
+    """What a cycle reads of every site. The status, which is large, is read when it has changed."""
+
+    id: int
+    name: str
+    member: str
+    draining: bool
+    banned: bool
+    last_seen: datetime | str | None
+    status_at: object
+    status: SiteStatus | None = None
+
+    @property
+    def version(self) -> object:
+        return self.id, self.name, self.status_at
 
     @property
     def policy(self) -> Policy | None:
@@ -106,7 +127,7 @@ class Loader:
     settings: Settings = field(default_factory=Settings)
     past: Past = field(init=False)
     _contents: dict[str, Content] = field(default_factory=dict)
-    _statuses: dict[int, tuple[object, SiteStatus]] = field(default_factory=dict)
+    _statuses: dict[int, tuple[object, SiteStatus | None]] = field(default_factory=dict)
     _objections: dict[object, dict[str, Reason]] = field(default_factory=dict)
     _versions: object = None
     _waits_since: dict[int, float] = field(default_factory=dict)
@@ -178,7 +199,7 @@ class Loader:
                 Project(row[1], self.past.usage.get(p, 0.0) + promised.get(p, 0.0), row[2])
                 for p, row in projects.items()
             ],
-            site_ids={f.row.name: f.row.id for f in facts},
+            site_ids={f.name: f.id for f in facts},
             group_projects={g: rows[g].project for g in wanted},
             oldest={g: made_at(first) for g, (_, first) in queued.items()},
             refused=frozenset(refusals),
@@ -229,46 +250,46 @@ class Loader:
                     continue
                 no = refusal(f.policy, content.shape, who, https_hosts=content.https_hosts)
                 if no is not None:
-                    found[f.row.name] = no
+                    found[f.name] = no
             self._objections[key] = found
         return found
 
     def _site_facts(self) -> list[_SiteFacts]:
-        facts = []
-        for row in SiteRow.objects.select_related("institution").order_by("name"):
-            version = (row.id, row.name, row.status_at)
-            cached = self._statuses.get(row.id)
-            if row.status is None:
-                facts.append(_SiteFacts(row, None, version))
-                continue
-            if cached is None or cached[0] != version:
-                cached = (version, SiteStatus.model_validate(row.status))
-                self._statuses[row.id] = cached
-            facts.append(_SiteFacts(row, cached[1], version))
-        versions = [f.version for f in facts]
+        facts = [_SiteFacts(*row) for row in bulk.select(_SITES)]
+        versions = {f.id: f.version for f in facts}
+        known = self._statuses
+        news = [f.id for f in facts if f.id not in known or known[f.id][0] != f.version]
+        if news:
+            rows = SiteRow.objects.filter(id__in=news).values_list("id", "status")
+            for id, told in rows:
+                status = None if told is None else SiteStatus.model_validate(told)
+                known[id] = versions[id], status
+        for f in facts:
+            f.status = known[f.id][1]
         if versions != self._versions or len(self._objections) > 10 * MOST_GROUPS:
             self._versions, self._objections = versions, {}
         return facts
 
     def _site(self, facts: _SiteFacts, loads: Mapping[Any, _Load], now: float) -> Site:
-        row, status = facts.row, facts.status
-        silent = now - row.last_seen.timestamp() if row.last_seen else 0.0
+        status, seen = facts.status, bulk.read_moment(facts.last_seen)
         at = datetime.fromtimestamp(now, UTC)
         return Site(
-            name=row.name,
-            member=row.institution.member_id,
+            name=facts.name,
+            member=facts.member,
             partitions=tuple(
-                _partition(p, loads.get((row.id, p.name), _Load()))
+                _partition(p, loads.get((facts.id, p.name), _Load()))
                 for p in (status.partitions if status else ())
             ),
-            silent_for=silent,
-            draining=row.draining,
-            banned=row.banned_at is not None,
+            silent_for=now - seen.timestamp() if seen else 0.0,
+            draining=bool(facts.draining),
+            banned=bool(facts.banned),
             closed=not_now(status.policy, at) if status else None,
             max_tasks=status.policy.max_tasks if status else None,
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
             start_delay={
-                name: wait for (site, name), wait in self.past.queue_wait.items() if site == row.id
+                name: wait
+                for (site, name), wait in self.past.queue_wait.items()
+                if site == facts.id
             },
         )
 
@@ -346,26 +367,20 @@ def _group_rows(groups: Collection[int]) -> dict[int, _Row]:
 
 def _projects(ids: Collection[int]) -> list[tuple[Any, ...]]:
     """id, name, weight, member, institution, whether banned."""
-    rows = ProjectRow.objects.filter(id__in=ids).values_list(
-        "id", "name", "weight", "institution__member_id", "institution__name", "banned_at"
-    )
-    return [(*row[:5], row[5] is not None) for row in rows]
+    return bulk.select(_PROJECTS.format(wanted=bulk.among("p.id")), [bulk.these(ids)])
 
 
 def _refusals(groups: Collection[int], now: float) -> dict[int, dict[str, Reason]]:
     """What the sites' agents said to the groups, by group and site."""
     found: dict[int, dict[str, Reason]] = {}
-    for part in bulk.parts(sorted(groups)):
-        rows = Refusal.objects.filter(group_id__in=part).values_list(
-            "group_id", "site__name", "reason", "at"
-        )
-        for group, site, told, at in rows:
-            reason = Reason.model_validate(told)
-            if reason.code not in PASSING:
-                found.setdefault(group, {})[site] = reason
-            elif now - at.timestamp() < PASSING_FOR:
-                passing = Reason(code="busy", message=reason.message, parameters=reason.parameters)
-                found.setdefault(group, {})[site] = passing
+    sql = _REFUSALS.format(wanted=bulk.among("r.group_id"))
+    for group, site, told, at in bulk.select(sql, [bulk.these(groups)]):
+        reason, since = Reason.model_validate(bulk.read_json(told)), bulk.read_moment(at)
+        if reason.code not in PASSING:
+            found.setdefault(group, {})[site] = reason
+        elif since and now - since.timestamp() < PASSING_FOR:
+            passing = Reason(code="busy", message=reason.message, parameters=reason.parameters)
+            found.setdefault(group, {})[site] = passing
     return found
 
 

@@ -81,7 +81,7 @@ class _Maker:
         else:
             if array not in self.templates:
                 self.templates[array] = json.loads(text)
-            document = expand(self.templates[array], index, _data(parameters))
+            document = expand(self.templates[array], index, bulk.read_json(parameters))
         shape, datasets = self._group(group)
         name, email, institution, project, member = who
         return Assignment.model_construct(
@@ -102,8 +102,8 @@ class _Maker:
             [(shape, datasets)] = bulk.select(
                 "SELECT shape, datasets FROM tasks_group WHERE id = %s", [group]
             )
-            names = [name for site, name in _data(datasets) if site == self.site.name]
-            self.groups[group] = _data(shape), [self._use(name) for name in names]
+            names = [name for site, name in bulk.read_json(datasets) if site == self.site.name]
+            self.groups[group] = bulk.read_json(shape), [self._use(name) for name in names]
         return self.groups[group]
 
     def _use(self, name: str) -> DatasetUse:
@@ -116,11 +116,6 @@ class _Maker:
             }
         # A dataset that has gone: the site will say so; nothing of it may leave.
         return self.cards.get(name) or DatasetUse(name=name, release="nothing")
-
-
-def _data(value: Any) -> Any:
-    """JSON as a raw query gives it: parsed by one database, text in the other."""
-    return json.loads(value) if isinstance(value, str) else value
 
 
 # --- orders about attempts that the site has --------------------------------------------------
