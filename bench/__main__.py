@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("executor", "creates", "listing", "network", "hub_cycle", "store")
+NAMES = ("executor", "creates", "listing", "network", "memory", "hub_cycle", "store")
 HEAD = """# Performance
 
 Claims are ratios or rates measured side by side in one run of `make bench`, on the machine named below.

@@ -262,16 +262,18 @@ def kill_marked(folder: Path, limit: float = 10.0) -> None:
         StageError: some are still there after `limit` seconds.
     """
     deadline = time.monotonic() + limit
-    while marked := _marked(os.fsencode(str(folder))):
+    while left := marked(folder):
         if time.monotonic() > deadline:
-            raise StageError(f"processes {marked} of {folder} did not die within {limit:.0f} s")
-        for pid in marked:
+            raise StageError(f"processes {left} of {folder} did not die within {limit:.0f} s")
+        for pid in left:
             with suppress(ProcessLookupError):  # it ended meanwhile
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
 
 
-def _marked(needle: bytes) -> list[int]:
+def marked(folder: Path) -> list[int]:
+    """The processes whose command line names the folder."""
+    needle = os.fsencode(str(folder))
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
