@@ -38,6 +38,19 @@ def test_a_jury_says_what_each_site_says(world: World) -> None:
         assert verdicts.hopeless == all(e.final for e in alone)
 
 
+def test_in_many_worlds_something_is_placed() -> None:
+    """Or the properties below would hold of nothing."""
+    placed: list[bool] = []
+
+    @settings(max_examples=200, derandomize=True, database=None)
+    @given(worlds())
+    def look(world: World) -> None:
+        placed.append(bool(_placed(place(*world, NOW, SETTINGS))))
+
+    look()
+    assert sum(placed) > len(placed) / 3
+
+
 def faults(g: Group, s: Site, p: Partition) -> list[str]:
     """Why a placement may not be; said anew here, so that the broker is not its own judge."""
     shape = g.shape

@@ -12,6 +12,7 @@ from ayni.tes.shape import Shape
 
 NOW = 1_800_000_000.0
 GIB = 1 << 30
+_NO_IMAGE = Reason(code="image", message="has no such image")
 
 
 def partition(name: str = "main", cores: int = 4, **more: Any) -> Partition:
@@ -41,28 +42,33 @@ def group(id: int = 1, queued: int = 1, project: str = "p", **more: Any) -> Grou
 
 
 # --- any world --------------------------------------------------------------------------------
+# Each fault is rare, so that in many worlds something is placed; a test sees to that.
 
 _names = st.sampled_from(["andes", "bravo", "caribe", "darien"])
 _members = st.sampled_from(["CL", "MX", "CO"])
 
 
+def _mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from([*[usual] * 8, *others])
+
+
 @st.composite
 def partitions(draw: st.DrawFn, name: str) -> Partition:
     nodes, each = draw(st.integers(1, 3)), draw(st.integers(1, 8))
-    gpus = draw(st.integers(0, 2))
-    live = draw(st.integers(0, 12))
+    memory, gpus = draw(st.integers(1, 8)), draw(st.integers(0, 2))
+    live = draw(st.sampled_from([0, 0, 1, 2, 12]))
     return Partition(
         name=name,
         nodes=nodes,
         cores_per_node=each,
-        memory_per_node=draw(st.integers(1, 8)) * GIB,
+        memory_per_node=memory * GIB,
         gpus_per_node=gpus,
-        max_walltime=draw(st.sampled_from([600, 3600, 86400])),
-        cores=draw(st.integers(0, nodes * each)),
-        memory=draw(st.integers(0, 16)) * GIB,
+        max_walltime=draw(_mostly(86400, 600, 3600)),
+        cores=draw(_mostly(nodes * each, 0, 1)),
+        memory=draw(_mostly(nodes * memory, 0, 1)) * GIB,
         gpus=nodes * gpus,
         depth=draw(st.integers(0, 4)),
-        foreign_cores=draw(st.integers(0, 3)),
+        foreign_cores=draw(_mostly(0, 1, 3)),
         used_cores=live * draw(st.integers(1, 2)),
         used_memory=live * GIB,
         live=live,
@@ -76,17 +82,15 @@ def sites(draw: st.DrawFn) -> list[Site]:
         Site(
             name=name,
             member=draw(_members),
-            partitions=[
-                draw(partitions(n)) for n in draw(st.sampled_from([(), ("a",), ("a", "b")]))
-            ],
-            silent_for=draw(st.sampled_from([0.0, 0.0, 0.0, 500.0])),
-            draining=draw(st.integers(0, 5)) == 0,
-            banned=draw(st.integers(0, 5)) == 0,
-            ill=draw(st.sampled_from([(), (), (), ("disk",)])),
-            max_tasks=draw(st.sampled_from([None, None, 0, 3, 20])),
-            closed=draw(st.sampled_from([None, None, Reason(code="hours", message="is closed")])),
+            partitions=[draw(partitions(n)) for n in draw(_mostly(("a", "b"), (), ("a",)))],
+            silent_for=draw(_mostly(0.0, 500.0)),
+            draining=draw(_mostly(False, True)),
+            banned=draw(_mostly(False, True)),
+            ill=draw(_mostly((), ("disk",))),
+            max_tasks=draw(_mostly(None, 0, 3, 20)),
+            closed=draw(_mostly(None, Reason(code="hours", message="is closed"))),
         )
-        for name in sorted(draw(st.sets(_names, max_size=4)))
+        for name in sorted(draw(st.sets(_names, min_size=draw(_mostly(2, 0)), max_size=4)))
     ]
 
 
@@ -95,35 +99,35 @@ def groups(draw: st.DrawFn, id: int) -> Group:
     shape = Shape(
         images=("host",),
         cores=draw(st.integers(1, 4)),
-        memory=draw(st.integers(1, 4)) * GIB,
-        gpus=draw(st.sampled_from([0, 0, 1])),
-        nodes=draw(st.sampled_from([1, 1, 2])),
-        walltime=draw(st.sampled_from([60, 3600, 7200])),
-        site=draw(st.sampled_from([None, None, None, "andes"])),
-        partition=draw(st.sampled_from([None, None, "a"])),
-        zones=tuple(draw(st.sampled_from([(), (), ("MX",), ("andes", "CO")]))),
+        memory=draw(_mostly(1, 2, 4)) * GIB,
+        gpus=draw(_mostly(0, 1)),
+        nodes=draw(_mostly(1, 2)),
+        walltime=draw(_mostly(60, 3600, 7200)),
+        site=draw(_mostly(None, "andes")),
+        partition=draw(_mostly(None, "a")),
+        zones=tuple(draw(_mostly((), ("MX",), ("andes", "CO")))),
     )
     return Group(
         id=id,
         project=draw(st.sampled_from(["p", "q", "r"])),
         member=draw(_members),
         shape=shape,
-        queued=draw(st.integers(0, 40)),
+        queued=draw(_mostly(3, 0, 1, 40)),
         oldest=NOW - draw(st.sampled_from([0, 50, 1000])),
         service=draw(st.sampled_from([None, 1.0, 600.0])),
-        sites=draw(st.sampled_from([None, None, frozenset({"andes", "bravo"}), frozenset()])),
+        sites=draw(
+            _mostly(None, frozenset({"andes", "bravo"}), frozenset({"caribe"}), frozenset())
+        ),
         data=draw(st.dictionaries(st.sampled_from(["", "andes", "bravo"]), st.integers(0, 10**12))),
         objections=draw(
-            st.dictionaries(
-                _names, st.just(Reason(code="image", message="has no such image")), max_size=2
-            )
+            _mostly({}, {"bravo": _NO_IMAGE}, {"andes": _NO_IMAGE, "darien": _NO_IMAGE})
         ),
     )
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[list[Group], list[Site], list[Project]]:
-    count = draw(st.integers(0, 6))
+    count = draw(st.integers(draw(_mostly(2, 0)), 6))
     weights = st.sampled_from([0.5, 1.0, 2.0])
     projects = [
         Project(name, draw(st.floats(0, 1e6)), draw(weights))
