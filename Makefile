@@ -16,10 +16,10 @@ demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of
 	$(BIN)/ayni demo $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that need nothing but Python
-	$(BIN)/pytest tests --ignore=tests/live -m "not fault and not blackbox" $(ARGS)
+	$(BIN)/pytest tests --ignore=tests/live --ignore=tests/network -m "not fault" $(ARGS)
 
-blackbox: $(VENV)/.dev  ## hostile tasks, access, sandbox: against a network of real processes
-	$(BIN)/pytest tests/network $(ARGS)
+blackbox: $(VENV)/.dev  ## hostile tasks, access, sandbox, residency: against a network of real processes
+	$(BIN)/pytest tests/network --maxfail=5 --durations=8 $(ARGS)
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.network.net import ALLIANCE, SITES, Net, Network, processes, until
+from tests.network.net import ALLIANCE, SITES, Net, Network, dead, until
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def net(secrets: Secrets) -> Iterator[Net]:
     finally:
         signal.signal(signal.SIGTERM, before)
         stage.stop()
-        until(lambda: True if not processes(str(folder)) else None, "the last process to end", 15)
+        dead(str(folder))
         subprocess.run(["rm", "-rf", folder], check=False)  # shutil is no match for its depth
 
 
@@ -85,11 +85,3 @@ def _prepare(stage: Network, site: str, secrets: Secrets) -> None:
 def _healthy(net: Net) -> bool | None:
     states = {site["name"]: site["state"] for site in net.get("/sites")["sites"]}
     return True if states["norte"] == states["sur"] == "healthy" else None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All but residency still depend on how fast the machine is: `make blackbox`, not `make test`."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.parent == here and item.path.name != "test_residency.py":
-            item.add_marker(pytest.mark.blackbox)

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 import httpx
 
-from ayni.demo.stage import AYNI, SiteSpec, Stage, to_toml
+from ayni.demo.stage import AYNI, Process, SiteSpec, Stage, to_toml
 
 T = TypeVar("T")
 FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
-LIMIT = 60.0  # seconds in which anything must happen, on however slow a machine
+LIMIT = 120.0  # seconds in which anything must happen, on however slow a machine
+FOREVER = "sleep 3600"  # until it is cancelled
+UNTIL_TOLD = "until [ -e /go ]; do sleep 0.1; done"  # a test makes it in `Net.root`
 
 ALLIANCE: dict[str, Any] = {
     "members": [{"code": "CL", "name": "Chile"}, {"code": "MX", "name": "México"}],
@@ -90,7 +92,7 @@ class Net:
     def __init__(self, stage: Network) -> None:
         self.stage = stage
         self._read: dict[str, int] = {}  # how far logs were looked through
-        self.http = httpx.Client(base_url=stage.url, timeout=40, trust_env=False)
+        self.http = httpx.Client(base_url=stage.url, timeout=LIMIT, trust_env=False)
 
     # --- the hub ---
 
@@ -142,11 +144,24 @@ class Net:
         wanted = set(states) or FINAL
 
         def look() -> dict[str, Any] | None:
+            self.standing()
             shown = self.show(task, who)
             assert shown["state"] in wanted or shown["state"] not in FINAL, shown
             return shown if shown["state"] in wanted else None
 
         return until(look, f"{task} to be {wanted}")
+
+    def started(self, task: str, who: str = "ana") -> str:
+        """Until the task's command is there, a little after it is RUNNING; the attempt."""
+        self.wait(task, "RUNNING", who=who)
+        attempt: str = self.show(task, who)["attempts"][-1]["id"]
+        until(lambda: processes(attempt) or None, f"the command of {task} to be there")
+        return attempt
+
+    def root(self, attempt: str) -> Path:
+        """What an attempt sees as `/`."""
+        [found] = self.stage.folder.glob(f"sites/*/state/work/{attempt}/root")
+        return found
 
     def run(self, task: Mapping[str, Any], who: str = "ana") -> dict[str, Any]:
         """Submit and wait; the task as TES shows it in the end."""
@@ -158,7 +173,7 @@ class Net:
         """A project file, from its blocks."""
         manifest = self.get("/files/manifest", who, path=path)
         urls = [block["url"] for block in manifest["blocks"]]
-        return b"".join(httpx.get(url, trust_env=False, timeout=40).content for url in urls)
+        return b"".join(httpx.get(url, trust_env=False, timeout=LIMIT).content for url in urls)
 
     def paths(self, who: str = "ana", prefix: str = "") -> list[str]:
         return [f["path"] for f in self.get("/files", who, prefix=prefix)["files"]]
@@ -168,10 +183,16 @@ class Net:
     def site_key(self, name: str) -> str:
         return (self.stage.site_folder(name) / "state" / "site.key").read_text().strip()
 
+    def standing(self) -> list[Process]:
+        """The hub and the sites' agents, all of which run."""
+        found = [self.stage.hub, *self.stage.sites.values()]
+        for process in found:
+            assert process.alive, (process.name, process.tail())
+        return found
+
     def alive(self) -> None:
         """Every process that should run does, and none has failed within."""
-        for process in (self.stage.hub, *self.stage.sites.values()):
-            assert process.alive, (process.name, process.tail())
+        for process in self.standing():
             text = process.log.read_text(errors="replace")
             new, self._read[process.name] = text[self._read.get(process.name, 0) :], len(text)
             assert "Traceback" not in new, (process.name, new[new.index("Traceback") :][-3000:])
@@ -186,19 +207,29 @@ def ayni(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess
     return done
 
 
-def until(look: Callable[[], T | None], what: str, limit: float = LIMIT) -> T:
-    end = time.monotonic() + limit
+def until(look: Callable[[], T | None], what: str) -> T:
+    end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         if (found := look()) is not None:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"waited {limit:.0f} s for {what}")
+    raise AssertionError(f"waited {LIMIT:.0f} s for {what}")
+
+
+def there(path: Path) -> None:
+    """Until a task has made it."""
+    until(lambda: path.exists() or None, f"{path} to be there")
+
+
+def dead(*needles: str) -> None:
+    """Until no process of these attempts, or of this folder, is left."""
+    until(lambda: None if any(map(processes, needles)) else True, f"{needles} to be dead")
 
 
 def sh(script: str, *, site: str | None = None, outputs: Mapping[str, str] | None = None,
        inputs: Sequence[Mapping[str, Any]] = (), **parameters: str) -> dict[str, Any]:  # fmt: skip
     """A task that runs a shell script; `outputs` by path."""
-    backend = {"walltime": "60", "max_attempts": "1", **parameters}
+    backend = {"walltime": "600", "max_attempts": "1", **parameters}
     if site is not None:
         backend["site"] = site
     return {

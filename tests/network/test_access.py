@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ayni.agent import now
 from ayni.demo.stage import AYNI, Process, kill_marked
-from tests.network.net import LIMIT, Net, processes, sh, until
+from tests.network.net import FOREVER, LIMIT, UNTIL_TOLD, Net, dead, sh, until
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +26,8 @@ def all_is_well(net: Net) -> Iterator[None]:
 
 
 def test_nothing_of_another_project_is_seen_or_touched(net: Net) -> None:
-    task = net.submit(sh("echo secret; echo s > /o; sleep 60", outputs={"/o": "ayni://quinua/s"}))
-    answer = net.call("POST", "/api/v1/arrays", json={"task": sh("sleep 60"), "count": 1})
+    task = net.submit(sh(f"echo secret; echo s > /o; {FOREVER}", outputs={"/o": "ayni://quinua/s"}))
+    answer = net.call("POST", "/api/v1/arrays", json={"task": sh(FOREVER), "count": 1})
     array = answer.json()["id"]
     net.wait(task, "RUNNING")
     for who in ("beto", "ana-maiz"):  # ana, too, sees only the project of the token
@@ -135,12 +137,11 @@ def bans(net: Net) -> Iterator[list[tuple[str, str]]]:
 def test_what_a_banned_person_or_project_runs_is_killed_at_once(
     net: Net, bans: list[tuple[str, str]], kind: str, name: str, who: str
 ) -> None:
-    running = net.submit(sh("sleep 300", site="norte"), who)
-    waiting = net.submit(sh("sleep 300", site="falsa"), who)
-    others = net.submit(sh("sleep 300", site="norte"), "ana")
-    net.wait(running, "RUNNING", who=who)
+    running = net.submit(sh(FOREVER, site="norte"), who)
+    waiting = net.submit(sh(FOREVER, site="falsa"), who)
+    others = net.submit(sh(FOREVER, site="norte"), "ana")
+    attempt = net.started(running, who)
     net.wait(others, "RUNNING")
-    attempt = net.show(running, who)["attempts"][0]["id"]
     bans.append((kind, name))
     done = net.hub("ban", kind, name, "--why", "key was stolen")
     assert done.returncode == 0, done.stderr
@@ -148,7 +149,7 @@ def test_what_a_banned_person_or_project_runs_is_killed_at_once(
     assert answer.status_code == 403 and "key was stolen" in answer.text
     answer = net.call("POST", "/ga4gh/tes/v1/tasks", who, json=sh("true"))
     assert answer.status_code == 403
-    until(lambda: True if not processes(attempt) else None, "the task to be dead")
+    dead(attempt)
     assert net.show(others)["state"] == "RUNNING"
     net.call("POST", f"/api/v1/tasks/{others}/cancel")
     net.hub("unban", kind, name)
@@ -159,11 +160,10 @@ def test_what_a_banned_person_or_project_runs_is_killed_at_once(
 def test_a_banned_site_is_not_heard_and_its_work_is_done_elsewhere(
     net: Net, bans: list[tuple[str, str]]
 ) -> None:
-    task = sh("echo x > /o; sleep 12", outputs={"/o": "ayni://quinua/banned-site"})
+    task = sh(f"echo x > /o; {UNTIL_TOLD}", outputs={"/o": "ayni://quinua/banned-site"})
     task["resources"]["backend_parameters"] |= {"max_attempts": "3", "network": "true"}
     number = net.submit(task)  # only `sur` gives the network
-    net.wait(number, "RUNNING")
-    attempt = net.show(number)["attempts"][0]["id"]
+    attempt = net.started(number)
     bans.append(("site", "sur"))
     assert net.hub("ban", "site", "sur", "--why", "unplugged").returncode == 0
     first = net.show(number)
@@ -172,13 +172,16 @@ def test_a_banned_site_is_not_heard_and_its_work_is_done_elsewhere(
     states = {s["name"]: s["state"] for s in net.get("/sites")["sites"]}
     assert states["sur"] == "banned"
     agent = net.stage.sites["sur"]
-    until(lambda: True if "unplugged" in agent.tail() else None, "it to be told")
+    until(lambda: True if "unplugged" in agent.log.read_text() else None, "it to be told")
     assert net.hub("unban", "site", "sur").returncode == 0
     bans.clear()
     agent.stop()  # it would ask again by itself, after a while
     agent.start()
-    until(lambda: True if not processes(attempt) else None, "what was given up to be dead")
-    assert net.wait(number, "COMPLETE")["attempts"][-1]["id"] != attempt
+    dead(attempt)
+    again = net.started(number)
+    assert again != attempt
+    (net.root(again) / "go").touch()
+    assert net.wait(number, "COMPLETE")["attempts"][-1]["id"] == again
     assert net.file("banned-site") == b"x\n"
 
 
@@ -188,10 +191,16 @@ def test_a_banned_site_is_not_heard_and_its_work_is_done_elsewhere(
 def clone(net: Net, site: str) -> Process:
     """A copy of the site's folder with an agent of its own."""
     there = net.stage.folder / "clones" / site
-    shutil.copytree(
-        net.stage.site_folder(site), there, symlinks=True,
-        ignore=shutil.ignore_patterns("work", "executor", "cache", "*.sock", "data"),
-    )  # fmt: skip
+    popen = net.stage.sites[site].popen
+    assert popen is not None
+    popen.send_signal(signal.SIGSTOP)  # as a snapshot of its machine: no file changes meanwhile
+    try:
+        shutil.copytree(
+            net.stage.site_folder(site), there, symlinks=True,
+            ignore=shutil.ignore_patterns("work", "executor", "cache", "*.sock", "data"),
+        )  # fmt: skip
+    finally:
+        popen.send_signal(signal.SIGCONT)
     config = there / "agent.toml"
     config.write_text(
         config.read_text().replace(str(net.stage.site_folder(site) / "state"), str(there / "state"))
@@ -212,8 +221,8 @@ def ended(process: Process) -> int:
 
 
 def test_of_an_agent_and_its_copy_one_stops_and_says_why(net: Net) -> None:
-    running = net.submit(sh("sleep 5; echo done", site="sur", network="true"))
-    net.wait(running, "RUNNING")
+    running = net.submit(sh(UNTIL_TOLD, site="sur", network="true"))
+    attempt = net.started(running)
     copy, original = clone(net, "sur"), net.stage.sites["sur"]
     copy.start()
     try:
@@ -225,23 +234,24 @@ def test_of_an_agent_and_its_copy_one_stops_and_says_why(net: Net) -> None:
     finally:
         copy.stop()
         kill_marked(net.stage.folder / "clones")
-    restart(original)  # the operator has ended the copy
+    restart(net, "sur")  # the operator has ended the copy
+    (net.root(attempt) / "go").touch()
     net.wait(running, "COMPLETE")
     assert net.run(sh("echo x", site="sur"))["state"] == "COMPLETE"
 
 
-def restart(agent: Process) -> None:
-    """Start an agent until it stays: each start counts one up, until it is past its copy."""
-    for _ in range(5):
-        if agent.alive:
-            return
-        agent.start()
-        assert agent.popen is not None
-        try:
-            agent.popen.wait(4)
-        except subprocess.TimeoutExpired:
-            return
-    raise AssertionError(agent.tail())
+def restart(net: Net, site: str) -> None:
+    """Start an agent until the hub listens to it: each start counts one up, till it is past its copy."""
+    agent = net.stage.sites[site]
+
+    def heard() -> bool | None:
+        if not agent.alive:
+            agent.start()
+        words = now.read(net.stage.site_folder(site) / "state")
+        mine = words and agent.popen and words.pid == agent.popen.pid
+        return True if mine and words and words.heard else None
+
+    until(heard, f"the hub to listen to {site}")
 
 
 def test_registering_again_voids_the_old_key_and_a_code_works_once(net: Net) -> None:
@@ -307,19 +317,23 @@ def test_a_webhook_into_the_hubs_own_network_is_not_called(net: Net) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        server.settimeout(0.1)
+        server.setblocking(False)
         port = server.getsockname()[1]
+        before, sent = failed_notices(net), 0
         for host in ("localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0"):
             body = {
                 "task": sh("true"),
                 "notify": [{"kind": "webhook", "target": f"https://{host}:{port}/"}],
             }
             answer = net.call("POST", "/api/v1/tasks", json=body)
-            if answer.status_code == 201:
-                net.wait(answer.json()["id"])
-        assert net.run(sh("sleep 2"))["state"] == "COMPLETE"  # notices go out at the hub's pace
-        with pytest.raises(TimeoutError):
+            sent += answer.status_code == 201
+        until(lambda: failed_notices(net) >= before + sent or None, "the hub to try them all")
+        with pytest.raises(BlockingIOError):
             server.accept()
+
+
+def failed_notices(net: Net) -> int:
+    return net.stage.hub.log.read_text().count("was not delivered")
 
 
 def test_mail_goes_only_to_people_of_the_project(net: Net) -> None:

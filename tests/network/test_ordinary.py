@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.network.net import FINAL, Net, processes, sh, stdout, until
+from tests.network.net import FINAL, FOREVER, Net, dead, sh, stdout, until
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +65,13 @@ def test_what_waits_for_another_runs_after_it_with_its_output(net: Net) -> None:
 
 
 def test_cancelling_an_array_ends_what_runs_and_what_waits(net: Net) -> None:
-    number = array(net, {"task": sh("sleep 100"), "count": 30})
+    number = array(net, {"task": sh(FOREVER), "count": 30})
     until(lambda: net.get(f"/arrays/{number}")["counts"].get("RUNNING"), "some to run")
     rows = net.get("/tasks", array=number)["tasks"]
     assert net.call("POST", f"/api/v1/arrays/{number}/cancel").is_success
     assert ended(net, number)["counts"] == {"CANCELED": 30}
     attempts = [a["id"] for r in rows[:3] + rows[-3:] for a in net.show(r["id"])["attempts"]]
-    until(lambda: None if any(map(processes, attempts)) else True, "all to be dead")
+    dead(*attempts)
 
 
 def test_why_names_a_reason_for_every_site(net: Net) -> None:

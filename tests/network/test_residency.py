@@ -6,14 +6,14 @@ import base64
 import gzip
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.network.conftest import Secrets
-from tests.network.net import Net, sh, stdout, why
+from tests.network.net import FOREVER, Net, sh, stdout, until, why
 
 CLOSED = {"url": "ayni://norte/cerrado/texto.txt", "path": "/data/t"}
 AGGREGATE = {"url": "ayni://norte/agregado/texto.txt", "path": "/data/t"}
@@ -58,21 +58,32 @@ def test_a_task_that_fails_tells_nothing_of_closed_data(net: Net, script: str) -
 
 
 def test_a_task_over_its_time_tells_nothing(net: Net) -> None:
-    task = net.run(closed(TELL + "sleep 100", walltime="1"))
+    task = net.run(closed(TELL + FOREVER, walltime="1"))
     assert task["state"] == "EXECUTOR_ERROR", task
     assert "walltime" in why(task)
 
 
-def test_a_cancelled_and_watched_task_tells_nothing(net: Net, secrets: Secrets) -> None:
-    for task in (closed(TELL + "sleep 100"), aggregate(TELL + "sleep 100")):
-        number = net.submit(task)
-        net.wait(number, "RUNNING")
-        for stream in ("stdout", "stderr"):
-            shown = net.get(f"/tasks/{number}/logs", watch=True, wait=0.5, seen=0, stream=stream)
-            assert shown["text"] == ""
-            assert shown["withheld"] is not None, "the reader is not told why"
-        net.call("POST", f"/api/v1/tasks/{number}/cancel")
-        net.wait(number, "CANCELED")
+@pytest.mark.parametrize("reader", [closed, aggregate])
+def test_a_cancelled_and_watched_task_tells_nothing(net: Net, reader: Callable[..., Any]) -> None:
+    """An open task that is watched after it shows that there was time for its log to come."""
+    number = net.submit(reader(TELL + FOREVER))
+    beside = net.submit(sh(f"echo open; {FOREVER}", site="norte"))
+    printed = net.root(net.started(number)).parent / "logs" / "0.stderr"
+    until(lambda: printed.stat().st_size or None, "the data to be printed")
+    watched(net, number)
+    until(lambda: watched(net, beside)["text"] or None, "the open task's log to come")
+    for stream in ("stdout", "stderr"):
+        shown = watched(net, number, stream)
+        assert shown["text"] == ""
+        assert shown["withheld"] is not None, "the reader is not told why"
+    for task in (number, beside):
+        net.call("POST", f"/api/v1/tasks/{task}/cancel")
+        net.wait(task, "CANCELED")
+
+
+def watched(net: Net, task: str, stream: str = "stdout") -> dict[str, Any]:
+    shown: dict[str, Any] = net.get(f"/tasks/{task}/logs", watch=True, stream=stream)
+    return shown
 
 
 def test_outputs_of_a_task_on_closed_data_are_refused_with_the_reason(net: Net) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.network.net import Net, sh, stdout
+from tests.network.net import UNTIL_TOLD, Net, sh, stdout, there
 
 
 def inside(net: Net, script: str, site: str = "norte", **more: str) -> str:
@@ -108,17 +108,21 @@ def test_a_dataset_cannot_be_changed(net: Net) -> None:
 
 
 def test_another_attempt_is_not_seen(net: Net) -> None:
-    first = net.submit(sh("echo secret-of-the-neighbour > /tmp/s; sleep 60", site="norte"))
-    net.wait(first, "RUNNING")
+    first = net.submit(
+        sh(f"echo secret-of-the-neighbour > /tmp/s; {UNTIL_TOLD}; cat /tmp/s", site="norte")
+    )
+    attempt = net.started(first)
+    there(net.root(attempt) / "tmp" / "s")
     try:
-        attempt = net.show(first)["attempts"][0]["id"]
         seen = inside(
             net,
             f"grep -rs secret-of-the-neigh[b]our / --exclude-dir=proc --exclude-dir=usr; find / -name '*{attempt}*'",  # noqa: E501
         )
         assert "neighbour" not in seen and attempt not in seen, seen
     finally:
-        net.call("POST", f"/api/v1/tasks/{first}/cancel")
+        (net.root(attempt) / "go").touch()
+        net.wait(first, "COMPLETE")
+    assert stdout(net.full(first)) == "secret-of-the-neighbour\n"
 
 
 CONNECT = (
