@@ -23,6 +23,8 @@ JOIN tasks_task t ON t.id = a.task_id
 WHERE u.id > %s ORDER BY u.id LIMIT 20000
 """
 _WEIGHT = 0.2  # of the newest value in a moving mean
+#: Seconds after which a wait counts for half: a queue that was long once must not be shunned for ever.
+WAIT_HALF_LIFE = 600.0
 _MOST_GROUPS = 20_000
 
 
@@ -44,6 +46,8 @@ class Past:
         if now > self.at:
             factor = decayed(1.0, now - self.at, self.half_life)
             self.usage = {project: used * factor for project, used in self.usage.items()}
+            factor = decayed(1.0, now - self.at, WAIT_HALF_LIFE)
+            self.queue_wait = {place: wait * factor for place, wait in self.queue_wait.items()}
             self.at = now
         for row in bulk.select(_NEW, [self._last]):
             self._last, project, core_seconds, _, wall, queue_wait, site, partition, group = row
