@@ -46,60 +46,44 @@ tracking() {
 nodes_of() { sed -n 's/^NodeName=\([^ ]*\) .*/\1/p' "dev/slurm/$1.conf"; }
 
 configure() {
-  local first cluster number=0 node
-  mkdir -p "$dir"/{run,log,munge,mariadb,slurmdbd,home,work}
+  local first cluster
+  mkdir -p "$dir"/{run,log,mariadb,home,work}
   chmod 755 "$dir"
   chmod 1777 "$dir/work"
   first="$(free_ports 40)"
-  echo "$first" >"$dir/ports"
-  head -c 128 /dev/urandom >"$dir/munge/key"
-  chmod 400 "$dir/munge/key"
-  chown -R munge: "$dir/munge"
-  chown -R mysql: "$dir/mariadb"
-  database_files "$first"
+  echo "$first" >"$dir/mariadb/port"
   for cluster in "${clusters[@]}"; do
-    cluster_files "$cluster" "$((first + 10 + 10 * number))" "$((first + 1))"
-    number=$((number + 1))
+    echo "CREATE DATABASE IF NOT EXISTS slurm_$cluster;"
+  done >"$dir/mariadb/init.sql"
+  cat >>"$dir/mariadb/init.sql" <<EOF
+CREATE USER IF NOT EXISTS slurm@'127.0.0.1' IDENTIFIED BY 'slurm';
+GRANT ALL ON *.* TO slurm@'127.0.0.1';
+EOF
+  chown -R mysql: "$dir/mariadb"
+  for cluster in "${clusters[@]}"; do
+    first=$((first + 10))
+    cluster_files "$cluster" "$first"
   done
   describe >"$dir/clusters.json"
 }
 
-database_files() {
-  cat >"$dir/mariadb/init.sql" <<EOF
-CREATE DATABASE IF NOT EXISTS slurm_acct_db;
-CREATE USER IF NOT EXISTS slurm@'127.0.0.1' IDENTIFIED BY 'slurm';
-GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1';
-EOF
-  # Slurm looks for this file in the folder of SLURM_CONF.
-  (umask 077 && cat >"$dir/slurmdbd/slurmdbd.conf") <<EOF
-AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket
-DbdHost=$(hostname -s)
-DbdAddr=127.0.0.1
-DbdPort=$(($1 + 1))
-SlurmUser=root
-PidFile=$dir/run/slurmdbd.pid
-LogFile=$dir/log/slurmdbd.log
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort=$1
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm_acct_db
-EOF
-}
-
-# Arguments: the cluster, its port (those of its nodes follow) and slurmdbd's.
+# Arguments: the cluster and its first port (slurmctld's; slurmdbd's and those of its nodes follow).
 cluster_files() {
   local folder="$dir/$1" script number=0 node
-  mkdir -p "$folder"/{state,spool}
-  script="s|@DIR@|$dir|g;s|@CLUSTER@|$1|g;s|@HOST@|$(hostname -s)|g;s|@PORT@|$2|g;s|@DBD_PORT@|$3|g"
+  mkdir -p "$folder"/{state,spool,munge}
+  head -c 128 /dev/urandom >"$folder/munge/key"
+  chmod 400 "$folder/munge/key"
+  chown -R munge: "$folder/munge"
+  script="s|@DIR@|$dir|g;s|@CLUSTER@|$1|g;s|@HOST@|$(hostname -s)|g"
+  script="$script;s|@PORT@|$2|g;s|@DBD_PORT@|$(($2 + 1))|g;s|@DATABASE_PORT@|$(cat "$dir/mariadb/port")|g"
   for node in $(nodes_of "$1"); do
     number=$((number + 1))
     mkdir -p "$folder/spool/$node"
-    script="$script;s|@NODE$number@|NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$(($2 + number))|"
+    script="$script;s|@NODE$number@|NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$(($2 + 1 + number))|"
   done
   { sed "$script" dev/slurm/common.conf "dev/slurm/$1.conf" && tracking; } >"$folder/slurm.conf"
+  # Slurm looks for the others in the folder of SLURM_CONF.
+  (umask 077 && sed "$script" dev/slurm/slurmdbd.conf >"$folder/slurmdbd.conf")
   gpus "$1" >"$folder/gres.conf"
   cat >"$folder/cgroup.conf" <<EOF
 CgroupPlugin=cgroup/$(cgroups | sed s/none/v1/)
@@ -173,10 +157,10 @@ make_users() {
 }
 
 # Ana has fisica, Luis has lenguas and not every QOS, ayni (a single service account) has them all.
-make_accounts() ( # in a shell of its own: SLURM_CONF is for here only
-  local do="sacctmgr -i"
-  export SLURM_CONF="$dir/${clusters[0]}/slurm.conf"
-  $do add cluster "${clusters[@]}"
+make_accounts() { # cluster
+  local all=normal,short,small,spare do
+  do="env SLURM_CONF=$dir/$1/slurm.conf sacctmgr -i"
+  $do add cluster "$1"
   $do add qos short,small,spare
   $do modify qos normal,short,small set Preempt=spare Priority=10
   # What is over short's limits is refused at once; what is over small's waits.
@@ -184,69 +168,74 @@ make_accounts() ( # in a shell of its own: SLURM_CONF is for here only
   $do modify qos small set MaxTRESPerUser=cpu=2 MaxSubmitJobsPerUser=100
   $do modify qos spare set PreemptMode=requeue Priority=0
   $do add account ayni,fisica,lenguas Description=tests Organization=ayni
-  $do add user ayni account=ayni,fisica,lenguas DefaultAccount=ayni qos=normal,short,small,spare DefaultQOS=normal
-  $do add user ayni-ana account=fisica qos=normal,short,small,spare DefaultQOS=normal
+  $do add user ayni account=ayni,fisica,lenguas DefaultAccount=ayni qos=$all DefaultQOS=normal
+  $do add user ayni-ana account=fisica qos=$all DefaultQOS=normal
   $do add user ayni-luis account=lenguas qos=normal,spare DefaultQOS=normal
-)
+}
 
 # --- the servers
 
+# Each cluster has its own munge and slurmdbd, as each country has: they fail alone.
 servers() {
   local cluster node
-  echo munge mariadb slurmdbd
+  echo mariadb
   for cluster in "${clusters[@]}"; do
-    echo "slurmctld-$cluster"
+    echo "munge-$cluster" "slurmdbd-$cluster" "slurmctld-$cluster"
     for node in $(nodes_of "$cluster"); do echo "slurmd-$node"; done
-  done
+  done | tr ' ' '\n'
 }
 
+# A process is ours if its environment names our folder: the servers and what they start have it there.
 running() {
   local pid
   pid="$(cat "$dir/run/$1.pid" 2>/dev/null)" && [ -n "$pid" ] &&
-    grep -qa -- "$dir" "/proc/$pid/environ" 2>/dev/null
+    grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null
 }
 
 launch() {
-  # The mark by which `running` and `down` know what is ours.
+  local name="${1#*-}" # the cluster or, of slurmd, the node
+  local folder="$dir/${name%-n[0-9]*}"
+  export SLURM_CONF="$folder/slurm.conf"
   case "$1" in
-    munge)
-      AYNI_SLURM_DIR="$dir" setpriv --reuid munge --regid munge --clear-groups munged \
-        --socket="$dir/munge/socket" --key-file="$dir/munge/key" --pid-file="$dir/munge/pid" \
-        --log-file="$dir/munge/log" --seed-file="$dir/munge/seed"
-      cp "$dir/munge/pid" "$dir/run/munge.pid"
-      ;;
     mariadb)
-      AYNI_SLURM_DIR="$dir" setsid mariadbd --no-defaults --user=mysql --datadir="$dir/mariadb/data" \
-        --bind-address=127.0.0.1 --port="$(cat "$dir/ports")" --socket="$dir/mariadb/socket" \
+      setsid mariadbd --no-defaults --user=mysql --datadir="$dir/mariadb/data" \
+        --bind-address=127.0.0.1 --port="$(cat "$dir/mariadb/port")" --socket="$dir/mariadb/socket" \
         --init-file="$dir/mariadb/init.sql" --innodb-lock-wait-timeout=900 \
         --innodb-flush-log-at-trx-commit=0 >"$dir/log/mariadb.log" 2>&1 </dev/null &
       echo $! >"$dir/run/mariadb.pid"
       ;;
-    slurmdbd) SLURM_CONF="$dir/slurmdbd/slurm.conf" slurmdbd ;;
-    slurmctld-*) SLURM_CONF="$dir/${1#slurmctld-}/slurm.conf" slurmctld ;;
-    slurmd-*)
-      local node="${1#slurmd-}"
-      SLURM_CONF="$dir/${node%-*}/slurm.conf" slurmd -N "$node"
+    munge-*)
+      setpriv --reuid munge --regid munge --clear-groups munged \
+        --socket="$folder/munge/socket" --key-file="$folder/munge/key" --pid-file="$folder/munge/pid" \
+        --log-file="$folder/munge/log" --seed-file="$folder/munge/seed"
+      cp "$folder/munge/pid" "$dir/run/$1.pid"
       ;;
-    *) die "there is no server $1; there are: $(servers | xargs)" ;;
+    slurmdbd-*) slurmdbd ;;
+    slurmctld-*) slurmctld ;;
+    slurmd-*) slurmd -N "$name" ;;
   esac
 }
 
 answers() {
+  local folder="$dir/${1#*-}"
   case "$1" in
-    munge) munge -S "$dir/munge/socket" -n >/dev/null 2>&1 ;;
-    mariadb) mariadb --no-defaults -S "$dir/mariadb/socket" -e 'USE slurm_acct_db' >/dev/null 2>&1 ;;
-    slurmdbd)
-      SLURM_CONF="$dir/${clusters[0]}/slurm.conf" timeout 5 sacctmgr -n show qos normal >/dev/null 2>&1
-      ;;
-    slurmctld-*) SLURM_CONF="$dir/${1#slurmctld-}/slurm.conf" timeout 5 scontrol ping >/dev/null 2>&1 ;;
+    mariadb) mariadb --no-defaults -S "$dir/mariadb/socket" -e "USE slurm_${clusters[-1]}" ;;
+    munge-*) munge -S "$folder/munge/socket" -n ;;
+    slurmdbd-*) SLURM_CONF="$folder/slurm.conf" timeout 5 sacctmgr -n show qos normal ;;
+    slurmctld-*) SLURM_CONF="$folder/slurm.conf" timeout 5 scontrol ping ;;
     *) running "$1" ;;
-  esac
+  esac >/dev/null 2>&1
+}
+
+known() {
+  local all
+  all="$(servers | xargs)"
+  [[ " $all " = *" $1 "* ]] || die "there is no server $1; there are: $all"
 }
 
 until_true() {
   local _
-  for _ in $(seq 150); do
+  for _ in $(seq 300); do
     "$@" && return 0
     sleep 0.2
   done
@@ -254,13 +243,15 @@ until_true() {
 }
 
 start() {
-  running "$1" || launch "$1"
+  known "$1"
+  running "$1" || (launch "$1")
   until_true answers "$1" || die "$1 does not answer; see $dir/log"
 }
 
 gone() { ! running "$1"; }
 
 end() { # signal, server
+  known "$2"
   running "$2" || return 0
   kill "-$1" "$(cat "$dir/run/$2.pid")"
   until_true gone "$2" || die "$2 does not end"
@@ -280,20 +271,24 @@ works() {
 }
 
 accounted() {
-  SLURM_CONF="$dir/$1/slurm.conf" timeout 10 sacct -X -n -o jobid --name up 2>/dev/null | grep -q .
+  SLURM_CONF="$dir/$1/slurm.conf" timeout 10 sacct -X -n -o jobid --name up 2>/dev/null | grep . >/dev/null
 }
 
 up() {
   local server cluster
   [ "$(id -u)" = 0 ] || { echo "make slurm-up needs root: it installs Debian packages and runs jobs as their users" >&2; exit 2; }
-  install_packages slurm-wlm slurmdbd munge mariadb-server mpich libmpich-dev libpmix-dev gcc libc6-dev
+  install_packages slurm-wlm slurmdbd munge mariadb-server mpich libmpich-dev gcc libc6-dev
   if [ ! -e "$dir/ready" ]; then
     down # what a start that failed has left
     configure
     mariadb-install-db --no-defaults --user=mysql --datadir="$dir/mariadb/data" --skip-test-db >/dev/null 2>&1
     make_users
-    for server in munge mariadb slurmdbd; do start "$server"; done
-    make_accounts >/dev/null
+    start mariadb
+    for cluster in "${clusters[@]}"; do
+      start "munge-$cluster"
+      start "slurmdbd-$cluster"
+      make_accounts "$cluster" >/dev/null
+    done
     touch "$dir/ready"
   fi
   for server in $(servers); do start "$server"; done
@@ -322,9 +317,11 @@ status() {
 
 # The processes of this set: servers, steps and, where there are control groups, all that a job started.
 ours() {
-  local pid
-  for pid in $(pgrep -x 'munged|mariadbd|slurmdbd|slurmctld|slurmd|slurmstepd' || true); do
-    grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
+  local name pid
+  for name in munged mariadbd slurmdbd slurmctld slurmscriptd slurmd slurmstepd; do
+    for pid in $(pgrep -x "$name" || true); do
+      grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
+    done
   done
   control_groups | while read -r group; do cat "$group/cgroup.procs" 2>/dev/null || true; done
 }
@@ -346,7 +343,7 @@ down() {
     SLURM_CONF="$dir/$cluster/slurm.conf" timeout 10 squeue -h -o %A | sort -u |
       SLURM_CONF="$dir/$cluster/slurm.conf" xargs -r scancel -Q || true
   done
-  for server in $(servers | xargs -n 1 | tac); do end KILL "$server"; done
+  for server in $(servers | tac); do end KILL "$server"; done
   ours | xargs -r kill -KILL 2>/dev/null || true
   until_true none_left || die "these processes do not end: $(ours | xargs)"
   control_groups | xargs -r rmdir
