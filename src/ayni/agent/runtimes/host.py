@@ -4,10 +4,12 @@ The folder is `/`, so that a task's absolute paths work. Two ways to build it: o
 (`supervisor.namespaces`) and bubblewrap; docs/decisions/0003-sandbox.md weighs them.
 """
 
+# ruff: noqa: PTH116, PTH211
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,7 +46,7 @@ class HostFiles:
         self._etc = etc
         self._links_folder = etc.with_name("links")
         system = [path for path in map(Path, _SYSTEM) if path.exists()]
-        self._links = {path.name: path.readlink() for path in system if path.is_symlink()}
+        self._links = {path.name: str(path.readlink()) for path in system if path.is_symlink()}
         folders = [str(path) for path in system if not path.is_symlink()]
         self._system = tuple(Mount(name, name) for name in ("/usr", *folders))
         self._links_folder.mkdir(exist_ok=True)
@@ -54,13 +56,14 @@ class HostFiles:
 
     def lay_links(self, root: Path) -> None:
         """Put /bin and the like into a job's folder: as hard links, which cost no inode each."""
+        # Here and below, text: for a short job pathlib would cost as much as all the rest.
         for name, target in self._links.items():
             try:
-                os.link(self._links_folder / name, root / name, follow_symlinks=False)
+                os.link(f"{self._links_folder}/{name}", f"{root}/{name}", follow_symlinks=False)
             except FileExistsError:
                 continue
             except OSError:  # another disk, or too many names: one of its own
-                (root / name).symlink_to(target)
+                os.symlink(target, f"{root}/{name}")
 
     def mounts(self, image: ImageSpec, job: Job) -> tuple[Mount, ...]:
         """All of them, in order.
@@ -68,16 +71,14 @@ class HostFiles:
         Raises:
             PlanError: a path of the task would be hidden behind one of them, or is not there.
         """
-        found = (*self._own_mounts(image, job), *self._binds(job))
-        own = [*_OWN, *(mount.target for mount in self._own_mounts(image, job))]
-        for target in own:
-            if _is_taken(job.folder / "root" / target[1:]):
+        own, root = tuple(self._own_mounts(image, job)), f"{job.folder}/root"
+        for target in (*_OWN, *(mount.target for mount in own)):
+            if _is_taken(root + target):
                 raise PlanError(f"nothing can be put at {target!r}: this image has its own there")
         for name in self._links:
-            path = job.folder / "root" / name
-            if path.exists() and not path.is_symlink():
+            if _is_no_link(f"{root}/{name}"):
                 raise PlanError(f"nothing can be put at '/{name}': this image has its own there")
-        return found
+        return *own, *self._binds(job)
 
     def _own_mounts(self, image: ImageSpec, job: Job) -> Iterator[Mount]:
         yield from self._system
@@ -94,7 +95,7 @@ class HostFiles:
             yield Mount(str(bind.source), absolute(bind.target, "bind"), bind.writable)
 
 
-def _is_taken(path: Path) -> bool:
+def _is_taken(path: str) -> bool:
     """Whether the task has put something there: an empty mount point does not count."""
     try:
         with os.scandir(path) as entries:
@@ -102,7 +103,14 @@ def _is_taken(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except NotADirectoryError:
-        return path.stat().st_size > 0
+        return os.stat(path).st_size > 0
+
+
+def _is_no_link(path: str) -> bool:
+    try:
+        return not stat.S_ISLNK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _workdir(path: str | None) -> str:
