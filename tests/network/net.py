@@ -152,11 +152,13 @@ class Net:
         return until(look, f"{task} to be {wanted}")
 
     def started(self, task: str, who: str = "ana") -> str:
-        """Until the task's command is there, a little after it is RUNNING; the attempt."""
-        self.wait(task, "RUNNING", who=who)
-        attempt: str = self.show(task, who)["attempts"][-1]["id"]
-        until(lambda: processes(attempt) or None, f"the command of {task} to be there")
-        return attempt
+        """Until the task's command is there, a little after it is RUNNING; its latest attempt."""
+
+        def look() -> str | None:
+            attempt: str = self.wait(task, "RUNNING", who=who)["attempts"][-1]["id"]
+            return attempt if processes(attempt) else None
+
+        return until(look, f"the command of {task} to be there")
 
     def root(self, attempt: str) -> Path:
         """What an attempt sees as `/`."""
