@@ -46,6 +46,7 @@ def test_no_task_is_lost_or_run_twice_however_often_the_agent_is_killed(
         agent.wait()
     agent = start(path)
     try:
+        assert hub.wait_for(lambda: hub.memory.generation == 5), "it is up, and hears SIGTERM"
         assert hub.wait_for(lambda: all(p.state in FINAL for p in hub.attempts.values()), 60)
     finally:
         agent.send_signal(signal.SIGTERM)

@@ -213,7 +213,7 @@ def test_a_sandbox_that_cannot_be_built_is_the_sites_fault(namespaces, tmp_path)
     data = tmp_path / "data"
     data.mkdir()
     job = namespaces.job("true", binds=(Bind(data, "/data"),))
-    namespaces.executor._write(job)
+    namespaces.executor._files.write(job)
     data.rmdir()
     status = namespaces.run(job)
     assert status.reason is EndReason.START_FAILED

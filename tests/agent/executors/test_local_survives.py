@@ -142,7 +142,7 @@ def test_a_sandboxs_first_process_that_is_killed_is_an_exit_with_137(namespaces)
 
 def test_a_submission_that_never_reached_the_spawner_is_made_good(site):
     job = site.job("true")
-    site.executor._write(job)
+    site.executor._files.write(job)
     assert site.executor.states([job.id])[job.id].state is JobState.PENDING
     site.submit(job)
     assert site.wait(job).results[0].exit_code == 0
@@ -150,7 +150,7 @@ def test_a_submission_that_never_reached_the_spawner_is_made_good(site):
 
 def test_a_job_whose_folder_vanishes_ends(site):
     job = site.job("true")
-    site.executor._write(job)
+    site.executor._files.write(job)
     (job.folder / "root").rename(site.folder / "elsewhere")
     site.submit(job)
     status = site.wait(job)

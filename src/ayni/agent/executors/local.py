@@ -7,7 +7,6 @@ folder takes over.
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -15,21 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ayni.agent.executors.base import (
-    CommandResult,
-    EndReason,
     ExecutorUnavailable,
     Job,
     JobState,
     JobStatus,
     PartitionInfo,
-    Usage,
 )
+from ayni.agent.executors.jobfiles import JobFiles, excess
+from ayni.agent.executors.jobfiles import status as as_status
 from ayni.agent.executors.spawner_client import SpawnerClient
-from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime, plan_as_json
+from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.runtimes.choose import runtimes
 from ayni.agent.supervisor import cgroup, files
 
-_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _DAY = 86400
 # A job's states in order: it is never told that one of them went back.
 _ORDER: dict[JobState | None, int] = {
@@ -73,19 +70,17 @@ class LocalExecutor:
             NoSandbox: nothing here can isolate a job, and that was not allowed.
         """
         self._state = state.absolute()
-        (self._state / "jobs").mkdir(parents=True, exist_ok=True)
-        self._state.chmod(0o700)
+        self._state.mkdir(parents=True, exist_ok=True)
         self._shape = (cores, memory, gpus)
         self._max_walltime = max_walltime
-        self._images = dict(images or {"host": ImageSpec()})
-        names = {image.runtime for image in self._images.values()}
+        images = dict(images or {"host": ImageSpec()})
+        names = {image.runtime for image in images.values()}
         if host_runtime is not None:
             names.discard("host")
-        self._runtimes, self.findings = runtimes(
-            self._state, names, allow_unsandboxed=allow_unsandboxed
-        )
+        found, self.findings = runtimes(self._state, names, allow_unsandboxed=allow_unsandboxed)
         if host_runtime is not None:
-            self._runtimes["host"] = host_runtime
+            found["host"] = host_runtime
+        self._files = JobFiles(self._state, images, found)
         group = cgroup.own_path()
         config = {
             "cores": cores,
@@ -124,7 +119,9 @@ class LocalExecutor:
         known: list[tuple[str, str, tuple[int, int, int]]] = []
         for job in jobs:
             try:
-                self._write(job)
+                if (why := self._excess(job)) is not None:
+                    raise PlanError(why)
+                self._files.write(job)
             except PlanError as error:
                 refused[job.id] = str(error)
             else:
@@ -134,51 +131,10 @@ class LocalExecutor:
             self._client.submit(known)
         return refused
 
-    def _write(self, job: Job) -> None:
-        """Note the job in a file, once.
-
-        Raises:
-            PlanError: it cannot run here.
-        """
-        if not _ID.fullmatch(job.id):
-            raise PlanError(f"job id {job.id!r}: only a-z, 0-9 and '-' are allowed")
-        path = self._path(job.id)
-        if path.exists():
-            return
-        self._check(job)
-        image = self._images[job.image]
-        try:
-            plan = self._runtimes[image.runtime].plan(image, job)
-            files.write_json(str(path), plan_as_json(job, plan, time.time()))
-        except OSError as error:
-            raise PlanError(f"the job's folder cannot be used: {error}") from error
-
-    def _check(self, job: Job) -> None:
+    def _excess(self, job: Job) -> str | None:
         cores, memory, gpus = self._shape
-        limits = job.limits
-        for name, asked, most in (
-            ("cores", limits.cores, cores),
-            ("memory", limits.memory, memory),
-            ("gpus", job.gpus, gpus),
-            ("walltime", limits.walltime, self._max_walltime),
-            ("nodes", job.nodes, 1),
-        ):
-            if asked > most:
-                raise PlanError(f"{name}: {asked} asked for, this site has {most}")
-        if limits.cores < 1 or limits.memory < 1 or limits.walltime < 1:
-            raise PlanError("cores, memory and walltime must be at least 1")
-        if job.image not in self._images:
-            raise PlanError(f"image {job.image!r} is not known at this site")
-        if not job.commands:
-            raise PlanError("a job needs at least one command")
-        if not (job.folder / "root").is_dir():
-            raise PlanError(f"the job's folder has no 'root': {job.folder}")
-        for index, command in enumerate(job.commands):
-            if not command.argv or not command.argv[0]:
-                raise PlanError(f"command {index} is empty")
-            _check_texts(f"command {index}", (*command.argv, *_named(command.env)))
-            paths = (command.workdir, command.stdin, command.stdout, command.stderr)
-            _check_texts(f"command {index}", tuple(path for path in paths if path))
+        most = {"cores": cores, "memory": memory, "gpus": gpus, "nodes": 1}
+        return next(excess(job, {**most, "walltime": self._max_walltime}), None)
 
     def poll(self) -> Sequence[JobStatus]:
         changes = self._client.poll()
@@ -197,7 +153,7 @@ class LocalExecutor:
         return self._not_yet_told(found)
 
     def _catch_up(self, changes: dict[str, Any]) -> list[JobStatus]:
-        ids = {path.stem for path in (self._state / "jobs").glob("*.json")}
+        ids = self._files.ids()
         decided = {job_id: status for job_id, status in changes["ended"].items() if status}
         known = list(self.states(ids - set(decided)).values())
         return self._not_yet_told(known) + self._news(changes)
@@ -213,7 +169,7 @@ class LocalExecutor:
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
         found: dict[str, JobStatus] = {}
         for job_id in ids:
-            spec = files.read_json(str(self._path(job_id)))
+            spec = self._files.read(job_id)
             if spec is not None:
                 found[job_id] = self._state_of(job_id, spec["folder"])
         return found
@@ -221,7 +177,7 @@ class LocalExecutor:
     def _state_of(self, job_id: str, folder: str) -> JobStatus:
         ended = files.read_exit(folder)
         if ended is not None:
-            return _status(ended, self._host)
+            return as_status(ended, self._host)
         process = files.claimed_by(folder)
         if process is None:
             return JobStatus(job_id, JobState.PENDING)
@@ -229,15 +185,15 @@ class LocalExecutor:
             return JobStatus(job_id, JobState.RUNNING, host=self._host)
         # It may have ended since we looked; if not, the spawner is about to decide.
         ended = files.read_exit(folder)
-        return _status(ended, self._host) if ended else JobStatus(job_id, JobState.UNKNOWN)
+        return as_status(ended, self._host) if ended else JobStatus(job_id, JobState.UNKNOWN)
 
     def _ended(self, job_id: str, status: dict[str, Any] | None) -> JobStatus:
         if status is None:
-            spec = files.read_json(str(self._path(job_id)))
+            spec = self._files.read(job_id)
             status = None if spec is None else files.read_exit(spec["folder"])
         if status is None:
             return JobStatus(job_id, JobState.LOST, message="its folder is gone")
-        return _status(status, self._host)
+        return as_status(status, self._host)
 
     def cancel(self, ids: Collection[str]) -> None:
         if ids:
@@ -258,45 +214,10 @@ class LocalExecutor:
         Raises:
             ExecutorUnavailable: some jobs did not end in time.
         """
-        self.cancel({path.stem for path in (self._state / "jobs").glob("*.json")})
+        self.cancel(self._files.ids())
         until = time.monotonic() + patience
         while (count := self._client.count())["running"] or count["waiting"]:
             if time.monotonic() > until:
                 raise ExecutorUnavailable(f"{count['running']} jobs did not end in {patience} s")
             time.sleep(0.02)
         self._client.leave()
-
-    def _path(self, job_id: str) -> Path:
-        return Path(files.job_file(str(self._state), job_id))
-
-
-def _named(env: Mapping[str, str]) -> tuple[str, ...]:
-    for name in env:
-        if not name or "=" in name:
-            raise PlanError(f"env {name!r} is not a name of a variable")
-    return (*env, *env.values())
-
-
-def _check_texts(what: str, texts: tuple[str, ...]) -> None:
-    for text in texts:
-        if "\0" in text:
-            raise PlanError(f"{what}: {text[:40]!r} has a NUL character")
-        try:
-            text.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise PlanError(f"{what}: {text[:40]!r} is not valid Unicode") from error
-
-
-def _status(found: dict[str, Any], host: str) -> JobStatus:
-    usage = found["usage"]
-    return JobStatus(
-        id=found["id"],
-        state=JobState(found["state"]),
-        started=found["started"],
-        ended=found["ended"],
-        results=tuple(CommandResult(**result) for result in found["results"]),
-        reason=None if found["reason"] is None else EndReason(found["reason"]),
-        message=found["message"],
-        usage=None if usage is None else Usage(**usage),
-        host=host,
-    )

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import stat
+import time
 from typing import Any, NamedTuple
 
 CLAIM = "claim"
@@ -71,15 +72,23 @@ def write_json(path: str, value: Any) -> None:
     os.replace(part, path)
 
 
-def claim(folder: str) -> bool:
+def claim(folder: str, tag: str = "") -> bool:
     """Take a job: True for exactly one caller, ever. Reserves the room for its exit file.
 
     The claim is a symbolic link: made once and whole, with its text, and at the cost of one inode.
+
+    Args:
+        folder: the job's.
+        tag: on whose behalf, for `claim_tag`: which batch job, where there are such.
     """
+    text = ":".join(map(str, (*this_process(), tag)))
+    path = os.path.join(folder, CLAIM)
     try:
-        os.symlink(":".join(map(str, this_process())), os.path.join(folder, CLAIM))
+        os.symlink(text, path)
     except FileExistsError:
-        return False
+        # Over NFS, a request that was sent again may find its own first copy's work.
+        if not tag or os.readlink(path) != text:
+            return False
     fd = os.open(_part(folder), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, _RESERVE)
@@ -93,10 +102,32 @@ def claim(folder: str) -> bool:
 
 def claimed_by(folder: str) -> Process | None:
     try:
-        pid, start, boot = os.readlink(os.path.join(folder, CLAIM)).split(":")
+        pid, start, boot, *_ = os.readlink(os.path.join(folder, CLAIM)).split(":")
     except FileNotFoundError:
         return None
     return Process(int(pid), int(start), boot)
+
+
+def claim_tag(folder: str) -> str | None:
+    """On whose behalf a job was claimed; None if it has not been."""
+    try:
+        return os.readlink(os.path.join(folder, CLAIM)).split(":", 3)[3]
+    except FileNotFoundError:
+        return None
+
+
+def decided(job_id: str, state: str, reason: str | None, message: str) -> dict[str, Any]:
+    """The exit file of a job that no supervisor ended."""
+    return {
+        "id": job_id,
+        "state": state,
+        "reason": reason,
+        "message": message,
+        "started": None,
+        "ended": time.time(),
+        "results": [],
+        "usage": None,
+    }
 
 
 def write_exit(folder: str, status: dict[str, Any]) -> None:

@@ -196,16 +196,7 @@ class Jobs:
 
     def _decide(self, job: Waiting, state: str, reason: str | None, message: str) -> None:
         """Write the exit file in the place of a supervisor."""
-        status: dict[str, Any] = {
-            "id": job.id,
-            "state": state,
-            "reason": reason,
-            "message": message,
-            "started": None,
-            "ended": time.time(),
-            "results": [],
-            "usage": None,
-        }
+        status = files.decided(job.id, state, reason, message)
         with contextlib.suppress(OSError):  # no folder, no room: then this memory must do
             files.write_exit(job.folder, status)
         self._note_end(job.id, status)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import gc
 import json
 import os
 import select
@@ -17,12 +16,12 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, NoReturn
+from typing import Any
 
-from ayni.agent.supervisor import cgroup, libc, worker
-from ayni.agent.supervisor.capacity import Capacity, Need, Share
+from ayni.agent.supervisor import cgroup, libc
+from ayni.agent.supervisor.capacity import Capacity, Need
+from ayni.agent.supervisor.crew import Crew
 from ayni.agent.supervisor.jobs import Jobs, Waiting
-from ayni.agent.supervisor.workers import Workers
 
 PROTOCOL = 2  # raised with every change to requests or job files: the agent then starts a new one
 SOCKET = "spawner.sock"
@@ -41,24 +40,21 @@ class Spawner:
         self._group: str | None = config["cgroup"]
         cpus = sorted(os.sched_getaffinity(0)) if config["pin"] else []
         total = Need(config["cores"], config["memory"], config["gpus"])
-        self._poller = select.poll()
-        self._workers = Workers(self._fork, self._poller)
+        self._crew = Crew(state, self._group, self._close_in_worker, claim=True)
+        self._poller, self._workers = self._crew.poller, self._crew.workers
         self._jobs = Jobs(state, Capacity(total, cpus), self._workers)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
-        self._wakeup, self._wakeup_target = os.pipe()
         self._leaving = False
         self._idle_since = time.monotonic()
 
     def run(self) -> None:
-        self._listen_to_signals()
+        self._crew.listen_to_signals()
         self._jobs.recover()
-        gc.collect()
-        gc.freeze()  # so that a supervisor's collector does not touch, and so copy, these pages
-        for fd in (self._listener.fileno(), self._wakeup):
-            self._poller.register(fd, select.POLLIN)
+        self._crew.freeze()
+        self._poller.register(self._listener.fileno(), select.POLLIN)
         while not self._leaving and not self._idle():
             for fd, _ in self._poller.poll(self._pause()):
-                if fd == self._wakeup:
+                if fd == self._crew.wakeup:
                     if signal.SIGTERM in os.read(fd, 4096):
                         return
                 elif fd == self._listener.fileno():
@@ -75,13 +71,6 @@ class Spawner:
             except OSError:  # no more processes or memory just now
                 sys.excepthook(*sys.exc_info())
             self._workers.dismiss_idle()
-
-    def _listen_to_signals(self) -> None:
-        for fd in (self._wakeup, self._wakeup_target):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(self._wakeup_target, warn_on_full_buffer=False)
-        for number in worker.SIGNALS:
-            signal.signal(number, lambda *_: None)
 
     def _pause(self) -> int:
         """Milliseconds until something must be looked at that gives no sign of its own."""
@@ -150,44 +139,10 @@ class Spawner:
             case unknown:
                 raise ValueError(f"unknown request: {unknown!r}")
 
-    # Supervisors
-
-    def _fork(self, job: Waiting, share: Share) -> tuple[int, socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        signal.pthread_sigmask(signal.SIG_BLOCK, worker.SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                ours.close()
-                self._become_worker(job, share, theirs)
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, worker.SIGNALS)
-            theirs.close()
-        return pid, ours
-
-    def _become_worker(self, job: Waiting, share: Share, line: socket.socket) -> NoReturn:
-        code = 1
-        try:
-            gc.disable()  # makes no cycles to speak of, and looking for some would copy pages
-            signal.set_wakeup_fd(-1)
-            self._listener.close()
-            for client, _ in self._clients.values():
-                client.close()
-            self._workers.close()
-            os.close(self._wakeup)
-            os.close(self._wakeup_target)
-            os.setsid()
-            libc.become_subreaper()
-            order = worker.order(job.id, share.cpus, share.gpus)
-            worker.work(self._state, order, worker.Line(line), self._group)
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-            sys.stderr.flush()
-        os._exit(code)
+    def _close_in_worker(self) -> None:
+        self._listener.close()
+        for client, _ in self._clients.values():
+            client.close()
 
 
 def main(state: str, config: dict[str, Any]) -> None:

@@ -55,8 +55,17 @@ def order(job_id: str, cpus: list[int], gpus: list[int]) -> dict[str, Any]:
     return {"run": job_id, "cpus": cpus, "gpus": gpus}
 
 
-def work(state: str, first: dict[str, Any], line: Line, cgroup: str | None) -> None:
+def work(
+    state: str, first: dict[str, Any], line: Line, cgroup: str | None, *, claim: bool = True
+) -> None:
     """Run a job, and others while there are some.
+
+    Args:
+        state: the executor's state folder.
+        first: the first order.
+        line: by which the next ones come.
+        cgroup: in which the jobs' own groups are made; None for none.
+        claim: whether the jobs must be claimed; a job that somebody else has is passed over.
 
     Raises:
         OSError: a job's folder cannot be used; nothing of it was started.
@@ -68,20 +77,21 @@ def work(state: str, first: dict[str, Any], line: Line, cgroup: str | None) -> N
     while message is not None:
         with contextlib.suppress(OSError):  # a core that went offline: run anywhere
             os.sched_setaffinity(0, message["cpus"] or all_cpus)
-        _supervise(state, message["run"], message["gpus"], line, wakeup, cgroup)
+        _supervise(state, message, line, wakeup, cgroup, claim=claim)
         done += 1
         message = line.next_job() if done < _MOST_JOBS else None
 
 
 def _supervise(
-    state: str, job_id: str, gpus: list[int], line: Line, wakeup: int, cgroup: str | None
+    state: str, message: dict[str, Any], line: Line, wakeup: int, cgroup: str | None, *, claim: bool
 ) -> None:
+    job_id = message["run"]
     spec = files.read_json(files.job_file(state, job_id))
     if spec is None:
         raise OSError(f"no such job in {state}: {job_id}")
-    if not files.claim(spec["folder"]):
+    if claim and not files.claim(spec["folder"]):
         return
-    _give_gpus(spec, gpus)
+    _give_gpus(spec, message["gpus"])
     group = None
     if cgroup is not None:
         group = Group(cgroup, job_id)
