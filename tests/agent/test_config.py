@@ -31,6 +31,7 @@ def test_the_documented_example_is_right_and_shows_every_key() -> None:
         "policy": config.PolicySection,
         "images": config.Image,
         "executor": config.ExecutorSection,
+        "slurm": config.SlurmSection,
         "partition": config.PartitionSection,
         "store": config.StoreSection,
         "https": config.HttpsSection,

@@ -65,7 +65,7 @@ def test_the_policys_longest_time_bounds_the_partition() -> None:
     loaded = config.parse(
         'hub = "http://hub"\n[policy]\nmax_walltime = "1h"\n[partition]\nname = "main"', Path("/a")
     )
-    status = partition_status(loaded, INFO, running_cores=3, depth=9)
+    status = partition_status(loaded, INFO, depth=9)
     assert (status.name, status.max_walltime, status.depth) == ("main", 3600, 9)
     assert (status.cores, status.memory, status.gpus) == (8, 1 << 30, 2)
     assert status.foreign_cores == 0

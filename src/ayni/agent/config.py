@@ -88,16 +88,62 @@ class Image(Section):
         return self
 
 
-class ExecutorSection(Section):
-    """What runs the tasks. `local`: processes of this machine, within these bounds."""
+class SlurmSection(Section):
+    """How the agent uses Slurm; everything that it adds to a batch job is the operator's."""
 
-    kind: Literal["local"] = "local"
+    # Beneath it are the work folders, the cache and the executor's files: on the file system that
+    # login and compute nodes share.
+    shared: Path
+    conf: Path | None = None  # slurm.conf, where it is not the machine's own
+    bin: Path | None = None  # the folder of sbatch and the others, where PATH does not find them
+    python: Path | None = None  # of the compute nodes, where it is not the agent's own
+    partitions: list[str] | None = None  # that the network may use; by default all
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    options: list[str] = []
+
+    @field_validator("options")
+    @classmethod
+    def _options(cls, options: list[str]) -> list[str]:
+        for option in options:
+            name = option.partition("=")[0]
+            if not re.fullmatch(r"--[a-z][a-z-]*", name):
+                raise ValueError(f"{option[:80]!r} is no option of sbatch; write --name=value")
+            if name in _OURS:
+                raise ValueError(f"{name} is the agent's own to set")
+        return options
+
+
+#: sbatch's options that follow from the task and the agent's way of working.
+_OURS = frozenset(
+    f"--{name}"
+    for name in (
+        "array", "chdir", "comment", "cpus-per-task", "export", "gres", "job-name", "mem", "nodes",
+        "ntasks", "open-mode", "output", "parsable", "partition", "requeue", "no-requeue", "time",
+        "uid", "gid", "wrap", "account", "qos", "reservation", "constraint",
+    )
+)  # fmt: skip
+
+
+class ExecutorSection(Section):
+    """What runs the tasks. `local`: processes of this machine, within these bounds; or `slurm`."""
+
+    kind: Literal["local", "slurm"] = "local"
     cores: Count = Field(default_factory=lambda: len(os.sched_getaffinity(0)))
     memory: Size = Field(
         default_factory=lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10
     )
     gpus: Annotated[int, Field(ge=0)] = 0
     max_walltime: Duration = 7 * DAY
+    slurm: SlurmSection | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "slurm" and self.slurm is None:
+            raise ValueError('kind "slurm" needs [executor.slurm] with at least shared = "/…"')
+        return self
 
 
 class PartitionSection(Section):
@@ -207,16 +253,22 @@ class Config(Section):
         return self.store.folder or self.state / "store"
 
     @property
+    def _shared(self) -> Path:
+        """Where compute nodes look: the state folder itself, if this machine is the only one."""
+        slurm = self.executor.slurm if self.executor.kind == "slurm" else None
+        return self.state if slurm is None else slurm.shared
+
+    @property
     def work_folder(self) -> Path:
-        return self.state / "work"
+        return self._shared / "work"
 
     @property
     def cache_folder(self) -> Path:
-        return self.state / "cache"
+        return self._shared / "cache"
 
     @property
     def executor_folder(self) -> Path:
-        return self.state / "executor"
+        return self._shared / "executor"
 
     @cached_property
     def network_policy(self) -> Policy:
@@ -293,9 +345,15 @@ def _rooted(config: Config, base: Path) -> Config:
     def place(path: Path | None) -> Path | None:
         return None if path is None else base / path.expanduser()
 
+    slurm = config.executor.slurm
+    if slurm is not None:
+        slurm = slurm.model_copy(
+            update={name: place(getattr(slurm, name)) for name in ("shared", "conf", "bin")}
+        )
     return config.model_copy(
         update={
             "state": place(config.state),
+            "executor": config.executor.model_copy(update={"slurm": slurm}),
             "key_file": place(config.key_file),
             "store": config.store.model_copy(update={"folder": place(config.store.folder)}),
             "https": config.https.model_copy(update={"ca_file": place(config.https.ca_file)}),

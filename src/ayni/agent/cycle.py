@@ -344,9 +344,7 @@ class Cycle:
             self.work.told[entry.id] = entry
         if now >= self._next_offer or self.offer.wants_more(now):
             self._next_offer = now + _OFFER
-            running = [e for e in self.work.entries.values() if e.state is S.RUNNING]
-            cores = sum(int(e.assignment.shape["cores"]) for e in running)
-            self.side.status_due |= self.offer.is_news(now, cores)
+            self.side.status_due |= self.offer.is_news(now)
             self.work.partitions = self.offer.partitions
         if now >= self._next_note:
             self._next_note = now + EVERY

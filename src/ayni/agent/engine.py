@@ -9,9 +9,12 @@ from pathlib import Path
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
+from ayni.agent.executors.slurm.executor import SlurmExecutor
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
-from ayni.agent.runtimes.choose import NoSandbox, host_runtime
+from ayni.agent.runtimes.choose import NoSandbox, host_runtime, runtimes
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
 from ayni.errors import UserError
@@ -65,8 +68,13 @@ def start(config: Config) -> Engine:
     if any(image.runtime == "host" for image in found.values()):
         host, findings = _host(config, folder)
         sandbox = _NAMES[type(host)]
-    executor = LocalExecutor(
-        folder,
+    executor = _slurm(config, found, host) if config.executor.slurm else _local(config, found, host)
+    return Engine(executor, sandbox, [*findings, *executor.findings])
+
+
+def _local(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> LocalExecutor:
+    return LocalExecutor(
+        config.executor_folder,
         cores=config.executor.cores,
         memory=config.executor.memory,
         gpus=config.executor.gpus,
@@ -74,7 +82,30 @@ def start(config: Config) -> Engine:
         max_walltime=config.executor.max_walltime,
         host_runtime=host,
     )
-    return Engine(executor, sandbox, [*findings, *executor.findings])
+
+
+def _slurm(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> SlurmExecutor:
+    given = config.executor.slurm
+    assert given is not None
+    names = {image.runtime for image in found.values()} - {"host"}
+    known, findings = runtimes(config.executor_folder, names, allow_unsandboxed=False)
+    executor = SlurmExecutor(
+        config.executor_folder,
+        Slurm(given.conf, given.bin),
+        found,
+        known if host is None else {**known, "host": host},
+        Rules(
+            account=given.account,
+            qos=given.qos,
+            reservation=given.reservation,
+            constraint=given.constraint,
+            options=tuple(given.options),
+            python=None if given.python is None else str(given.python),
+        ),
+        allowed=given.partitions,
+    )
+    executor.findings = findings
+    return executor
 
 
 _NAMES: dict[type[Runtime], str] = {

@@ -22,6 +22,12 @@ def owner(who: Who) -> str:
     return f"{who.project}: {who.name} <{who.email}>, {who.institution} ({who.member})"
 
 
+def share(assignment: Assignment) -> str:
+    """What tasks must have in common to share a batch job: project and data that they may read."""
+    data = sorted(f"{use.name}:{use.release}:{use.release_limit}" for use in assignment.datasets)
+    return " ".join((assignment.who.project, *data))
+
+
 def ignored_errors(assignment: Assignment) -> list[bool]:
     """For each command, whether its exit code counts for nothing (TES `ignore_error`)."""
     return [bool(executor.get("ignore_error")) for executor in assignment.task["executors"]]
@@ -64,6 +70,7 @@ def job_of(
         nodes=shape["nodes"],
         tasks_per_node=shape["tasks_per_node"],
         owner=owner(assignment.who),
+        share=share(assignment),
     )
 
 

@@ -70,19 +70,15 @@ def settle(told: int, wanted: int) -> int:
     return wanted if grown or shrunk or told == 0 else told
 
 
-def partition_status(
-    config: Config, info: PartitionInfo, running_cores: int, depth: int
-) -> PartitionStatus:
+def partition_status(config: Config, info: PartitionInfo, depth: int) -> PartitionStatus:
     """A queue as the network sees it, the policy applied.
 
     Args:
         config: with the policy.
         info: what the executor says.
-        running_cores: cores that the network's own running tasks hold there.
         depth: tasks wanted waiting.
     """
-    local = config.executor.kind == "local"  # a machine of its own: nobody else is seen there
-    total = info.nodes * info.cores_per_node
+    local = config.executor.kind == "local"
     longest = config.policy.max_walltime
     return PartitionStatus(
         name=config.partition.name if local else info.name,
@@ -91,10 +87,10 @@ def partition_status(
         memory_per_node=info.memory_per_node,
         gpus_per_node=info.gpus_per_node,
         max_walltime=min(info.max_walltime, longest or info.max_walltime),
-        cores=total,
+        cores=info.nodes * info.cores_per_node,
         memory=info.nodes * info.memory_per_node,
         gpus=info.nodes * info.gpus_per_node,
-        foreign_cores=0 if local else max(0, total - info.free_cores - running_cores),
+        foreign_cores=info.foreign_cores,
         depth=depth,
     )
 
@@ -132,7 +128,7 @@ class Offer:
         fixed = self.config.partition.depth is not None
         return not fixed and settle(self._depth, self.pace.depth(now, self._slots)) > self._depth
 
-    def is_news(self, now: float, running_cores: int) -> bool:
+    def is_news(self, now: float) -> bool:
         """Look again; whether the hub should be told."""
         try:
             infos = self.executor.partitions()
@@ -144,9 +140,7 @@ class Offer:
         if wanted is None:
             wanted = settle(self._depth, self.pace.depth(now, self._slots))
         self._depth = wanted
-        self.partitions = [
-            partition_status(self.config, info, running_cores, wanted) for info in infos
-        ]
+        self.partitions = [partition_status(self.config, info, wanted) for info in infos]
         return self._now() != self._told
 
     def _now(self) -> SiteStatus:

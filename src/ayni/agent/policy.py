@@ -80,7 +80,7 @@ def queues(config: Config) -> list[PartitionStatus]:
     ex = config.executor
     whole = (ex.cores, ex.memory, ex.gpus)
     info = PartitionInfo("local", 1, *whole, ex.max_walltime, *whole)
-    return [partition_status(config, info, 0, 1)]
+    return [partition_status(config, info, 1)]
 
 
 def check(

@@ -70,6 +70,9 @@ class Job:
     nodes: int = 1
     tasks_per_node: int = 1
     owner: str = ""  # for the operator's eyes: project, person and e-mail
+    share: str = (
+        ""  # jobs of one owner with the same mark may be in one batch job: see `jobs.share`
+    )
 
 
 class JobState(StrEnum):
@@ -132,7 +135,10 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class PartitionInfo:
-    """A queue of the site and what it has free; memory in bytes, walltime in seconds."""
+    """A queue of the site and what it has free; memory in bytes, walltime in seconds.
+
+    `foreign_cores` are in use by others than the network's jobs, where there are such others.
+    """
 
     name: str
     nodes: int
@@ -144,6 +150,7 @@ class PartitionInfo:
     free_memory: int
     free_gpus: int
     pending: int = 0
+    foreign_cores: int = 0
 
 
 class ExecutorUnavailable(Exception):

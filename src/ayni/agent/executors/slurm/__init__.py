@@ -1,0 +1,1 @@
+"""The Slurm executor: tasks in pools, taken by batch jobs that are pilots."""

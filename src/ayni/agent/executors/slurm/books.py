@@ -1,0 +1,210 @@
+"""What the Slurm executor knows: its tasks, the pools they wait in, the pilots that take them.
+
+All of it can be read again from the state folder, the claims in the jobs' folders and squeue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ayni.agent.executors.slurm.pools import Key
+from ayni.agent.supervisor import files, pilot
+
+AGENT = "agent"  # claims a task that is canceled before any pilot took it
+_MEMORY = 0.3  # weight of the newest task in the mean of what tasks take
+
+
+@dataclass(slots=True)
+class Task:
+    """A task in hand."""
+
+    id: str
+    folder: str
+    pool: str
+    entry: str  # its name in the pool's folder
+    pilot: str | None = None  # the batch job that has it
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Pool:
+    """Like tasks.
+
+    Attributes:
+        waiting: tasks that nobody has claimed, as far as is known.
+        seen: how long tasks took, in seconds, as a moving mean; None if none has ended.
+        quiet_until: not before this does the pool submit again, after a refusal.
+    """
+
+    key: Key
+    waiting: set[str] = field(default_factory=set)
+    seen: float | None = None
+    refused: str = ""
+    quiet_until: float = 0.0
+
+    def took(self, seconds: float) -> None:
+        self.seen = seconds if self.seen is None else self.seen + _MEMORY * (seconds - self.seen)
+
+
+@dataclass(slots=True)
+class Pilot:
+    """A batch job of ours, or an element of an array.
+
+    Attributes:
+        live: tasks that it has started and of whose end it has not told.
+        read: how much of its events has been read, in bytes.
+        gone: since when squeue does not show it, on the monotonic clock.
+    """
+
+    id: str
+    pool: str
+    slots: int
+    submitted: float  # monotonic
+    waiting: bool = True
+    reason: str = ""
+    node: str = ""
+    signaled: float | None = None
+    live: set[str] = field(default_factory=set)
+    read: int = 0
+    gone: float | None = None
+    over: bool = False
+
+
+class Books:
+    """The tasks, pools and pilots of one state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        for name in (pilot.POOLS, pilot.EVENTS, pilot.CANCELS):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        self.tasks: dict[str, Task] = {}
+        self.pools: dict[str, Pool] = {}
+        self.pilots: dict[str, Pilot] = {}
+        self._last_entry = 0
+
+    def recover(self, specs: Iterator[dict[str, Any]]) -> None:
+        """Take up what an earlier executor left.
+
+        Args:
+            specs: the jobs' files.
+        """
+        for path in (self._state / pilot.POOLS).glob("*.json"):
+            data = files.read_json(str(path))
+            if data is not None:
+                self.pools[path.stem] = Pool(Key.from_json(data))
+        for spec in specs:
+            pool = self.pools.get(spec["pool"])
+            if pool is None:
+                continue
+            task = Task(spec["id"], spec["folder"], spec["pool"], spec["entry"])
+            self.tasks[task.id] = task
+            tag = files.claim_tag(task.folder)
+            if tag is None:
+                self._enter(task)
+                pool.waiting.add(task.id)
+            elif files.read_exit(task.folder) is not None:
+                task.ended = True
+            elif tag != AGENT:
+                self.claimed(task, tag.rpartition(".")[0])
+
+    def pool(self, key: Key) -> Pool:
+        """The pool of a key; made, on the disk too, if there is none."""
+        name = key.name
+        if name not in self.pools:
+            folder = self._state / pilot.POOLS / name
+            folder.mkdir(exist_ok=True)
+            files.write_json(f"{folder}.json", key.as_json())
+            self.pools[name] = Pool(key)
+        return self.pools[name]
+
+    def entry(self, job_id: str) -> str:
+        """A new entry's name: later ones sort behind."""
+        self._last_entry = max(self._last_entry + 1, time.time_ns() // 1000)
+        return f"{self._last_entry:017d}.{job_id}"
+
+    def add(self, task: Task) -> None:
+        self.tasks[task.id] = task
+        self._enter(task)
+        self.pools[task.pool].waiting.add(task.id)
+
+    def _enter(self, task: Task) -> None:
+        (self._state / pilot.POOLS / task.pool).mkdir(exist_ok=True)
+        self._entry(task).touch()
+
+    def _entry(self, task: Task) -> Path:
+        return self._state / pilot.POOLS / task.pool / task.entry
+
+    def claimed(self, task: Task, job: str) -> Pilot:
+        """A task was taken by a batch job, which may be one that was forgotten."""
+        found = self.pilots.get(job)
+        if found is None:
+            found = self.pilots[job] = Pilot(job, task.pool, 1, time.monotonic(), waiting=False)
+        task.pilot = job
+        found.live.add(task.id)
+        self.pools[task.pool].waiting.discard(task.id)
+        return found
+
+    def ended(self, task: Task) -> None:
+        task.ended = True
+        self.pools[task.pool].waiting.discard(task.id)
+        if task.pilot is not None and (found := self.pilots.get(task.pilot)) is not None:
+            found.live.discard(task.id)
+
+    def forget(self, task_id: str) -> None:
+        """Nobody needs this task any more."""
+        task = self.tasks.pop(task_id, None)
+        paths = [self._state / pilot.CANCELS / task_id]
+        if task is not None:
+            self.ended(task)
+            paths.append(self._entry(task))
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def drop_pilot(self, found: Pilot) -> None:
+        """A batch job is over and all is known of it."""
+        del self.pilots[found.id]
+        (self._state / pilot.EVENTS / found.id).unlink(missing_ok=True)
+
+    def drop_stray_events(self, queued: Collection[str]) -> None:
+        """What batch jobs told that are over and of which no task is left."""
+        for path in (self._state / pilot.EVENTS).iterdir():
+            if path.name not in queued and path.name not in self.pilots:
+                path.unlink(missing_ok=True)
+
+    def drop_idle_pools(self) -> None:
+        """Pools without a task or a pilot."""
+        used = {task.pool for task in self.tasks.values()}
+        used |= {found.pool for found in self.pilots.values()}
+        for name in [name for name in self.pools if name not in used]:
+            del self.pools[name]
+            folder = self._state / pilot.POOLS / name
+            for suffix in (".json", ".log"):
+                Path(f"{folder}{suffix}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a task came in by another way: kept
+                folder.rmdir()
+
+    def events(self) -> Iterator[tuple[str, list[Any]]]:
+        """What pilots have told since this was last asked: the batch job and the words."""
+        for path in (self._state / pilot.EVENTS).iterdir():
+            known = self.pilots.get(path.name)
+            read = 0 if known is None else known.read
+            try:
+                with path.open("rb") as file:
+                    file.seek(read)
+                    data = file.read()
+            except FileNotFoundError:
+                continue
+            whole = data[: data.rfind(b"\n") + 1]
+            for line in whole.splitlines():
+                yield path.name, json.loads(line)
+            if (known := self.pilots.get(path.name)) is not None:
+                known.read = read + len(whole)
+
+    def cancel_mark(self, task_id: str) -> Path:
+        return self._state / pilot.CANCELS / task_id

@@ -1,0 +1,344 @@
+"""The Slurm executor: tasks wait in pools, and batch jobs take them (see `supervisor.pilot`).
+
+What tasks do is read from the pilots' files, on the shared file system; the scheduler is asked for
+all of our batch jobs at once, every few seconds, and the accounting only for those that left the
+queue. A batch job that is not in the queue is unknown until the accounting says how it ended.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from ayni.agent.executors.base import (
+    ExecutorUnavailable,
+    Job,
+    JobState,
+    JobStatus,
+    PartitionInfo,
+)
+from ayni.agent.executors.jobfiles import JobFiles, status
+from ayni.agent.executors.slurm import ends, parse, pools, script
+from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Pool, Task
+from ayni.agent.executors.slurm.cluster import Cluster
+from ayni.agent.executors.slurm.pools import Key
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import Refused, Slurm
+from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
+from ayni.agent.supervisor import files, pilot
+
+_OFTEN = 1.0  # seconds between two looks at the queue while batch jobs are about to start or end …
+_SELDOM = 10.0  # … and while nothing changes
+_UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
+_PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how a job ended
+_QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
+
+
+class SlurmExecutor:
+    """Runs jobs by Slurm."""
+
+    def __init__(
+        self,
+        state: Path,
+        slurm: Slurm,
+        images: Mapping[str, ImageSpec],
+        runtimes: Mapping[str, Runtime],
+        rules: Rules | None = None,
+        allowed: Collection[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open, or take over, a state folder.
+
+        Args:
+            state: on the file system that the compute nodes share, for this executor alone.
+            slurm: the cluster's commands.
+            images: what each image name means.
+            runtimes: by name, what runs them.
+            rules: what the operator adds to each batch job.
+            allowed: the partitions that may be used; None for all.
+            clock: monotonic time.
+        """
+        self._state = state.absolute()
+        self._state.mkdir(parents=True, exist_ok=True)
+        self._slurm = slurm
+        self._rules = rules or Rules()
+        self._clock = clock
+        self._user = getpass.getuser()
+        self._tag = hashlib.sha256(str(self._state).encode()).hexdigest()[:6]
+        self._files = JobFiles(self._state, images, runtimes)
+        self._cluster = Cluster(slurm, allowed, clock)
+        self._books = Books(self._state)
+        specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
+        self._books.recover(spec for spec in specs if spec is not None)
+        self._news: dict[str, JobStatus] = {}
+        self._pause = _OFTEN
+        self._next_look = float("-inf")
+        self._looked = False
+
+    findings: Sequence[Finding] = ()
+
+    # --- the interface ---
+
+    def partitions(self) -> Sequence[PartitionInfo]:
+        ours: dict[str, int] = {}
+        for found in self._books.pilots.values():
+            if not found.waiting and found.gone is None:
+                key = self._books.pools[found.pool].key
+                ours[key.partition] = ours.get(key.partition, 0) + found.slots * key.cores
+        return self._cluster.infos(ours)
+
+    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+        refused: dict[str, str] = {}
+        for job in jobs:
+            try:
+                self._cluster.check(job)
+                key = Key.of(job)
+                self._books.pool(key)
+                entry = self._books.entry(job.id)
+                if self._files.write(job, pool=key.name, entry=entry):
+                    self._books.add(Task(job.id, str(job.folder), key.name, entry))
+            except PlanError as error:
+                refused[job.id] = str(error)
+        return refused
+
+    def poll(self) -> Sequence[JobStatus]:
+        self._read_events()
+        now = self._clock()
+        try:
+            if now >= self._next_look:
+                self._look(now)
+            self._balance(now)
+        except ExecutorUnavailable:
+            if not self._news:  # what the pilots told is true, whether or not Slurm answers
+                raise
+        news, self._news = self._news, {}
+        return list(news.values())
+
+    def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
+        self._read_events()
+        return {
+            job_id: self._state_of(self._books.tasks[job_id])
+            for job_id in ids
+            if job_id in self._books.tasks
+        }
+
+    def cancel(self, ids: Collection[str]) -> None:
+        for job_id in ids:
+            task = self._books.tasks.get(job_id)
+            if task is None or task.ended:
+                continue
+            self._books.cancel_mark(job_id).touch()
+            if task.pilot is None and files.claim(task.folder, AGENT):
+                self._decide(task, "ended", "canceled", "canceled before it started")
+
+    def forget(self, ids: Collection[str]) -> None:
+        for job_id in ids:
+            self._files.path(job_id).unlink(missing_ok=True)
+            self._books.forget(job_id)
+            self._news.pop(job_id, None)
+        self._books.drop_idle_pools()
+
+    def close(self) -> None:
+        """Nothing is held: what runs goes on."""
+
+    # --- what pilots tell ---
+
+    def _read_events(self) -> None:
+        for job, words in self._books.events():
+            match words:
+                case ["pilot", node, _]:
+                    if (known := self._books.pilots.get(job)) is not None:
+                        known.node, known.waiting = str(node), False
+                case ["started", job_id, when]:
+                    self._started(job, str(job_id), float(when))
+                case ["ended", job_id]:
+                    self._ended(str(job_id))
+                case ["signal", when]:
+                    if (known := self._books.pilots.get(job)) is not None:
+                        known.signaled = float(when)
+                case ["over"]:
+                    if (known := self._books.pilots.get(job)) is not None:
+                        known.over = True
+
+    def _started(self, job: str, job_id: str, when: float) -> None:
+        task = self._books.tasks.get(job_id)
+        if task is None or task.ended:
+            return
+        found = self._books.claimed(task, job)
+        self._news[job_id] = JobStatus(
+            job_id, JobState.RUNNING, started=when, host=found.node or job
+        )
+
+    def _ended(self, job_id: str) -> None:
+        task = self._books.tasks.get(job_id)
+        if task is None or task.ended:
+            return
+        found = files.read_exit(task.folder)
+        if found is None:
+            return  # the file system lags; the pilot's end is another occasion
+        by = self._books.pilots.get(task.pilot or "")
+        ours = self._books.cancel_mark(job_id).exists()
+        if by is not None and not ours and ends.is_cut_short(found, by.signaled):
+            return  # the scheduler ended the batch job: the accounting will say why
+        result = status(found, by.node if by is not None else "")
+        if result.usage is not None:
+            self._books.pools[task.pool].took(result.usage.wall)
+        self._books.ended(task)
+        self._news[job_id] = result
+
+    def _state_of(self, task: Task) -> JobStatus:
+        found = files.read_exit(task.folder) if task.ended else None
+        if found is not None:
+            return status(found, "")
+        if task.pilot is None:
+            return JobStatus(task.id, JobState.PENDING)
+        return JobStatus(task.id, JobState.RUNNING, host=self._books.pilots[task.pilot].node)
+
+    # --- the queue ---
+
+    def _look(self, now: float) -> None:
+        """Ask the scheduler for all of our batch jobs."""
+        self._next_look = now + self._pause
+        if not (self._books.pilots or self._books.tasks):
+            return
+        queue = {row.id: row for row in self._slurm.squeue(self._user) if self._is_ours(row)}
+        self._looked = True
+        for row in queue.values():
+            self._seen(row, now)
+        self._read_events()
+        gone = [p for p in self._books.pilots.values() if self._is_gone(p, queue, now)]
+        for found in gone:
+            for job_id in list(found.live):
+                self._ended(job_id)
+        self._settle([found for found in gone if found.live], now)
+        for found in [found for found in gone if not found.live]:
+            self._books.drop_pilot(found)
+        self._books.drop_stray_events(queue)
+        busy = gone or any(found.waiting for found in self._books.pilots.values())
+        self._pause = _OFTEN if busy else min(self._pause * 1.5, _SELDOM)
+
+    def _is_ours(self, row: parse.Queued) -> bool:
+        return row.name.startswith(f"ayni-{self._tag}-") and row.state not in parse.OVER
+
+    def _seen(self, row: parse.Queued, now: float) -> None:
+        found = self._books.pilots.get(row.id)
+        if found is None:
+            pool = self._books.pools.get(row.name.rpartition("-")[2])
+            if pool is None:
+                return  # of a pool that is forgotten: it finds nothing and ends
+            slots = max(1, row.cores // pool.key.cores)
+            found = Pilot(row.id, pool.key.name, slots, now)
+            self._books.pilots[row.id] = found
+        found.gone = None
+        found.waiting = row.state in parse.WAITING
+        found.reason = row.reason
+        if found.waiting and found.live:
+            text = "the scheduler put its batch job back into the queue"
+            for job_id in list(found.live):
+                self._decide(self._books.tasks[job_id], "lost", None, text)
+
+    def _is_gone(self, found: Pilot, queue: Mapping[str, parse.Queued], now: float) -> bool:
+        if found.id in queue or (now - found.submitted < _UNSEEN and found.waiting):
+            return False
+        found.gone = found.gone or now
+        return True
+
+    def _settle(self, gone: Sequence[Pilot], now: float) -> None:
+        """Say of tasks whose batch job left the queue without their end how they ended."""
+        if not gone:
+            return
+        accounts = self._slurm.sacct([found.id for found in gone])
+        for found in gone:
+            account = accounts.get(found.id)
+            over = account is not None and account.state in parse.OVER
+            assert found.gone is not None
+            late = now - found.gone > self._books.pools[found.pool].key.walltime + _PATIENCE
+            if not (over or late):
+                continue
+            alone = len(found.live) == 1 and found.slots == 1
+            end = ends.of_account(account, alone=alone)
+            for job_id in list(found.live):
+                self._decide(self._books.tasks[job_id], end.state, end.reason, end.message)
+
+    def _decide(self, task: Task, state: str, reason: str | None, message: str) -> None:
+        """Write, or correct, the exit file in the place of a supervisor."""
+        found = files.decided(task.id, state, reason, message)
+        before = files.read_exit(task.folder) or {}
+        found |= {name: before[name] for name in ("started", "usage") if before.get(name)}
+        files.write_exit(task.folder, found)
+        by = self._books.pilots.get(task.pilot or "")
+        self._books.ended(task)
+        self._news[task.id] = status(found, by.node if by is not None else "")
+
+    # --- as many batch jobs as are needed ---
+
+    def _balance(self, now: float) -> None:
+        if not self._looked:
+            return  # what an earlier executor submitted is not known yet
+        for pool in list(self._books.pools.values()):
+            if pool.waiting and now >= pool.quiet_until:
+                self._submit_for(pool, now)
+        self._withdraw()
+
+    def _of(self, pool: Pool) -> list[Pilot]:
+        name = pool.key.name
+        return [p for p in self._books.pilots.values() if p.pool == name and p.gone is None]
+
+    def _submit_for(self, pool: Pool, now: float) -> None:
+        pilots = self._of(pool)
+        room = self._cluster.room(pool.key.partition)
+        if room is None:
+            return
+        batch = pools.batch(
+            pool.key,
+            room,
+            waiting=len(pool.waiting),
+            pending=sum(p.slots for p in pilots if p.waiting),
+            running=sum(p.slots for p in pilots if not p.waiting and not p.over),
+            seen=pool.seen,
+            most=self._cluster.most_elements,
+        )
+        if batch is None:
+            return
+        name = f"ayni-{self._tag}-{pool.key.name}"
+        log = str(self._state / pilot.POOLS / f"{pool.key.name}.log")
+        text = script.text(str(self._state), pool.key.name, batch, pool.key, self._rules.python)
+        try:
+            number = self._slurm.sbatch(
+                text, script.options(name, batch, pool.key, self._rules, log)
+            )
+        except Refused as error:
+            self._refuse(pool, str(error), now)
+            return
+        for index in range(batch.count):
+            job = f"{number}_{index}" if batch.count > 1 else number
+            self._books.pilots[job] = Pilot(job, pool.key.name, batch.slots, now)
+        self._pause = _OFTEN
+        self._next_look = min(self._next_look, now + self._pause)
+
+    def _refuse(self, pool: Pool, said: str, now: float) -> None:
+        """Slurm does not take such a job: its tasks end, and say why."""
+        pool.quiet_until = now + _QUIET
+        for job_id in list(pool.waiting):
+            task = self._books.tasks[job_id]
+            if files.claim(task.folder, AGENT):
+                self._decide(task, "ended", "start_failed", ends.refusal(said))
+
+    def _withdraw(self) -> None:
+        """Batch jobs that wait in the queue for tasks that are gone."""
+        for pool in self._books.pools.values():
+            pilots = [p for p in self._of(pool) if p.waiting]
+            pending = sum(p.slots for p in pilots)
+            extra = pools.surplus(waiting=len(pool.waiting), pending=pending)
+            doomed = []
+            for found in reversed(pilots):
+                if found.slots <= extra:
+                    extra -= found.slots
+                    doomed.append(found)
+            if doomed:
+                self._slurm.scancel([found.id for found in doomed])
+                for found in doomed:
+                    found.waiting = False  # it counts no more, and the next look settles it

@@ -1,0 +1,283 @@
+"""What Slurm's commands print, as records. Pure; tested on recorded output.
+
+Every command is asked for explicit fields. A state or reason that nobody has heard of is kept as it
+is: a parser that refuses one would stop every update (see docs/decisions).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+SQUEUE = "%i|%T|%r|%j|%P|%C|%N|%S|%V"
+SACCT = (
+    "JobID",
+    "JobName",
+    "State",
+    "ExitCode",
+    "Submit",
+    "Start",
+    "End",
+    "ElapsedRaw",
+    "AllocCPUS",
+    "AllocNodes",
+    "AllocTRES",
+    "MaxRSS",
+    "TotalCPU",
+    "NodeList",
+    "Reason",
+)
+#: States in which a job waits, also for its next run.
+WAITING = frozenset(
+    {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
+)
+#: States from which there is no way back.
+OVER = frozenset(
+    {
+        "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+        "PREEMPTED", "REVOKED", "TIMEOUT",
+    }
+)  # fmt: skip
+_UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_KEY = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_:/]*)=")
+DAY = 86400
+FOREVER = 365 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A job that squeue shows; one element of an array."""
+
+    id: str
+    state: str
+    reason: str
+    name: str
+    partition: str
+    cores: int
+    node: str
+    start: float | None  # of a waiting one: when the scheduler expects it
+    submitted: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A job as the accounting has it. Times in Unix seconds, memory in bytes."""
+
+    id: str
+    name: str
+    state: str
+    by: str  # CANCELLED by whom: the user's number
+    exit_code: int
+    signal: int
+    submitted: float | None
+    started: float | None
+    ended: float | None
+    elapsed: int
+    cores: int
+    nodes: int
+    gpus: int
+    memory: int  # allocated
+    peak_memory: int
+    cpu: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    partitions: tuple[str, ...]
+    state: frozenset[str]
+    cores: int
+    memory: int
+    gpus: int
+    used_cores: int
+    used_memory: int
+    used_gpus: int
+    reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be given work, now or when what runs there ends."""
+        return not self.state & _UNUSABLE
+
+
+_UNUSABLE = frozenset({
+    "DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "NOT_RESPONDING", "UNKNOWN", "FUTURE",
+    "INVAL", "INVALID_REG", "POWERED_DOWN_FAIL", "REBOOT_ISSUED",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    name: str
+    up: bool
+    max_walltime: int  # seconds
+    default: bool = False
+
+
+def squeue(text: str) -> list[Queued]:
+    """The answer to `squeue -h -r -o SQUEUE`; a line that is none is passed over."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) == 9:
+            job, state, reason, name, partition, cores, node, start, submitted = fields
+            found.append(
+                Queued(
+                    job, state, reason, name, partition, _whole(cores), node,
+                    moment(start), moment(submitted),
+                )
+            )  # fmt: skip
+    return found
+
+
+def sacct(text: str) -> dict[str, Account]:
+    """The answer to `sacct -P -n -D --format SACCT`: by job, the last run where it was requeued.
+
+    A job's own line is followed by those of its steps, whose memory and time count for it.
+    """
+    jobs: dict[str, Account] = {}
+    for line in text.splitlines():
+        values = line.split("|")
+        if len(values) != len(SACCT):
+            continue
+        row = dict(zip(SACCT, values, strict=True))
+        job, _, step = row["JobID"].partition(".")
+        if not step:
+            jobs[job] = _account(job, row)
+        elif (known := jobs.get(job)) is not None:
+            peak = max(known.peak_memory, size(row["MaxRSS"]))
+            jobs[job] = replace(known, peak_memory=peak)
+    return jobs
+
+
+def _account(job: str, row: Mapping[str, str]) -> Account:
+    state, _, by = row["State"].partition(" by ")
+    code, _, number = row["ExitCode"].partition(":")
+    tres = dict(item.split("=", 1) for item in row["AllocTRES"].split(",") if "=" in item)
+    return Account(
+        id=job,
+        name=row["JobName"],
+        state=state,
+        by=by,
+        exit_code=_whole(code),
+        signal=_whole(number),
+        submitted=moment(row["Submit"]),
+        started=moment(row["Start"]),
+        ended=moment(row["End"]),
+        elapsed=_whole(row["ElapsedRaw"]),
+        cores=_whole(row["AllocCPUS"]),
+        nodes=_whole(row["AllocNodes"]) or _whole(tres.get("node", "0")),
+        gpus=_whole(tres.get("gres/gpu", "0")),
+        memory=size(tres.get("mem", "")),
+        peak_memory=size(row["MaxRSS"]),
+        cpu=duration(row["TotalCPU"]),
+        reason=row["Reason"],
+    )
+
+
+def nodes(text: str) -> list[Node]:
+    """The answer to `scontrol show node -o`."""
+    found = []
+    for row in _records(text):
+        if "NodeName" not in row:
+            continue
+        words = {word.strip("*$~#!%@^-") for word in row.get("State", "").split("+")}
+        alloc = dict(
+            item.split("=", 1) for item in row.get("AllocTRES", "").split(",") if "=" in item
+        )
+        found.append(
+            Node(
+                name=row["NodeName"],
+                partitions=tuple(filter(None, row.get("Partitions", "").split(","))),
+                state=frozenset(words),
+                cores=_whole(row.get("CPUEfctv", row.get("CPUTot", "0"))),
+                memory=_whole(row.get("RealMemory", "0")) << 20,
+                gpus=gres(row.get("Gres", "")),
+                used_cores=_whole(row.get("CPUAlloc", "0")),
+                used_memory=_whole(row.get("AllocMem", "0")) << 20,
+                used_gpus=_whole(alloc.get("gres/gpu", "0")),
+                reason=row.get("Reason", ""),
+            )
+        )
+    return found
+
+
+def partitions(text: str) -> list[Partition]:
+    """The answer to `scontrol show partition -o`."""
+    return [
+        Partition(
+            name=row["PartitionName"],
+            up=row.get("State") == "UP",
+            max_walltime=limit(row.get("MaxTime", "")),
+            default=row.get("Default") == "YES",
+        )
+        for row in _records(text)
+        if "PartitionName" in row
+    ]
+
+
+def config(text: str) -> dict[str, str]:
+    """The answer to `scontrol show config`."""
+    pairs = (line.partition("=") for line in text.splitlines() if " = " in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _records(text: str) -> Iterator[dict[str, str]]:
+    """One-line records of `name=value`, whose values may hold blanks."""
+    for line in text.splitlines():
+        places = list(_KEY.finditer(line))
+        ends = [place.start() for place in places[1:]] + [len(line)]
+        yield {
+            place[1]: line[place.end() : end].strip()
+            for place, end in zip(places, ends, strict=True)
+        }
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+def gres(text: str) -> int:
+    """How many GPUs `gpu:2`, `gpu:a100:4(S:0-1)` or a list of such stands for."""
+    total = 0
+    for item in re.sub(r"\([^)]*\)", "", text).split(","):
+        name, _, rest = item.partition(":")
+        if name == "gpu":
+            total += _whole(rest.rpartition(":")[2] or "1")
+    return total
+
+
+def moment(text: str) -> float | None:
+    """A time as SLURM_TIME_FORMAT=%s gives it; None for `Unknown`, `N/A`, `None`."""
+    return float(text) if text.isdigit() else None
+
+
+def limit(text: str) -> int:
+    """A time limit in seconds: `2-00:00:00`, `01:00:00`, `UNLIMITED`."""
+    if text in ("UNLIMITED", "INFINITE", "Partition_Limit", ""):
+        return FOREVER
+    return int(duration(text))
+
+
+def duration(text: str) -> float:
+    """Seconds: `[DD-[HH:]]MM:SS[.mmm]`."""
+    days, dash, clock = text.rpartition("-")
+    parts = [float(part) for part in clock.split(":") if part.replace(".", "").isdigit()]
+    while dash and len(parts) < 3:
+        parts.append(0.0)  # `1-12` is a day and twelve hours
+    seconds = 0.0
+    for part in parts:
+        seconds = seconds * 60 + part
+    return seconds + _whole(days) * DAY
+
+
+def size(text: str) -> int:
+    """Bytes: `4G`, `1024K`, `500M`; a bare number counts MiB."""
+    found = re.fullmatch(r"([0-9.]+)([KMGTP]?)[nc]?", text)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+
+
+def _whole(text: str) -> int:
+    found = re.match(r"[0-9]+", text)
+    return int(found[0]) if found else 0

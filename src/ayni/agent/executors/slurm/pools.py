@@ -1,0 +1,148 @@
+"""Pools of like tasks, and how many batch jobs, of what size, they should have. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ayni.agent.executors.base import Job
+
+SHORT = 60.0  # seconds: tasks that are expected to end sooner share a batch job
+_SPAN = 600  # seconds of life that a batch job of short tasks has beyond one task's walltime
+_LEAST_SPAN = 60  # … and one of a long task, so that it can take another that turns out short
+_LINGER = 2.0  # seconds that a pilot of short tasks waits for more
+OVERHEAD = 64 << 20  # bytes for the pilot and each of its supervisors
+_AHEAD = 10.0  # seconds of work for which waiting batch jobs are asked
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What tasks have in common that may share a batch job: owner, data, partition and shape."""
+
+    owner: str
+    share: str
+    partition: str
+    cores: int
+    memory: int
+    walltime: int
+    grace: float
+    gpus: int
+
+    @classmethod
+    def of(cls, job: Job) -> Key:
+        limits = job.limits
+        return cls(
+            owner=job.owner,
+            share=job.share,
+            partition=job.partition,
+            cores=limits.cores,
+            memory=limits.memory,
+            walltime=limits.walltime,
+            grace=limits.grace,
+            gpus=job.gpus,
+        )
+
+    @property
+    def name(self) -> str:
+        """A short name, the same after a restart."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:12]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Key:
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A partition as a pool sees it: one node's shape and what is free on the emptiest."""
+
+    cores: int
+    memory: int
+    gpus: int
+    free_cores: int
+    free_memory: int
+    free_gpus: int
+    nodes: int
+    max_walltime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """An array of batch jobs to submit: `count` elements, each with `slots` tasks side by side."""
+
+    count: int
+    slots: int
+    cores: int
+    memory: int  # bytes
+    gpus: int
+    walltime: int  # seconds
+    linger: float
+
+
+def expected(key: Key, seen: float | None) -> float:
+    """How long a task will probably run: as those before it, else as it says."""
+    return float(key.walltime) if seen is None else min(seen, float(key.walltime))
+
+
+def batch(
+    key: Key, room: Room, *, waiting: int, pending: int, running: int, seen: float | None, most: int
+) -> Batch | None:
+    """What to submit so that the waiting tasks of a pool are taken.
+
+    Args:
+        key: the pool's.
+        room: of its partition.
+        waiting: tasks that no pilot has taken.
+        pending: task slots of batch jobs that wait in Slurm's queue.
+        running: task slots of pilots that run: short tasks will be taken by them.
+        seen: seconds that its tasks took so far, as a mean; None if none has ended.
+        most: elements of one array, at most.
+
+    Returns:
+        None if nothing is to be submitted.
+    """
+    each = expected(key, seen)
+    short = each <= SHORT
+    if short and each * waiting <= _AHEAD * running:
+        return None
+    lacking = waiting - pending
+    if lacking <= 0:
+        return None
+    slots = _slots(key, room, lacking) if short else 1
+    count = -(-lacking // slots)
+    if short:
+        count = min(count, max(1, 2 * room.nodes))
+    span = _SPAN if short else max(_LEAST_SPAN, key.walltime // 10)
+    needed = key.walltime + int(key.grace) + _LEAST_SPAN
+    return Batch(
+        count=min(count, most),
+        slots=slots,
+        cores=slots * key.cores,
+        memory=slots * key.memory + OVERHEAD,
+        gpus=slots * key.gpus,
+        walltime=max(needed, min(key.walltime + span, room.max_walltime)),
+        linger=_LINGER if short else 0.0,
+    )
+
+
+def surplus(*, waiting: int, pending: int) -> int:
+    """How many waiting task slots are too many."""
+    return max(0, pending - waiting)
+
+
+def _slots(key: Key, room: Room, lacking: int) -> int:
+    """Tasks side by side in one batch job: what fits on a node now, spread over the nodes."""
+    fit = _fit(key, room.free_cores, room.free_memory, room.free_gpus)
+    fit = fit or _fit(key, room.cores, room.memory, room.gpus)
+    return max(1, min(fit, -(-lacking // max(1, room.nodes))))
+
+
+def _fit(key: Key, cores: int, memory: int, gpus: int) -> int:
+    by_gpus = gpus // key.gpus if key.gpus else cores
+    return min(cores // key.cores, (memory - OVERHEAD) // key.memory, by_gpus)

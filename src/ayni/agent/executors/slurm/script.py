@@ -1,0 +1,85 @@
+"""The text and the options of a batch job. Pure. Nothing that a user wrote stands in either."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ayni.agent.executors.slurm.pools import Batch, Key
+from ayni.agent.supervisor import boot
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the site's operator adds to every batch job."""
+
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    options: tuple[str, ...] = ()
+    python: str | None = None  # of the compute nodes; None: the agent's own
+    modules: tuple[str, ...] = ()
+    partition_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def text(state: str, pool: str, batch: Batch, key: Key, python: str | None = None) -> str:
+    """The script: it becomes a pilot."""
+    config = {
+        "slots": batch.slots,
+        "seconds": batch.walltime,
+        "linger": batch.linger,
+        "need": [key.cores, key.memory, key.gpus],
+    }
+    words = boot.command("pilot", state, pool, config)
+    if python is not None:
+        words[0] = python
+    return f"#!/bin/sh\nexec {shlex.join(words)}\n"
+
+
+def options(name: str, batch: Batch, key: Key, rules: Rules, log: str) -> list[str]:
+    """sbatch's options.
+
+    Args:
+        name: the job's, by which it is found again.
+        batch: its size.
+        key: of its pool.
+        rules: the operator's.
+        log: where the pilot's own words go.
+    """
+    minutes = -(-batch.walltime // 60)
+    mebibytes = -(-batch.memory // (1 << 20))
+    found = [
+        f"--job-name={name}",
+        f"--partition={key.partition}",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={batch.cores}",
+        f"--mem={mebibytes}M",
+        f"--time={minutes}",
+        "--no-requeue",
+        "--export=NONE",
+        "--chdir=/",
+        f"--output={log}",
+        "--open-mode=append",
+        f"--comment={comment(key.owner)}",
+    ]
+    if batch.count > 1:
+        found.append(f"--array=0-{batch.count - 1}")
+    if batch.gpus:
+        found.append(f"--gres=gpu:{batch.gpus}")
+    for option, value in (
+        ("account", rules.account),
+        ("qos", rules.qos),
+        ("reservation", rules.reservation),
+        ("constraint", rules.constraint),
+    ):
+        if value is not None:
+            found.append(f"--{option}={value}")
+    return [*found, *rules.options, *rules.partition_options.get(key.partition, ())]
+
+
+def comment(owner: str) -> str:
+    """The human behind a job, for squeue and sacct: printable, without what their tables split at."""
+    return "".join(c if c.isprintable() and c not in "|'\"\\`" else " " for c in owner)[:200]

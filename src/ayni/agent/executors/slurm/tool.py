@@ -1,0 +1,143 @@
+"""Slurm's commands, run in bulk. No shell, no text of a user's; a time-out on each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ayni.agent.executors.base import ExecutorUnavailable
+from ayni.agent.executors.slurm import parse
+
+_TIMEOUT = 60.0  # seconds: a busy controller answers late
+_MANY = 500  # ids in one command line
+#: What sbatch says when it is only this moment that is wrong.
+_PASSING = (
+    "Unable to contact slurm controller",
+    "Socket timed out",
+    "Slurm temporarily unable to accept job",
+    "Resource temporarily unavailable",
+    "Slurm backup controller in standby mode",
+    "Transport endpoint is not connected",
+    "Connection refused",
+    "Slurm controller not responding",
+    "Zero Bytes were transmitted or received",
+    "Job violates accounting/QOS policy (job submit limit",
+    "slurmdbd",
+    "Protocol authentication error",
+    "Munge",
+    "munge",
+)
+
+
+class Refused(Exception):
+    """Slurm does not take such a job; the text is its own."""
+
+
+class Slurm:
+    """One cluster, as its commands show it."""
+
+    def __init__(self, conf: Path | None = None, bin_folder: Path | None = None) -> None:
+        """Say which cluster.
+
+        Args:
+            conf: its slurm.conf; None for the machine's own.
+            bin_folder: where the commands are; None to find them in PATH.
+        """
+        self._bin = bin_folder
+        self._env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C",
+            "SLURM_TIME_FORMAT": "%s",
+        }
+        if conf is not None:
+            self._env["SLURM_CONF"] = str(conf)
+        self.calls = 0  # for the bench: what the controller is asked
+
+    def sbatch(self, script: str, options: Sequence[str]) -> str:
+        """Submit a script.
+
+        Returns:
+            The job's number.
+
+        Raises:
+            Refused: Slurm does not take it.
+            ExecutorUnavailable: it cannot be asked now.
+        """
+        done = self._call("sbatch", ["--parsable", *options], script)
+        if done.returncode == 0:
+            return done.stdout.strip().partition(";")[0]
+        said = _last_words(done.stderr)
+        if any(words in done.stderr for words in _PASSING):
+            raise ExecutorUnavailable(f"sbatch: {said}")
+        raise Refused(said)
+
+    def squeue(self, user: str) -> list[parse.Queued]:
+        """All that a user has in the queue, element by element."""
+        return parse.squeue(self._ask("squeue", "-h", "-r", "-u", user, "-o", parse.SQUEUE))
+
+    def sacct(self, ids: Collection[str]) -> dict[str, parse.Account]:
+        """What the accounting has of these jobs."""
+        found: dict[str, parse.Account] = {}
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), _MANY):
+            some = ",".join(wanted[start : start + _MANY])
+            fields = ",".join(parse.SACCT)
+            found |= parse.sacct(self._ask("sacct", "-P", "-n", "-D", "-j", some, "-o", fields))
+        return {job: account for job, account in found.items() if job in ids}
+
+    def scancel(self, ids: Collection[str]) -> None:
+        """End jobs; those that are over are left alone."""
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), _MANY):
+            # It exits with an error if one of them is over.
+            self._call("scancel", ["--quiet", *wanted[start : start + _MANY]])
+
+    def nodes(self) -> list[parse.Node]:
+        return parse.nodes(self._ask("scontrol", "show", "node", "-o"))
+
+    def partitions(self) -> list[parse.Partition]:
+        return parse.partitions(self._ask("scontrol", "show", "partition", "-o"))
+
+    def config(self) -> dict[str, str]:
+        return parse.config(self._ask("scontrol", "show", "config"))
+
+    def _ask(self, *words: str) -> str:
+        done = self._call(words[0], words[1:])
+        if done.returncode != 0:
+            raise ExecutorUnavailable(f"{words[0]}: {_last_words(done.stderr)}")
+        return done.stdout
+
+    def _call(
+        self, name: str, arguments: Sequence[str], script: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        program = str(self._bin / name) if self._bin else name
+        self.calls += 1
+        try:
+            return subprocess.run(
+                [program, *arguments],
+                input=script,
+                stdin=subprocess.DEVNULL if script is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=self._env,
+                cwd="/",
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise ExecutorUnavailable(
+                f"there is no {program} here: install Slurm's client commands, or name their "
+                "folder in executor.bin"
+            ) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ExecutorUnavailable(f"{name} did not answer: {error}") from error
+
+
+def _last_words(text: str) -> str:
+    """What went wrong, without the prefixes of the program."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    words = [line.split("error: ", 1)[-1] for line in lines]
+    return "; ".join(dict.fromkeys(words))[:500] or "it failed without a word"
