@@ -315,13 +315,16 @@ status() {
   echo "users: ${users[*]} (runuser -u ayni -- sbatch ...); what else there is: $dir/clusters.json"
 }
 
-# The processes of this set: servers, steps and, where there are control groups, all that a job started.
+# The processes of this set: servers, steps and what jobs started. An agent that talks to it is none of them,
+# though its environment names the folder too.
 ours() {
-  local name pid
-  for name in munged mariadbd slurmdbd slurmctld slurmscriptd slurmd slurmstepd; do
-    for pid in $(pgrep -x "$name" || true); do
-      grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null && echo "$pid"
-    done
+  local found pid
+  for found in $(grep -lza "^SLURM_CONF=$dir/" /proc/[0-9]*/environ 2>/dev/null || true); do
+    pid="${found//[^0-9]/}"
+    grep -qza '^SLURM_JOB_ID=' "$found" 2>/dev/null ||
+      grep -qxE 'munged|mariadbd|slurmdbd|slurmctld|slurmscriptd|slurmd|slurmstepd' "/proc/$pid/comm" 2>/dev/null ||
+      continue
+    echo "$pid"
   done
   control_groups | while read -r group; do cat "$group/cgroup.procs" 2>/dev/null || true; done
 }
