@@ -9,7 +9,7 @@ import pytest
 
 from ayni.agent import config
 from ayni.agent.jobs import job_of
-from ayni.agent.staging.release import Release, Rule
+from ayni.protocol.release import Release, Rule
 from tests.agent.assignments import assignment
 
 ASKED = {"backend_parameters": {"network": "true"}}

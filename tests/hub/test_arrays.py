@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ayni.hub.catalogue.models import Release
 from ayni.hub.tasks import ids, prepare
 from ayni.hub.tasks.ending import tasks_ended
 from ayni.hub.tasks.life import TaskState
@@ -46,8 +47,22 @@ def test_an_array_for_one_site_with_data_of_another_names_the_task(api):
     }
     values = [{"lang": f"{one.site.name}/{one.name}"} for one in (here, there)]
     told = new(api, 400, task=template, parameters=values)
-    assert told["errors"][0]["field"] == "resources.backend_parameters.site"
-    assert f"parameters[1]: inputs reads data that stays at {there.site.name}" in told["detail"]
+    assert told["errors"][0]["field"] == "task 1: resources.backend_parameters.site"
+    assert f"inputs read data that stays at {there.site.name}" in told["detail"]
+
+
+def test_an_array_that_reads_what_lets_nothing_leave_names_the_task_with_outputs(api):
+    site = make.site()
+    for name, release in (("open", Release.ANYTHING), ("closed", Release.NOTHING)):
+        make.dataset(site, name=name, release=release)
+    reads = [{"path": "/in", "url": f"ayni://{site.name}/{{{{lang}}}}/x"}]
+    writes = [{"path": "/out", "url": f"ayni://{api.project.name}/{{{{index}}}}"}]
+    values = [{"lang": "open"}, {"lang": "closed"}]
+    told = new(api, 400, task={**TEMPLATE, "inputs": reads, "outputs": writes}, parameters=values)
+    assert told["errors"][0]["field"] == "task 1: outputs[0].url"
+    assert "dataset closed lets nothing leave" in told["detail"]
+    new(api, task={**TEMPLATE, "inputs": reads}, parameters=values)
+    assert Array.objects.count() == 1
 
 
 def test_each_entry_of_the_parameters_becomes_a_task(api):

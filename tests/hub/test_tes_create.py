@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from ayni.hub.catalogue.models import Release
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Group, Task
 
 from . import factories as make
-from .conftest import TES
+from .conftest import API, TES
 
 MINIMAL = {"executors": [{"image": "host", "command": ["true"]}]}
 
@@ -184,6 +185,41 @@ def test_a_task_for_another_site_than_its_datas_is_refused(api):
     assert told["errors"][0]["field"] == "resources.backend_parameters.site"
     assert f"data that stays at {held.site.name}; leave the site out" in told["detail"]
     assert asking(held.site).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("release", "limit", "asked", "field"),
+    [
+        (Release.NOTHING, 0, "outputs", "outputs[0].url"),
+        (Release.AGGREGATE, 0, "outputs", "outputs[0].url"),
+        (Release.NOTHING, 0, "network", "resources.backend_parameters.network"),
+        (Release.AGGREGATE, 100, "network", "resources.backend_parameters.network"),
+        (Release.AGGREGATE, 100, "outputs", None),
+        (Release.ANYTHING, 0, "outputs", None),
+        (Release.ANYTHING, 0, "network", None),
+        (Release.NOTHING, 0, "neither", None),
+    ],
+)
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_a_data_sets_card_forbids_is_told_before_the_task_is_made(
+    api, release, limit, asked, field, dry
+):
+    held = make.dataset(name="censo", release=release, release_limit=limit)
+    fields = {
+        "outputs": {"outputs": [{"path": "/o", "url": f"ayni://{api.project.name}/o"}]},
+        "network": {"resources": {"backend_parameters": {"network": "true"}}},
+    }.get(asked, {})
+    wanted = task(inputs=[{"path": "/a", "url": f"ayni://{held.site.name}/censo/x"}], **fields)
+    answer = (
+        api.post(f"{API}/sites/for", {"task": wanted}) if dry else api.post(f"{TES}/tasks", wanted)
+    )
+    if field is None:
+        assert answer.status_code == 200, answer.content
+        return
+    [told] = error_of(answer)["errors"]
+    assert told["field"] == field
+    assert "dataset censo" in told["message"] and "out" in told["message"]
+    assert not Task.objects.exists()
 
 
 def test_the_hubs_own_folder_is_not_written(api):

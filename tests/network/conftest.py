@@ -36,7 +36,10 @@ class Secrets:
                 ("cerrado", self.closed, "nothing", "0"),
                 ("agregado", self.aggregate, "aggregate", "2KiB"),
             ],
-            "sur": [("costa", b"mar", "aggregate", "2KiB")],
+            "sur": [
+                ("costa", b"mar", "aggregate", "2KiB"),
+                ("mudable", b"hoy", "anything", "0"),  # until a test changes its card
+            ],
         }.get(site, [])
 
 
@@ -78,8 +81,13 @@ def _prepare(stage: Network, site: str, secrets: Secrets) -> None:
         data = stage.site_folder(site) / "data" / name
         data.mkdir(parents=True)
         (data / "texto.txt").write_bytes(b"".join(b"%s%04d\n" % (marker, n) for n in range(200)))
-        card = {"version": "1", "licence": "own", "release": release, "release-limit": limit}
-        stage.add_datasets(site, [data], **card)
+        offer(stage, site, data, release, limit)
+
+
+def offer(stage: Network, site: str, data: Path, release: str, limit: str = "0") -> None:
+    """Make a folder a dataset of the site, or change its card."""
+    card = {"version": "1", "licence": "own", "release": release, "release-limit": limit}
+    stage.add_datasets(site, [data], **card)
 
 
 def _healthy(net: Net) -> bool | None:

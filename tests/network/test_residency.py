@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.network.conftest import Secrets
-from tests.network.net import FOREVER, Net, sh, stdout, until, why
+from tests.network.conftest import Secrets, offer
+from tests.network.net import FOREVER, UNTIL_TOLD, Net, sh, stdout, until, why
 
 CLOSED = {"url": "ayni://norte/cerrado/texto.txt", "path": "/data/t"}
 AGGREGATE = {"url": "ayni://norte/agregado/texto.txt", "path": "/data/t"}
@@ -86,18 +86,51 @@ def watched(net: Net, task: str, stream: str = "stdout") -> dict[str, Any]:
     return shown
 
 
-def test_outputs_of_a_task_on_closed_data_are_refused_with_the_reason(net: Net) -> None:
-    task = net.run(closed(TELL + "cp /data/t /o", outputs={"/o": "ayni://quinua/cerrado.txt"}))
-    assert task["state"] == "SYSTEM_ERROR", task
-    assert "lets nothing leave" in why(task)
-    assert "cerrado.txt" not in net.paths()
+def _release(net: Net, dataset: str) -> str:
+    """As the catalogue has it, which follows what the site says."""
+    [card] = [card for card in net.get("/datasets")["datasets"] if card["name"] == dataset]
+    return str(card["release"])
 
 
-def test_a_task_on_data_that_must_stay_gets_no_network(net: Net) -> None:
-    reader = sh("cat /data/t", inputs=[COAST], network="true")
-    task = net.run(reader)
-    assert task["state"] == "SYSTEM_ERROR", task
-    assert "gets no network" in why(task)
+@pytest.mark.parametrize(
+    ("task", "field"),
+    [
+        (closed("cp /data/t /o", outputs={"/o": "ayni://quinua/o"}), "outputs[0].url"),
+        (
+            sh("cat /data/t", inputs=[COAST], network="true"),
+            "resources.backend_parameters.network",
+        ),
+    ],
+    ids=["outputs", "network"],
+)
+def test_what_a_release_forbids_is_refused_when_the_task_is_made(
+    net: Net, task: dict[str, Any], field: str
+) -> None:
+    refused = net.call("POST", "/api/v1/tasks", json={"task": task})
+    assert refused.status_code == 400
+    assert [error["field"] for error in refused.json()["errors"]] == [field]
+
+
+def test_the_site_refuses_what_its_card_forbids_since_the_task_was_made(net: Net) -> None:
+    gate = net.submit(sh(UNTIL_TOLD, site="sur"))
+    reads = [{"url": "ayni://sur/mudable/texto.txt", "path": "/data/t"}]
+    asking = {
+        "lets nothing leave": sh(
+            TELL + "cp /data/t /o", inputs=reads, outputs={"/o": "ayni://quinua/mudable.txt"}
+        ),
+        "gets no network": sh("cat /data/t", inputs=reads, network="true"),
+    }
+    made = {said: net.submit(task, after=[{"id": gate}]) for said, task in asking.items()}
+    offer(net.stage, "sur", net.stage.site_folder("sur") / "data" / "mudable", "nothing")
+    until(lambda: _release(net, "mudable") == "nothing" or None, "the site to see its new card")
+    (net.root(net.started(gate)) / "go").touch()
+    for said, number in made.items():
+        net.wait(number)
+        task = net.full(number)
+        assert task["state"] == "SYSTEM_ERROR", task
+        assert said in why(task)
+        assert task["logs"][-1]["logs"] == [], "a command was run"
+    assert "mudable.txt" not in net.paths()
 
 
 def test_an_image_that_has_the_network_gives_none_to_who_reads_data_that_must_stay(

@@ -8,7 +8,7 @@ from typing import Any
 
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Bind, Command, Job, Limits
-from ayni.agent.staging import release
+from ayni.protocol import release
 from ayni.protocol.messages import Assignment
 from ayni.protocol.policy import Who
 

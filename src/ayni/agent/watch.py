@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from ayni.agent.datasets import Datasets
 from ayni.agent.journal import Entry
 from ayni.agent.life import fitting
-from ayni.agent.staging import logs, release
+from ayni.agent.staging import logs
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.inputs import load, rule_for
+from ayni.protocol import release
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import LogReport
 

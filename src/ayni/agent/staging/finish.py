@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from ayni.agent.datasets import Datasets
-from ayni.agent.staging import logs, release
+from ayni.agent.staging import logs
 from ayni.agent.staging.beneath import Root
 from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.filling import Settings, disk_error
@@ -23,6 +23,7 @@ from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Upload
 from ayni.agent.staging.inputs import load, rule_for
 from ayni.agent.staging.outputs import Found, Search, open_again
+from ayni.protocol import release
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import Assignment, LogReport, OutputReport
 from ayni.tes.urls import SCHEME

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ayni.agent.datasets import Datasets
 from ayni.agent.executors.base import Bind
-from ayni.agent.staging import release
 from ayni.agent.staging.beneath import Root
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.errors import StagingError
@@ -20,6 +19,7 @@ from ayni.agent.staging.filling import Filling, Listing, Settings, Tools, disk_e
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Question
+from ayni.protocol import release
 from ayni.protocol.messages import Assignment
 from ayni.tes.urls import SCHEME
 from ayni.transfer import Stopped, TransferError
@@ -151,9 +151,9 @@ class Stager:
         task = assignment.task
         inputs, outputs = task.get("inputs") or (), task.get("outputs") or ()
         rule = rule_for(assignment, self._datasets)
-        release.check_task(
-            rule, outputs=len(outputs), network=bool(assignment.shape.get("network"))
-        )
+        network = bool(assignment.shape.get("network"))
+        if no := release.forbidden(rule, outputs=len(outputs), network=network):
+            raise StagingError(release.CODE, no.message).about(no.field)
         folder = self._folders.make(assignment.attempt)
         volumes = task.get("volumes") or ()
         if not (inputs or outputs or volumes):

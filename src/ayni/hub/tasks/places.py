@@ -15,6 +15,7 @@ from ayni.hub.catalogue.models import Dataset
 from ayni.hub.http import field_problem
 from ayni.hub.network.bulk import marks, parts, select
 from ayni.hub.network.models import Site
+from ayni.protocol import release
 from ayni.tes import urls
 from ayni.tes.models import FileType, Input, Output
 from ayni.tes.urls import SCHEME, AyniUrl, UrlError
@@ -32,6 +33,7 @@ class Ref:
     dataset: str = ""
     host: str = ""
     size: int = 0  # bytes, where known
+    rule: release.Rule = release.FREE  # what may leave who reads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,15 @@ class Resolver:
 
     Args:
         pin: the site that the tasks ask for by name, if they do.
+        outputs: how many outputs each has.
+        network: whether they ask for it.
     """
 
-    def __init__(self, project: Project, pin: str | None = None) -> None:
+    def __init__(self, project: Project, pin: str | None, *, outputs: int, network: bool) -> None:
         self.project = project
         self.pin = pin
+        self._outputs = outputs
+        self._network = network
         self._datasets: dict[tuple[str, str], Ref] = {}
         self._places: dict[tuple[Ref, ...], Place] = {}
 
@@ -99,13 +105,9 @@ class Resolver:
         return self._datasets[key], None
 
     def _dataset(self, owner: str, name: str, field: str) -> Ref:
-        size = (
-            Dataset.objects.filter(site__name=owner, name=name, present=True)
-            .values_list("size", flat=True)
-            .first()
-        )
-        if size is not None:
-            return Ref(site=owner, dataset=name, size=size)
+        card = Dataset.objects.filter(site__name=owner, name=name, present=True).first()
+        if card is not None:
+            return Ref(site=owner, dataset=name, size=card.size, rule=release.rule_of(card))
         if Site.objects.filter(name=owner).exists():
             raise field_problem(field, f"site {owner} has no dataset {name!r}; see 'ayni datasets'")
         raise field_problem(
@@ -155,7 +157,7 @@ class Resolver:
 
     # --- together -------------------------------------------------------------------------
 
-    def place(self, refs: Iterable[Ref], field: str = "inputs") -> Place:
+    def place(self, refs: Iterable[Ref]) -> Place:
         """Where a task that reads these may run, and what has to move.
 
         Raises:
@@ -163,22 +165,29 @@ class Resolver:
         """
         key = tuple(refs)
         if key not in self._places:
-            place = _place(key, field)
+            place = _place(key)
+            self._check_release(key)
             if self.pin is not None and place.sites is not None and self.pin not in place.sites:
                 raise field_problem(
                     "resources.backend_parameters.site",
-                    f"is {self.pin}, but {field} reads data that stays at {', '.join(place.sites)}; "
+                    f"is {self.pin}, but inputs read data that stays at {', '.join(place.sites)}; "
                     "leave the site out, and the task goes to its data",
                 )
             self._places[key] = place
         return self._places[key]
 
+    def _check_release(self, refs: Iterable[Ref]) -> None:
+        """Refuse what the datasets' cards forbid: the site would, after the task has waited for it."""
+        rule = release.strictest(ref.rule for ref in refs)
+        if no := release.forbidden(rule, outputs=self._outputs, network=self._network):
+            raise field_problem(no.field, no.message)
 
-def _place(refs: tuple[Ref, ...], field: str) -> Place:
+
+def _place(refs: tuple[Ref, ...]) -> Place:
     sites = sorted({ref.site for ref in refs if ref.site})
     if len(sites) > 1:
         raise field_problem(
-            field, f"reads data of {', '.join(sites)}: no site holds both; make a task for each"
+            "inputs", f"read data of {', '.join(sites)}: no site holds both; make a task for each"
         )
     data: dict[str, int] = {}
     for ref in refs:

@@ -58,7 +58,7 @@ def prepare_task(project: Project, task: Task) -> Prepared:
         ProblemError: 400 that names the field.
     """
     shape = _shape(task)
-    resolver = Resolver(project, shape.site)
+    resolver = _resolver(project, task, shape)
     resolver.outputs(task.outputs or [])
     place = resolver.place(resolver.inputs(task.inputs or []))
     row = Row(place, task.name or "", _tags(task))
@@ -73,8 +73,12 @@ def prepare_array(project: Project, array: Array) -> Prepared:
     """
     template = document(array.task.submitted())
     shape = _shape(array.task)
-    rows = list(_Rows(project, array, template, shape.site).rows())
+    rows = list(_Rows(project, array, template, shape).rows())
     return Prepared(_text(template), shape, array.task.name or "", rows)
+
+
+def _resolver(project: Project, task: Task, shape: Shape) -> Resolver:
+    return Resolver(project, shape.site, outputs=len(task.outputs or ()), network=shape.network)
 
 
 def _text(task: dict[str, Any]) -> str:
@@ -102,11 +106,11 @@ class _Rows:
     """Makes an array's rows."""
 
     def __init__(
-        self, project: Project, array: Array, template: dict[str, Any], pin: str | None
+        self, project: Project, array: Array, template: dict[str, Any], shape: Shape
     ) -> None:
         self.array = array
         self.template = template
-        self.resolver = Resolver(project, pin)
+        self.resolver = _resolver(project, array.task, shape)
         inputs = array.task.inputs or []
         varying = [n for n, one in enumerate(inputs) if one.url and placeholders(one.url)]
         self.fixed = self.resolver.inputs([i for n, i in enumerate(inputs) if n not in varying])
@@ -150,13 +154,12 @@ class _Rows:
         if not self.varying:
             return self.same
         refs = dict.fromkeys(self.fixed)
-        for where, url in self.varying:
-            try:
-                ref, _ = self.resolver.ref(fill(url, values), where)
-            except ProblemError as error:
-                raise _of_row(error, index) from error
-            refs[ref] = None
-        place = self.resolver.place(refs, f"parameters[{index}]: inputs")
+        try:
+            for where, url in self.varying:
+                refs[self.resolver.ref(fill(url, values), where)[0]] = None
+            place = self.resolver.place(refs)
+        except ProblemError as error:
+            raise _of_row(error, index) from error
         self.places.add(place)
         if len(self.places) > MOST_PLACES:
             raise field_problem(

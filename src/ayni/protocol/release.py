@@ -3,6 +3,9 @@
 A dataset's release is *nothing*, *aggregate* (a few bytes a task) or *anything*. The strictest of
 those that a task read holds for all of the task. What is not covered by it, since it cannot be
 held back without hiding the task itself: states, times, exit codes and usage.
+
+The hub judges by the catalogue's card when a task is made, the site by its own card before a task runs and
+when it has ended: the site's is the last word.
 """
 
 from __future__ import annotations
@@ -11,8 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
-
-from ayni.agent.staging.errors import StagingError
 
 CODE = "release"
 
@@ -80,25 +81,32 @@ def _strictness(rule: Rule) -> tuple[int, int]:
     return _ORDER.index(rule.release), rule.limit
 
 
-def check_task(rule: Rule, *, outputs: int, network: bool) -> None:
-    """Refuse, before it runs, a task whose results could not be given to anybody.
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """A field of a task that its datasets do not allow; the message holds the remedy."""
 
-    Raises:
-        StagingError: it has outputs where nothing may leave, or a network by which anything could.
-    """
+    field: str
+    message: str
+
+
+def forbidden(rule: Rule, *, outputs: int, network: bool) -> Forbidden | None:
+    """What a task asks for that it cannot have: outputs where nothing may leave, or a network by which
+    anything could. Known before it runs, so that it need not run for nothing."""
     if rule.free:
-        return
+        return None
     if network:
-        raise StagingError(
-            CODE,
-            f"dataset {rule.dataset} has release {rule.release}: a task that reads it gets no "
-            "network; take 'network' out of resources.backend_parameters",
+        return Forbidden(
+            "resources.backend_parameters.network",
+            f"a task that reads dataset {rule.dataset} (release {rule.release}) gets no network; "
+            "take it out",
         )
     if rule.release is Release.NOTHING and outputs:
-        raise StagingError(
-            CODE,
-            f"dataset {rule.dataset} lets nothing leave: a task that reads it may have no outputs",
+        return Forbidden(
+            "outputs[0].url",
+            f"dataset {rule.dataset} lets nothing leave: a task that reads it may have no outputs; "
+            "take them out",
         )
+    return None
 
 
 def size_of(name: str, size: int) -> int:
