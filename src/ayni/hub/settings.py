@@ -41,12 +41,14 @@ DATABASES = {"default": _database(DATABASE_URL)}
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
     DATABASES["default"]["ENGINE"] = "ayni.hub.db.sqlite3"  # Django's, with a line for writers
+    # Each thread has a connection, and each connection a cache of its own, which fills as the database
+    # grows: a small one. What is read comes through the system's cache, which all share (mmap, 2 GiB).
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
         "init_command": (
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;"
-            "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=268435456; PRAGMA foreign_keys=ON;"
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;"
+            "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=2147418112; PRAGMA foreign_keys=ON;"
         ),
     }
 
