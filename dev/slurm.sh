@@ -259,15 +259,16 @@ end() { # signal, server
 
 # --- up, down, status
 
-idle() {
+# Whatever they do: idle, at work, planned for a job, reserved.
+nodes_there() {
   local states
   states="$(SLURM_CONF="$dir/$1/slurm.conf" sinfo -h -N -o %T 2>/dev/null)" || return 1
-  [ -n "$states" ] && ! grep -qvE '^(idle|mixed|allocated|completing)$' <<<"$states"
+  [ -n "$states" ] && ! grep -qE 'down|drain|fail|inval|unk|[*]' <<<"$states"
 }
 
 # A job runs, and accounting hears of it (some time later).
 works() {
-  SLURM_CONF="$dir/$1/slurm.conf" timeout 30 srun -Q -J up hostname >/dev/null && until_true accounted "$1"
+  SLURM_CONF="$dir/$1/slurm.conf" timeout 60 srun -Q -J up hostname >/dev/null && until_true accounted "$1"
 }
 
 accounted() {
@@ -276,7 +277,7 @@ accounted() {
 
 up() {
   local server cluster
-  [ "$(id -u)" = 0 ] || { echo "make slurm-up needs root: it installs Debian packages and runs jobs as their users" >&2; exit 2; }
+  [ "$(id -u)" = 0 ] || die "make slurm-up needs root: it installs Debian packages and runs jobs as their users"
   install_packages slurm-wlm slurmdbd munge mariadb-server mpich libmpich-dev gcc libc6-dev
   if [ ! -e "$dir/ready" ]; then
     down # what a start that failed has left
@@ -293,7 +294,9 @@ up() {
   fi
   for server in $(servers); do start "$server"; done
   for cluster in "${clusters[@]}"; do
-    until_true idle "$cluster" || die "the nodes of $cluster are not there: $(status)"
+    until_true nodes_there "$cluster" ||
+      die "not all nodes of $cluster are there:" \
+        "$(SLURM_CONF="$dir/$cluster/slurm.conf" sinfo -N -h -o '%N %T, %E;' | sort -u | xargs)"
     works "$cluster" || die "$cluster runs no job; see $dir/log"
   done
   status
