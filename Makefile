@@ -6,14 +6,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SEED   ?= 1
 KILLS  ?= 200
+SITES  ?= local
+SLURM  := $(or $(AYNI_SLURM_DIR),/var/tmp/ayni-slurm)/clusters.json
 
 .PHONY: help demo test blackbox lint types live slurm-up slurm-down fault bench messages clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of languages
-	$(BIN)/ayni demo $(ARGS)
+demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of languages (SITES=slurm: on three clusters)
+	$(BIN)/ayni demo $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that need nothing but Python
 	$(BIN)/pytest tests --ignore=tests/live --ignore=tests/network -m "not fault" $(ARGS)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import ayni
 from ayni.demo.stage import SiteSpec
+from ayni.errors import UserError
 
 PROJECT = "atlas"
 RESEARCHER = "lucia.quispe@unal.example"
@@ -91,8 +95,37 @@ def images() -> dict[str, dict[str, Any]]:
     }
 
 
-def sites(cores: int | None = None) -> list[SiteSpec]:
-    """Three sites that share this machine's cores between them."""
+def clusters(path: Path) -> dict[str, dict[str, Any]]:
+    """For each site its Slurm cluster, from the file that `make slurm-up` leaves.
+
+    Raises:
+        UserError: there is no such file, or a site has no cluster in it.
+    """
+    try:
+        found = json.loads(path.read_text())["clusters"]
+        return {
+            site: {"conf": found[site]["conf"], "partitions": ["main"]} for site in SITE_OF.values()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--slurm: {path} does not describe the three clusters ({error!r}); start them with "
+            "'make slurm-up', as root"
+        ) from error
+
+
+def sites(
+    cores: int | None = None, slurm: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[SiteSpec]:
+    """Three sites that share this machine's cores between them.
+
+    Args:
+        cores: of each site.
+        slurm: for each site, the Slurm cluster that runs its tasks.
+    """
+    return [replace(site, slurm=(slurm or {}).get(site.name, {})) for site in _sites(cores)]
+
+
+def _sites(cores: int | None) -> list[SiteSpec]:
     each = cores or max(1, (os.cpu_count() or 2) // 2)
     common: dict[str, Any] = {"images": images(), "allow_unsandboxed": True, "cores": each}
     return [

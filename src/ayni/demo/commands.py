@@ -41,6 +41,10 @@ def demo(
     facts: Annotated[
         Path | None, typer.Option("--json", help="Write what happened here, for programs.")
     ] = None,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(help="Run the sites' tasks on Slurm: clusters.json of the three clusters."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("out/atlas"),
 ) -> None:
     """An atlas of the Americas' languages, made by three countries' machines.
@@ -48,13 +52,15 @@ def demo(
     Starts a hub and three sites as real processes on this machine. Each country's own texts stay at its
     site; their profiles travel, and become one picture.
     """
+    from ayni.demo.alliance import clusters
     from ayni.demo.stage import StageError, stage_folder
     from ayni.demo.story import Story
 
     _check(port, state, facts, out)
     console = Console()
+    engines = None if slurm is None else clusters(slurm)
     with stage_folder(state) as folder:
-        story = Story(folder, console, port)
+        story = Story(folder, console, port, engines)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             story.tell(out)

@@ -94,7 +94,11 @@ class Process:
 
 @dataclass(frozen=True)
 class SiteSpec:
-    """A site to be: `policy`, `images`, `executor` go into the agent's TOML as they are."""
+    """A site to be: `policy`, `images`, `slurm` go into the agent's TOML as they are.
+
+    With `slurm` its tasks are that cluster's batch jobs; else processes of this machine, within
+    `cores` and `memory`.
+    """
 
     name: str
     title: str
@@ -107,6 +111,7 @@ class SiteSpec:
     policy: Mapping[str, Any] = field(default_factory=dict)
     images: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     allow_unsandboxed: bool = False
+    slurm: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Stage:
@@ -216,6 +221,10 @@ class Stage:
 
     def agent_toml(self, name: str) -> str:
         spec = self.specs[name]
+        executor: dict[str, Any] = {"kind": "local", "cores": spec.cores, "memory": spec.memory}
+        if spec.slurm:
+            shared = str(self.site_folder(name) / "shared")
+            executor = {"kind": "slurm", "slurm": {"shared": shared, **spec.slurm}}
         document: dict[str, Any] = {
             "hub": self.hub_through.get(name, self.url),
             "state": str(self.site_folder(name) / "state"),
@@ -223,7 +232,7 @@ class Stage:
             "allow_unsandboxed": spec.allow_unsandboxed,
             "policy": dict(spec.policy),
             "images": {k: dict(v) for k, v in spec.images.items()},
-            "executor": {"kind": "local", "cores": spec.cores, "memory": spec.memory},
+            "executor": executor,
         }
         return to_toml(document)
 

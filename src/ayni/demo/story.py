@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,14 @@ class Story:
     folder: Path
     console: Console
     port: int | None = None
+    slurm: Mapping[str, Mapping[str, Any]] | None = None
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, Any] = field(default_factory=dict)
     stage: Stage = field(init=False)
     net: Network = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stage = Stage(self.folder, ALLIANCE, sites(), self.port)
+        self.stage = Stage(self.folder, ALLIANCE, sites(slurm=self.slurm), self.port)
 
     def say(self, text: str) -> None:
         elapsed = time.monotonic() - self.began

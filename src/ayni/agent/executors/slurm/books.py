@@ -150,6 +150,20 @@ class Books:
         self.pools[task.pool].waiting.discard(task.id)
         return found
 
+    def find_claims(self) -> None:
+        """Tasks that a batch job took without our hearing of it: Slurm had called it over, say."""
+        for name, pool in self.pools.items():
+            if not pool.waiting:
+                continue
+            entries = {path.name for path in (self._state / pilot.POOLS / name).iterdir()}
+            taken = [t for t in map(self.tasks.__getitem__, pool.waiting) if t.entry not in entries]
+            for task in taken:
+                tag = files.claim_tag(task.folder)
+                if tag is None:
+                    self._enter(task)
+                elif tag != AGENT:
+                    self.claimed(task, tag.rpartition(".")[0])
+
     def ended(self, task: Task) -> None:
         task.ended = True
         self.pools[task.pool].waiting.discard(task.id)

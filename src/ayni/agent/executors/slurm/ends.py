@@ -22,6 +22,20 @@ _LOST = {
 }
 
 
+_FOR_EVER = (
+    "not permitted",
+    "AccountNotAllowed",
+    "BadConstraints",
+    "DependencyNeverSatisfied",
+    "InvalidAccount",
+    "InvalidQOS",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+    "PerJobLimit",
+    "QOSNotAllowed",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class End:
     """A state and a reason as an exit file has them, and the words."""
@@ -62,9 +76,17 @@ def of_account(account: Account | None, *, alone: bool) -> End:
     return End("lost", None, f"{_LOST.get(account.state, 'its batch job ended')} {job}")
 
 
+def is_for_ever(reason: str) -> bool:
+    """Whether a batch job that waits for this reason will never start."""
+    return any(words in reason for words in _FOR_EVER)
+
+
 def refusal(said: str) -> str:
     """Slurm's refusal of a batch job, for somebody who has never seen Slurm."""
     for words, meaning in (
+        ("account not permitted", "the site's account may not use that partition"),
+        ("PerJobLimit", "it is more than the site's limits allow one job"),
+        ("PartitionTimeLimit", "it asks for more time than the partition gives"),
         ("Invalid account", "the site's account is not allowed there; its operator can mend that"),
         ("Invalid qos", "the site's quality of service is not allowed there; tell its operator"),
         ("Invalid partition", "the site has no such partition"),

@@ -209,6 +209,7 @@ class SlurmExecutor:
         for row in queue.values():
             self._seen(row, now)
         self._read_events()
+        self._books.find_claims()
         gone = [p for p in self._books.pilots.values() if self._is_gone(p, queue, now)]
         for found in gone:
             for job_id in list(found.live):
@@ -235,6 +236,8 @@ class SlurmExecutor:
         found.gone = None
         found.waiting = row.state in parse.WAITING
         found.reason = row.reason
+        if found.waiting and ends.is_for_ever(row.reason):
+            self._refuse(self._books.pools[found.pool], row.reason, now)
         if found.waiting and found.live:
             text = "the scheduler put its batch job back into the queue"
             for job_id in list(found.live):
@@ -316,6 +319,7 @@ class SlurmExecutor:
         for index in range(batch.count):
             job = f"{number}_{index}" if batch.count > 1 else number
             self._books.pilots[job] = Pilot(job, pool.key.name, batch.slots, now)
+        pool.quiet_until = now + _OFTEN
         self._pause = _OFTEN
         self._next_look = min(self._next_look, now + self._pause)
 
@@ -339,6 +343,6 @@ class SlurmExecutor:
                     extra -= found.slots
                     doomed.append(found)
             if doomed:
-                self._slurm.scancel([found.id for found in doomed])
-                for found in doomed:
-                    found.waiting = False  # it counts no more, and the next look settles it
+                self._slurm.scancel([found.id for found in doomed], waiting_only=True)
+                for found in doomed:  # it counts no more, and the next look settles it
+                    found.waiting = False

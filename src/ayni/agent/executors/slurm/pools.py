@@ -15,6 +15,7 @@ _SPAN = 600  # seconds of life that a batch job of short tasks has beyond one ta
 _LEAST_SPAN = 60  # … and one of a long task, so that it can take another that turns out short
 _LINGER = 2.0  # seconds that a pilot of short tasks waits for more
 OVERHEAD = 64 << 20  # bytes for the pilot and each of its supervisors
+_FIRST = 8  # batch jobs of tasks of which nobody knows yet that they are long; then twice as many
 _AHEAD = 10.0  # seconds of work for which waiting batch jobs are asked
 
 
@@ -118,6 +119,8 @@ def batch(
     count = -(-lacking // slots)
     if short:
         count = min(count, max(1, 2 * room.nodes))
+    elif seen is None:
+        count = min(count, max(_FIRST, pending + running))
     span = _SPAN if short else max(_LEAST_SPAN, key.walltime // 10)
     needed = key.walltime + int(key.grace) + _LEAST_SPAN
     return Batch(

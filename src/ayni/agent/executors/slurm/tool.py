@@ -87,12 +87,13 @@ class Slurm:
             found |= parse.sacct(self._ask("sacct", "-P", "-n", "-D", "-j", some, "-o", fields))
         return {job: account for job, account in found.items() if job in ids}
 
-    def scancel(self, ids: Collection[str]) -> None:
-        """End jobs; those that are over are left alone."""
+    def scancel(self, ids: Collection[str], *, waiting_only: bool = False) -> None:
+        """End jobs; those that are over are left alone, and so are, if wanted, those that run."""
         wanted = sorted(ids)
+        state = ["--state=PENDING"] if waiting_only else []
         for start in range(0, len(wanted), _MANY):
             # It exits with an error if one of them is over.
-            self._call("scancel", ["--quiet", *wanted[start : start + _MANY]])
+            self._call("scancel", ["--quiet", *state, *wanted[start : start + _MANY]])
 
     def nodes(self) -> list[parse.Node]:
         return parse.nodes(self._ask("scontrol", "show", "node", "-o"))
