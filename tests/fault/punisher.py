@@ -1,4 +1,8 @@
-"""Kills one process of a stage at a time: hub, agent, spawner, supervisor or payload."""
+"""Kills one process of a stage at a time: hub, agent, spawner, supervisor or payload.
+
+A supervisor or payload is stopped before it is killed, and looked at once more while it cannot move: so it
+is known which attempt was hit, and that it had not ended by itself.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from ayni.demo.stage import Stage
 
 #: What is killed, and how often of ten; supervisors and payloads are there only while tasks run.
 KINDS = {"hub": 1, "agent": 2, "spawner": 1, "supervisor": 3, "payload": 3}
+PATIENCE = 5.0  # seconds for a process to stop
 
 
 @dataclass
@@ -24,7 +29,9 @@ class Punisher:
     rng: random.Random
     kills: Counter[str] = field(default_factory=Counter)
     dead_payloads: set[str] = field(default_factory=set)  # attempts whose command was killed
-    dead_supervisors: set[str] = field(default_factory=set)
+    dead_supervisors: set[str] = field(
+        default_factory=set
+    )  # … whose supervisor was, before it said how it ended
 
     def kill_one(self) -> str | None:
         """Kill something that is there; the kind that was killed, or None if nothing was."""
@@ -53,35 +60,31 @@ class Punisher:
 
     def _spawner(self) -> bool:
         found = [pid for name in self.stage.sites for pid in self._spawners(name)]
-        return self._strike(self.rng.choice(found)) if found else False
+        return strike(self.rng.choice(found), lambda: True) if found else False
 
     def _supervisor(self) -> bool:
         found = list(self._claims())
         if not found:
             return False
-        attempt, pid = self.rng.choice(found)
-        if not self._strike(pid):
+        folder, pid = self.rng.choice(found)
+        if not strike(pid, lambda: supervisor_of(folder) == pid):
             return False
-        self.dead_supervisors.add(attempt)
+        self.dead_supervisors.add(folder.name)
         return True
 
     def _payload(self) -> bool:
         """Kill the user's own command: the deepest process under a supervisor."""
-        found = [(a, p) for a, s in self._claims() for p in leaves(s) if is_payload(p)]
+        found = [(f, s, p) for f, s in self._claims() for p in payloads(s)]
         if not found:
             return False
-        attempt, pid = self.rng.choice(found)
-        if not self._strike(pid):
-            return False
-        self.dead_payloads.add(attempt)
-        return True
+        folder, supervisor, pid = self.rng.choice(found)
 
-    @staticmethod
-    def _strike(pid: int) -> bool:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        def still() -> bool:
+            return supervisor_of(folder) == supervisor and pid in payloads(supervisor)
+
+        if not strike(pid, still):
             return False
+        self.dead_payloads.add(folder.name)
         return True
 
     def _spawners(self, site: str) -> Iterator[int]:
@@ -94,13 +97,46 @@ class Punisher:
         }
         yield from (pid for pid, parent in matching.items() if parent not in matching)
 
-    def _claims(self) -> Iterator[tuple[str, int]]:
-        """(attempt, pid of its living supervisor)."""
+    def _claims(self) -> Iterator[tuple[Path, int]]:
+        """(folder of an attempt, pid of its living supervisor)."""
         for site in self.stage.sites:
             for folder in list_folders(self.stage.site_folder(site) / "state" / "work"):
-                claim = files.claimed_by(str(folder))
-                if claim and files.read_exit(str(folder)) is None and files.is_alive(claim):
-                    yield folder.name, claim.pid
+                if (pid := supervisor_of(folder)) is not None:
+                    yield folder, pid
+
+
+def strike(pid: int, still: Callable[[], bool]) -> bool:
+    """Kill a process that, once it has stopped, is still what it was taken for; whether it was killed."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        if stops(pid) and still():
+            os.kill(pid, signal.SIGKILL)
+            return True
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass  # it ended before
+    return False
+
+
+def stops(pid: int) -> bool:
+    """Wait until it stands still; False if it ends instead."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        state = read(pid, "stat").rpartition(b")")[2].split()[:1]
+        if state == [b"T"]:
+            return True
+        if state in ([], [b"Z"], [b"X"]):
+            return False
+        time.sleep(0.001)
+    return False
+
+
+def supervisor_of(folder: Path) -> int | None:
+    """The living supervisor of an attempt that has not said yet how it ended."""
+    claim = files.claimed_by(str(folder))
+    if claim and files.read_exit(str(folder)) is None and files.is_alive(claim):
+        return claim.pid
+    return None
 
 
 def list_folders(parent: Path) -> list[Path]:
@@ -142,6 +178,10 @@ def leaves(root: int) -> list[int]:
         if not below and pid != root:
             found.append(pid)
     return found
+
+
+def payloads(supervisor: int) -> list[int]:
+    return [pid for pid in leaves(supervisor) if is_payload(pid)]
 
 
 def is_payload(pid: int) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ class Evidence:
     """What the harness itself did and expects."""
 
     expected: dict[int, bytes]  # index → the output that the task must have written
-    dead_payloads: set[str]
-    dead_supervisors: set[str]
+    dead_payloads: set[str]  # attempts
+    dead_supervisors: set[str]  # attempts; also of some whose payload had been killed just before
     folder: Path
 
 
@@ -38,11 +38,14 @@ def judge(evidence: Evidence) -> tuple[list[str], Counter[str]]:
     for task in tasks:
         if task.state not in FINAL:
             broken.append(f"task {task.index} is {TaskState(task.state).name}, not final")
-    checks: tuple[Callable[..., list[str]], ...] = (_attempts, _outputs, _blame)
-    for check in checks:
-        broken += check(tasks, evidence)
-    broken += _leftovers(evidence.folder)
+    broken += promises(tasks, evidence) + _leftovers(evidence.folder)
     return broken, ends
+
+
+def promises(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
+    """What is broken of what the hub's database must show when every task has ended."""
+    checks: tuple[Callable[..., list[str]], ...] = (_attempts, _outputs, _blame)
+    return [word for check in checks for word in check(tasks, evidence)]
 
 
 def _attempts(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
@@ -62,9 +65,12 @@ def _attempts(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
 
 
 def _outputs(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
-    """Every complete task's output is there once, whole and right; no other task has one."""
+    """Every complete task's output was committed once, by its accepted attempt, whole and right; no other
+    task's ever was."""
     from ayni.hub.store.models import File
     from ayni.hub.tasks.life import TaskState
+
+    commits = _commits()
 
     files = {
         f.path: f
@@ -72,35 +78,63 @@ def _outputs(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
     }
     broken = []
     for task in tasks:
-        file = files.pop(f"out/{task.index}.txt", None)
+        path = f"out/{task.index}.txt"
+        file = files.pop(path, None)
+        accepted = [a.id for a in task.attempts.all() if a.state == "complete" and not a.superseded]
+        if commits[path] != accepted:
+            broken.append(f"task {task.index}: accepted {accepted}, committed {commits[path]}")
         if task.state == TaskState.COMPLETE:
             want = evidence.expected[task.index]
             if file is None:
                 broken.append(f"task {task.index} is COMPLETE without its output")
             elif file.upload.sha256 != hashlib.sha256(want).hexdigest() or file.size != len(want):
                 broken.append(f"task {task.index}: the output is not what it wrote")
-            elif file.upload.attempt is None or file.upload.attempt.task_id != task.id:
-                broken.append(f"task {task.index}: the output was written by another task")
+            elif [file.upload.attempt_id] != accepted:
+                broken.append(f"task {task.index}: the output is not of its accepted attempt")
         elif file is not None:
             broken.append(f"task {task.index} did not complete, and its output is there")
     return broken + [f"a file that no task owns: {path}" for path in files]
 
 
+def _commits() -> defaultdict[str, list[int | None]]:
+    """Which attempts' uploads a path was ever pointed at. One that was replaced is buried, not removed,
+    and nothing else buries an upload within the length of a run."""
+    from ayni.hub.store.models import Upload
+
+    found = defaultdict(list)
+    for path, attempt, dead, expires in Upload.objects.filter(path__startswith="out/").values_list(
+        "path", "attempt", "dead", "expires"
+    ):
+        if dead or expires is None:
+            found[path].append(attempt)
+    return found
+
+
 def _blame(tasks, evidence) -> list[str]:  # type: ignore[no-untyped-def]
-    """A task fails only if its payload was killed; a killed supervisor is tried again."""
+    """A killed payload ends its task; a killed supervisor has it tried again; nothing else goes wrong.
+
+    Of an attempt both of whose were killed nobody can know what its payload did: it counts as lost.
+    """
     from ayni.hub.tasks import ids
     from ayni.hub.tasks.life import TaskState
 
     broken = []
     for task in tasks:
         attempts = {ids.show(a.id): a for a in task.attempts.all()}
-        if task.state == TaskState.EXECUTOR_ERROR and not attempts.keys() & evidence.dead_payloads:
-            broken.append(f"task {task.index} is EXECUTOR_ERROR, and nobody killed its payload")
+        lost = attempts.keys() & evidence.dead_supervisors
+        failed = (attempts.keys() & evidence.dead_payloads) - lost
+        for name, state in [(n, "lost") for n in lost] + [(n, "executor_error") for n in failed]:
+            if (found := attempts[name].state) != state:
+                broken.append(f"task {task.index}: attempt {name} is {found}, not {state}")
+        if failed and max(a.number for a in attempts.values()) > min(
+            attempts[name].number for name in failed
+        ):
+            broken.append(f"task {task.index} was tried again after its payload was killed")
+        if (task.state == TaskState.EXECUTOR_ERROR) != bool(failed):
+            state = TaskState(task.state).name
+            broken.append(f"task {task.index} is {state}; payloads killed: {sorted(failed)}")
         if task.state in (TaskState.SYSTEM_ERROR, TaskState.CANCELED):
             broken.append(f"task {task.index} is {TaskState(task.state).name}: {task.reason}")
-        for name in attempts.keys() & evidence.dead_supervisors:
-            if attempts[name].state in ("running", "pending"):
-                broken.append(f"task {task.index}: nobody noticed that a supervisor died")
     return broken
 
 
