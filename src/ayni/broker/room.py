@@ -79,12 +79,18 @@ class Room:
         self.shared.tasks -= count
 
     def start_in(self, shape: Shape, service: float, ahead: int = 0) -> float:
-        """Seconds until one more task would start, with `ahead` more before it."""
-        delay = self.site.start_delay.get(self.partition.name, 0.0)
-        if self.fits(shape) > ahead:
-            return delay
-        queue = max(0, ahead - self.fits(shape)) + self.backlog + 1
-        return delay + queue * service / max(1, self._slots(shape))
+        """Seconds until one more task would start, with `ahead` more before it.
+
+        Where it has to wait, the queue is known twice: counted now, and by how long tasks waited there
+        lately. Both tell of the same queue, so the longer holds: the counted one knows nothing of what
+        others have waiting, the learnt one nothing of what has just been placed.
+        """
+        fits = self.fits(shape)
+        if fits > ahead:
+            return 0.0
+        queue = ahead - fits + self.backlog + 1
+        counted = queue * service / max(1, self._slots(shape))
+        return max(counted, self.site.waited.get(self.partition.name, 0.0))
 
     def _slots(self, shape: Shape) -> int:
         """Tasks of this shape that the whole partition runs at once."""

@@ -52,7 +52,7 @@ class Site:
     max_tasks: int | None = None
     ill: tuple[str, ...] = ()  # health notes that keep work away
     bandwidth: float = 12.5e6  # bytes a second from the hub, for inputs that must move
-    start_delay: Mapping[str, float] = field(default_factory=dict)  # expected, by partition
+    waited: Mapping[str, float] = field(default_factory=dict)  # seconds, lately, by partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def test_the_waits_of_a_queue_are_expected_of_it() -> None:
     loader.load(now)
     waited(600.0)
     [site] = loader.load(now).sites
-    assert site.start_delay == {"local": 600.0}
+    assert site.waited == {"local": 600.0}
 
 
 def waited(seconds: float) -> int:

@@ -286,7 +286,7 @@ class Loader:
             closed=not_now(status.policy, at) if status else None,
             max_tasks=status.policy.max_tasks if status else None,
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
-            start_delay={
+            waited={
                 name: wait
                 for (site, name), wait in self.past.queue_wait.items()
                 if site == facts.id
