@@ -23,15 +23,18 @@ from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 
 from ayni.errors import UserError
+from ayni.hub.sockets import allow_open_files
 
 log = logging.getLogger(__name__)
 
 BROKER = "AYNI_HUB_BROKER"  # set for the processes that serve: they run the broker's thread
 PARENT = "AYNI_HUB_PARENT"  # the process whose death ends them
+THREADS = "AYNI_HUB_THREADS"  # of each of them
 LOCK = "hub.lock"
 STORE_SECRET = "store-secret"  # noqa: S105 (a file's name)
 SQLITE_THREADS = 160  # each site and each watcher holds one while it waits
 POSTGRES_THREADS = 96  # in each process
+CONNECTIONS = 4000  # in each; idle and slow ones too, so few would be easy to take up
 _PR_SET_PDEATHSIG = 1
 
 
@@ -66,6 +69,9 @@ def run(options: Options) -> None:
     threads = options.threads or (SQLITE_THREADS if settings.IS_SQLITE else POSTGRES_THREADS)
     os.environ[BROKER] = "1"
     os.environ[PARENT] = str(os.getpid())
+    os.environ[THREADS] = str(threads)
+    others = 4 * threads + 100  # a database's files to a thread, and what else there is
+    room = allow_open_files(CONNECTIONS + others) - others
     files = None
     if isinstance(backend, FolderStore):
         secret = _store_secret(settings.STATE)
@@ -75,16 +81,14 @@ def run(options: Options) -> None:
           flush=True)  # fmt: skip
     try:
         Granian(
-            "ayni.hub.wsgi:application",
+            "ayni.hub.wsgi:front",
             address=options.host,
             port=options.port,
-            interface=Interfaces.WSGI,
+            interface=Interfaces.RSGI,
             http=HTTPModes.http1,
             websockets=False,
             workers=workers,
-            blocking_threads=threads,
-            blocking_threads_idle_timeout=600,
-            backpressure=threads + 64,
+            backpressure=min(CONNECTIONS, max(room, threads)),
             respawn_failed_workers=True,
             workers_kill_timeout=5,
             log_enabled=True,

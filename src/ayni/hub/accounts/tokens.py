@@ -108,7 +108,7 @@ def caller(request: HttpRequest, *scopes: str) -> Caller:
     found = getattr(request, "auth", None)  # our API has asked already: see accounts.auth
     if isinstance(found, Caller):
         return _require(found, scopes)
-    kept = digest(_secret(request))
+    kept = digest(_secret(request.headers.get("Authorization", "")))
     if quickly := quick.find(kept):
         token, person, project = quickly
         return _require(Caller(token, person, project, frozenset(token.scopes.split())), scopes)
@@ -164,7 +164,7 @@ def site_caller(request: HttpRequest) -> Site:
     Raises:
         ProblemError: 401 no valid key; 403 the site is banned, or the token is a person's.
     """
-    site = valid_token(digest=digest(_secret(request))).site
+    site = holder(request.headers.get("Authorization", "")).site
     if site is None:
         raise ProblemError(403, "Wrong kind of token", "agents use their site's key")
     if site.banned_at:
@@ -172,8 +172,13 @@ def site_caller(request: HttpRequest) -> Site:
     return site
 
 
-def _secret(request: HttpRequest) -> str:
-    secret = presented(request.headers.get("Authorization", ""))
+def holder(header: str) -> Token:
+    """The token in an Authorization header; as `valid_token`."""
+    return valid_token(digest=digest(_secret(header)))
+
+
+def _secret(header: str) -> str:
+    secret = presented(header)
     if secret is None:
         raise _unauthorized("send a token: 'Authorization: Bearer …', or Basic with it as password")
     return secret

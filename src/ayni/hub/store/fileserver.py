@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import re
-import resource
 import signal
 import socket
 import sys
@@ -31,6 +30,7 @@ from granian.http import HTTP1Settings
 from granian.rsgi import Scope
 from granian.server.embed import Server
 
+from ayni.hub.sockets import allow_open_files
 from ayni.hub.store import disk, keys, signing
 
 log = logging.getLogger(__name__)
@@ -273,15 +273,6 @@ def _die_with(parent: int) -> None:
         sys.exit(1)
 
 
-def _allow_connections() -> None:
-    """As many open files as the system allows, and as connections need: a socket and a block each."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * AT_ONCE + 100
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
 def _free(host: str, port: int) -> None:
     """Granian would share a taken port in silence; so it is tried first.
 
@@ -321,7 +312,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"file server: {error}", file=sys.stderr)
         return 2
-    _allow_connections()
+    allow_open_files(2 * AT_ONCE + 100)  # a socket and a block to a connection
     asyncio.run(serve(FileServer(folder, secret), given.host, given.port))
     return 0
 
