@@ -82,8 +82,9 @@ def _is_plain(value: Any, depth: int = 8) -> bool:
 
 
 class Message(Model):
-    # A newer peer may say more; what an older one does not know, it passes over.
-    model_config = ConfigDict(extra="ignore")
+    # A newer peer may say more; what an older one does not know, it passes over. Nearly every text
+    # is another one: to keep them for the next message would only take memory.
+    model_config = ConfigDict(extra="ignore", cache_strings="keys")
 
 
 # --- agent to hub -----------------------------------------------------------------------------
