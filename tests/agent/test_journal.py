@@ -18,6 +18,7 @@ from ayni.agent.journal import FILE, Journal, look
 from ayni.errors import UserError
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.exchange import KEEP
+from ayni.protocol.messages import AllocationReport
 from tests.agent.assignments import assignment, entry
 
 ENDED = JobStatus(
@@ -216,3 +217,40 @@ def test_a_journal_can_be_opened_on_a_full_disk(
     monkeypatch.setattr(ballast.disk, "free", lambda folder: 0)
     Journal(tmp_path).close()
     assert not (tmp_path / ballast.FILE).exists()
+
+
+# --- what the scheduler's accounting says later -------------------------------------------------
+
+GIVEN = AllocationReport(job="1000001_3", submitted=1.0, core_seconds=33.0, node_seconds=33.0)
+
+
+def test_an_allocation_is_told_in_another_report_of_the_same_attempt(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([entry("a", AttemptState.COMPLETE), entry("b", AttemptState.COMPLETE)])
+    journal.allocate({"a": GIVEN, "not here": GIVEN})
+    (report,) = journal.reports(after=2)
+    assert (report.attempt, report.state, report.seq) == ("a", AttemptState.COMPLETE, 3)
+    assert report.usage is not None
+    assert report.usage.allocation == GIVEN
+    journal.close()
+    again = Journal(tmp_path)
+    assert again.seq == 3
+    assert [r.attempt for r in again.reports(after=0)] == ["b", "a"]
+    again.close()
+
+
+def test_an_allocation_that_is_known_is_not_told_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([entry("a", AttemptState.COMPLETE)])
+    journal.allocate({"a": GIVEN})
+    journal.allocate({"a": GIVEN})
+    assert journal.seq == 2
+    journal.close()
+
+
+def test_an_attempt_that_is_not_over_is_not_touched(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([entry("a", AttemptState.RUNNING)])
+    journal.allocate({"a": GIVEN})
+    assert journal.seq == 1
+    journal.close()

@@ -21,6 +21,7 @@ from ayni.agent.executors.base import Executor, ExecutorUnavailable, JobState, J
 from ayni.agent.hands import Hands, Staged
 from ayni.agent.jobs import job_of
 from ayni.agent.journal import Entry, Journal
+from ayni.agent.life import allocation_report
 from ayni.agent.line import Answered, Line
 from ayni.agent.now import EVERY
 from ayni.agent.offer import Offer
@@ -44,6 +45,7 @@ _TOGETHER = 0.1  # … seconds in which what comes is taken together, by one tra
 _ASK_AGAIN = 5.0  # after jobs of which the executor could not say anything
 _OFFER = 1.0  # seconds between two looks at what the site offers, if nothing grows
 _SWEEP = 10.0  # between two rounds of sweeping
+_BOOKS = 2.0  # between two looks at what the scheduler's accounting has
 _PRUNE = 60.0  # between two looks for what is too old to be kept
 
 
@@ -90,6 +92,7 @@ class Cycle:
         self._next_sweep = float("-inf")
         self._next_note = float("-inf")
         self._next_prune = float("-inf")
+        self._next_books = float("-inf")
         self._sweeping: Future[None] | None = None
         self._acknowledged: int | None = None
         self._at_least = 0
@@ -352,9 +355,19 @@ class Cycle:
         if now >= self._next_sweep and (self._sweeping is None or self._sweeping.done()):
             self._next_sweep = now + _SWEEP
             self._sweeping = self.hands.do(self._sweep)
+        if now >= self._next_books:
+            self._next_books = now + _BOOKS
+            self._book()
         if now >= self._next_prune:
             self._next_prune = now + _PRUNE
             self.journal.prune(wall)
+
+    def _book(self) -> None:
+        """Take what the scheduler's accounting has of attempts that are over into their reports."""
+        found = self.executor.allocations()
+        over = {a: given for a, given in found.items() if a not in self.work.entries}
+        self.journal.allocate({a: allocation_report(given) for a, given in over.items()})
+        self.executor.booked(over)
 
     def _sweep(self) -> None:
         """Remove what was given up, and see which datasets there are: in a thread."""

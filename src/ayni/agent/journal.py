@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,13 @@ from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobSta
 from ayni.errors import UserError
 from ayni.protocol.attempts import LIVE, AttemptState
 from ayni.protocol.exchange import KEEP
-from ayni.protocol.messages import MAX_REPORTS, Assignment, Report
+from ayni.protocol.messages import (
+    MAX_REPORTS,
+    AllocationReport,
+    Assignment,
+    Report,
+    UsageReport,
+)
 
 FILE = "journal.sqlite"
 LOCK = "lock"
@@ -167,6 +173,35 @@ class Journal:
         self.acknowledged = self.acknowledged if acknowledged is None else acknowledged
         self.epoch = self.epoch if epoch is None else epoch
 
+    def allocate(self, found: Mapping[str, AllocationReport]) -> None:
+        """Add what the scheduler's accounting says to reports of attempts that are over.
+
+        Each changed report takes the next sequence number, so that the hub hears of it. What is
+        there already, or not here any more, is passed over.
+        """
+        changed: list[tuple[int, str, str]] = []
+        for attempt, allocation in found.items():
+            row = self._db.execute(
+                "SELECT report FROM attempts WHERE id = ? AND NOT live AND NOT mute", (attempt,)
+            ).fetchone()
+            if row is None:
+                continue
+            report = Report.model_validate_json(row[0])
+            usage = report.usage or _unmeasured(report, allocation)
+            if usage.allocation == allocation:
+                continue
+            report.usage = usage.model_copy(update={"allocation": allocation})
+            report.seq = self.seq + len(changed) + 1
+            changed.append((report.seq, report.model_dump_json(exclude_none=True), attempt))
+
+        def write() -> None:
+            self._db.executemany("UPDATE attempts SET seq = ?, report = ? WHERE id = ?", changed)
+            self._set_meta(seq=self.seq + len(changed))
+
+        if changed:
+            self._durably(write)
+            self.seq += len(changed)
+
     def _durably(self, write: Callable[[], None]) -> None:
         """Write in one transaction; on a full disk once more, with the room kept for that."""
         try:
@@ -297,6 +332,13 @@ def _load_status(text: str) -> JobStatus:
     data["reason"] = EndReason(data["reason"]) if data["reason"] else None
     data["usage"] = Usage(**data["usage"]) if data["usage"] else None
     return JobStatus(**data)
+
+
+def _unmeasured(report: Report, allocation: AllocationReport) -> UsageReport:
+    """The usage of an attempt that nobody saw to its end."""
+    wall = max(0.0, (report.ended or 0.0) - (report.started or report.ended or 0.0))
+    cores = round(allocation.core_seconds / wall) if wall > 0 else 1
+    return UsageReport(job=report.attempt, cores=max(1, cores), wall=wall, cpu=0.0, peak_memory=0)
 
 
 # --- files ------------------------------------------------------------------------------------

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ayni.agent.executors.base import EndReason, JobState, JobStatus
+from ayni.agent.executors.base import Allocation, EndReason, JobState, JobStatus
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import CommandReport, LogReport, OutputReport, Report, UsageReport
+from ayni.protocol.messages import (
+    AllocationReport,
+    CommandReport,
+    LogReport,
+    OutputReport,
+    Report,
+    UsageReport,
+)
 from ayni.protocol.policy import Reason
 
 S = AttemptState
@@ -102,6 +109,11 @@ def fitting(logs: Sequence[LogReport]) -> list[LogReport]:
         log.model_copy(update={"tail": log.tail.encode()[-share:].decode("utf-8", "ignore")})
         for log in logs
     ]
+
+
+def allocation_report(given: Allocation) -> AllocationReport:
+    """What the accounting says, as the hub is told."""
+    return AllocationReport(**asdict(given))
 
 
 def note_status(report: Report, status: JobStatus) -> None:

@@ -165,8 +165,26 @@ class OutputReport(Message):
     upload: Name | None = None  # None: the url is not the hub's, the site wrote it there
 
 
+class AllocationReport(Message):
+    """What the site's scheduler allocated to an attempt, from its accounting.
+
+    Where several attempts shared a job of the scheduler, each has its part, and the parts sum to
+    what the job was given.
+    """
+
+    job: Name  # the scheduler's own id; with the time of submission it is never given twice
+    submitted: Moment = None
+    core_seconds: Seconds
+    node_seconds: Seconds
+    gpu_seconds: Seconds = 0.0
+    memory_seconds: Seconds = 0.0  # byte seconds
+
+
 class UsageReport(Message):
-    """What the attempt consumed, as the site's scheduler measured it: seconds and bytes."""
+    """What the attempt consumed: seconds and bytes, as its supervisor measured them.
+
+    `allocation` comes later, in another report of the same attempt, where a scheduler keeps accounts.
+    """
 
     job: Name  # the scheduler's own id of the job
     cores: Whole
@@ -176,6 +194,7 @@ class UsageReport(Message):
     cpu: Seconds
     peak_memory: Whole
     queue_wait: Seconds = 0.0
+    allocation: AllocationReport | None = None
 
 
 class Report(Message):

@@ -121,6 +121,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """What the batch system says that a job was given: seconds, times cores, nodes, GPUs or bytes.
+
+    Where several jobs share one of the batch system's own, each has its part.
+    """
+
+    job: str  # the batch system's name of it …
+    submitted: float | None  # … which, with the time, is never given twice
+    core_seconds: float
+    node_seconds: float
+    gpu_seconds: float
+    memory_seconds: float  # byte seconds
+
+
+@dataclass(frozen=True, slots=True)
 class JobStatus:
     id: str
     state: JobState
@@ -184,6 +199,15 @@ class Executor(Protocol):
 
     def forget(self, ids: Collection[str]) -> None:
         """The agent has noted how these jobs ended: their traces outside `folder` may go."""
+
+    def allocations(self) -> Mapping[str, Allocation]:
+        """What the accounting has of jobs that are over, perhaps long since: told until `booked`.
+
+        An executor whose own measurements are the accounts has none.
+        """
+
+    def booked(self, ids: Collection[str]) -> None:
+        """The agent has noted these allocations."""
 
     def close(self) -> None:
         """Let go of connections; what runs goes on running."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ayni.agent.executors.base import (
+    Allocation,
     ExecutorUnavailable,
     Job,
     JobState,
@@ -204,6 +205,12 @@ class LocalExecutor:
             self._client.forget(ids)
             for job_id in ids:
                 self._told.pop(job_id, None)
+
+    def allocations(self) -> Mapping[str, Allocation]:
+        return {}  # a job's own measurements are the accounts
+
+    def booked(self, ids: Collection[str]) -> None:
+        """There are none."""
 
     def close(self) -> None:
         self._client.close()

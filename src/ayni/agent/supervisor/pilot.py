@@ -182,7 +182,7 @@ class Pilot:
             self._kill_orphans()
             self._decide(job, "lost", None, "its supervisor died, and nobody saw how it ended")
         else:
-            self._tell("ended", job.id)
+            self._tell("ended", job.id, time.time())
         self._canceled.discard(job.id)
         self._capacity.give_back(share)
         self._freed = True
@@ -216,7 +216,7 @@ class Pilot:
             files.write_exit(job.folder, files.decided(job.id, state, reason, message))
         except OSError as error:
             print(f"{job.id}: {message}; and that cannot be noted: {error}", file=sys.stderr)
-        self._tell("ended", job.id)
+        self._tell("ended", job.id, time.time())
 
     # Words
 

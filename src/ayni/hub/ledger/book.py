@@ -21,10 +21,14 @@ _INSERT = bulk.Insert(
         "attempt_id": "bigint", "project_id": "bigint", "site_id": "bigint", "giver_id": "text",
         "receiver_id": "text", "job": "text", "cores": "integer", "nodes": "integer",
         "gpus": "integer", "wall": "float8", "cpu": "float8", "core_seconds": "float8",
+        "node_seconds": "float8", "gpu_seconds": "float8", "memory_seconds": "float8",
         "peak_memory": "bigint", "queue_wait": "float8", "ended": "timestamptz",
-        "superseded": "boolean",
+        "superseded": "boolean", "allocated": "boolean", "submitted": "timestamptz",
     },
-    "ON CONFLICT (attempt_id) DO NOTHING",
+    "ON CONFLICT (attempt_id) DO UPDATE SET job = excluded.job, submitted = excluded.submitted, "
+    "core_seconds = excluded.core_seconds, node_seconds = excluded.node_seconds, "
+    "gpu_seconds = excluded.gpu_seconds, memory_seconds = excluded.memory_seconds, "
+    "allocated = excluded.allocated WHERE excluded.allocated",
 )  # fmt: skip
 _INT = (1 << 31) - 1
 _BIGINT = (1 << 63) - 1
@@ -43,7 +47,10 @@ class Entry:
 
 
 def book(site: Peer, entries: Sequence[Entry]) -> None:
-    """Book the entries; those booked already stay as they are. Numbers out of range are cut."""
+    """Book the entries. Numbers out of range are cut.
+
+    Those booked already stay as they are, but for what the scheduler's accounts say was allocated.
+    """
     if not entries:
         return
     projects = bulk.these({e.project for e in entries})
@@ -52,25 +59,31 @@ def book(site: Peer, entries: Sequence[Entry]) -> None:
 
 
 def _row(site: int, giver: str, receiver: str, entry: Entry) -> list[object]:
-    u = entry.usage
-    cores, wall = _whole(u.cores, _INT), _span(u.wall)
+    u, given = entry.usage, entry.usage.allocation
+    cores, nodes, gpus = (_whole(n, _INT) for n in (u.cores, u.nodes, u.gpus))
+    wall = _span(u.wall)
     return [
         entry.attempt,
         entry.project,
         site,
         giver,
         receiver,
-        u.job[:100],
+        (given.job if given else u.job)[:100],
         cores,
-        _whole(u.nodes, _INT),
-        _whole(u.gpus, _INT),
+        nodes,
+        gpus,
         wall,
         _span(u.cpu, _YEARS * max(1, cores)),
-        cores * wall,
+        _span(given.core_seconds, _YEARS * _INT) if given else cores * wall,
+        _span(given.node_seconds, _YEARS * _INT) if given else max(1, nodes) * wall,
+        _span(given.gpu_seconds, _YEARS * _INT) if given else gpus * wall,
+        _span(given.memory_seconds, _YEARS * _BIGINT) if given else 0.0,
         _whole(u.peak_memory, _BIGINT),
         _span(u.queue_wait),
         entry.ended,
         entry.superseded,
+        given is not None,
+        bulk.moment(given.submitted) if given else None,
     ]
 
 

@@ -180,16 +180,13 @@ class Books:
         for path in paths:
             path.unlink(missing_ok=True)
 
-    def drop_pilot(self, found: Pilot) -> None:
-        """A batch job is over and all is known of it."""
-        del self.pilots[found.id]
-        (self._state / pilot.EVENTS / found.id).unlink(missing_ok=True)
-
-    def drop_stray_events(self, queued: Collection[str]) -> None:
+    def stray_events(self, queued: Collection[str]) -> list[Path]:
         """What batch jobs told that are over and of which no task is left."""
-        for path in (self._state / pilot.EVENTS).iterdir():
-            if path.name not in queued and path.name not in self.pilots:
-                path.unlink(missing_ok=True)
+        return [
+            path
+            for path in (self._state / pilot.EVENTS).iterdir()
+            if path.name not in queued and path.name not in self.pilots
+        ]
 
     def drop_idle_pools(self) -> None:
         """Pools without a task or a pilot."""

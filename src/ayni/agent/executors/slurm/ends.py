@@ -29,6 +29,7 @@ _FOR_EVER = (
     "DependencyNeverSatisfied",
     "InvalidAccount",
     "InvalidQOS",
+    "PartitionConfig",
     "PartitionNodeLimit",
     "PartitionTimeLimit",
     "PerJobLimit",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ayni.agent.executors.base import (
+    Allocation,
     ExecutorUnavailable,
     Job,
     JobState,
@@ -22,6 +24,7 @@ from ayni.agent.executors.base import (
 )
 from ayni.agent.executors.jobfiles import JobFiles, status
 from ayni.agent.executors.slurm import ends, parse, pools, script
+from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Pool, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.pools import Key
@@ -29,6 +32,8 @@ from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Refused, Slurm
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files, pilot
+
+log = logging.getLogger(__name__)
 
 _OFTEN = 1.0  # seconds between two looks at the queue while batch jobs are about to start or end …
 _SELDOM = 10.0  # … and while nothing changes
@@ -71,6 +76,7 @@ class SlurmExecutor:
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
         self._books = Books(self._state)
+        self._accounting = Accounting(self._state)
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
         self._news: dict[str, JobStatus] = {}
@@ -141,6 +147,12 @@ class SlurmExecutor:
             self._news.pop(job_id, None)
         self._books.drop_idle_pools()
 
+    def allocations(self) -> Mapping[str, Allocation]:
+        return self._accounting.allocations()
+
+    def booked(self, ids: Collection[str]) -> None:
+        self._accounting.booked(ids)
+
     def close(self) -> None:
         """Nothing is held: what runs goes on."""
 
@@ -154,7 +166,7 @@ class SlurmExecutor:
                         known.node, known.waiting = str(node), False
                 case ["started", job_id, when]:
                     self._started(job, str(job_id), float(when))
-                case ["ended", job_id]:
+                case ["ended", job_id, _]:
                     self._ended(str(job_id))
                 case ["signal", when]:
                     if (known := self._books.pilots.get(job)) is not None:
@@ -202,7 +214,7 @@ class SlurmExecutor:
     def _look(self, now: float) -> None:
         """Ask the scheduler for all of our batch jobs."""
         self._next_look = now + self._pause
-        if not (self._books.pilots or self._books.tasks):
+        if not (self._books.pilots or self._books.tasks or self._accounting.open()):
             return
         queue = {row.id: row for row in self._slurm.squeue(self._user) if self._is_ours(row)}
         self._looked = True
@@ -214,12 +226,26 @@ class SlurmExecutor:
         for found in gone:
             for job_id in list(found.live):
                 self._ended(job_id)
-        self._settle([found for found in gone if found.live], now)
+        accounts = self._ask_accounts({found.id for found in gone if found.live})
+        self._settle([found for found in gone if found.live], accounts, now)
         for found in [found for found in gone if not found.live]:
-            self._books.drop_pilot(found)
-        self._books.drop_stray_events(queue)
+            del self._books.pilots[found.id]
+        for events in self._books.stray_events(queue):
+            self._accounting.keep(events)
+        self._accounting.take(accounts, queue)
         busy = gone or any(found.waiting for found in self._books.pilots.values())
         self._pause = _OFTEN if busy else min(self._pause * 1.5, _SELDOM)
+
+    def _ask_accounts(self, gone: set[str]) -> Mapping[str, parse.Account]:
+        """One question for all; an accounting that does not answer keeps nothing else waiting."""
+        wanted = gone | {*self._accounting.open()}
+        if not wanted:
+            return {}
+        try:
+            return self._slurm.sacct(wanted)
+        except ExecutorUnavailable as error:
+            log.warning("the accounting cannot be asked: %s", error)
+            return {}
 
     def _is_ours(self, row: parse.Queued) -> bool:
         return row.name.startswith(f"ayni-{self._tag}-") and row.state not in parse.OVER
@@ -249,11 +275,10 @@ class SlurmExecutor:
         found.gone = found.gone or now
         return True
 
-    def _settle(self, gone: Sequence[Pilot], now: float) -> None:
+    def _settle(
+        self, gone: Sequence[Pilot], accounts: Mapping[str, parse.Account], now: float
+    ) -> None:
         """Say of tasks whose batch job left the queue without their end how they ended."""
-        if not gone:
-            return
-        accounts = self._slurm.sacct([found.id for found in gone])
         for found in gone:
             account = accounts.get(found.id)
             over = account is not None and account.state in parse.OVER

@@ -39,8 +39,10 @@ OVER = frozenset(
         "PREEMPTED", "REVOKED", "TIMEOUT",
     }
 )  # fmt: skip
-_UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _KEY = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_:/]*)=")
+_DIGITS = re.compile(r"[0-9]{1,20}")
+_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]*)?")
 DAY = 86400
 FOREVER = 365 * DAY
 
@@ -81,6 +83,11 @@ class Account:
     peak_memory: int
     cpu: float
     reason: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the job is over and its record complete: an end may be written before its start."""
+        return self.state in OVER and self.ended is not None and self.name != "allocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ def sacct(text: str) -> dict[str, Account]:
         if not step:
             jobs[job] = _account(job, row)
         elif (known := jobs.get(job)) is not None:
-            peak = max(known.peak_memory, size(row["MaxRSS"]))
+            peak = max(known.peak_memory, size(row["MaxRSS"], bare=1))
             jobs[job] = replace(known, peak_memory=peak)
     return jobs
 
@@ -171,7 +178,7 @@ def _account(job: str, row: Mapping[str, str]) -> Account:
         nodes=_whole(row["AllocNodes"]) or _whole(tres.get("node", "0")),
         gpus=_whole(tres.get("gres/gpu", "0")),
         memory=size(tres.get("mem", "")),
-        peak_memory=size(row["MaxRSS"]),
+        peak_memory=size(row["MaxRSS"], bare=1),
         cpu=duration(row["TotalCPU"]),
         reason=row["Reason"],
     )
@@ -228,10 +235,10 @@ def _records(text: str) -> Iterator[dict[str, str]]:
     """One-line records of `name=value`, whose values may hold blanks."""
     for line in text.splitlines():
         places = list(_KEY.finditer(line))
-        ends = [place.start() for place in places[1:]] + [len(line)]
+        ends = [*(place.start() for place in places[1:]), len(line)]
         yield {
             place[1]: line[place.end() : end].strip()
-            for place, end in zip(places, ends, strict=True)
+            for place, end in zip(places, ends, strict=False)  # a line without a name has no end
         }
 
 
@@ -250,7 +257,7 @@ def gres(text: str) -> int:
 
 def moment(text: str) -> float | None:
     """A time as SLURM_TIME_FORMAT=%s gives it; None for `Unknown`, `N/A`, `None`."""
-    return float(text) if text.isdigit() else None
+    return float(text) if _DIGITS.fullmatch(text) else None
 
 
 def limit(text: str) -> int:
@@ -263,7 +270,7 @@ def limit(text: str) -> int:
 def duration(text: str) -> float:
     """Seconds: `[DD-[HH:]]MM:SS[.mmm]`."""
     days, dash, clock = text.rpartition("-")
-    parts = [float(part) for part in clock.split(":") if part.replace(".", "").isdigit()]
+    parts = [float(part) for part in clock.split(":") if _NUMBER.fullmatch(part)]
     while dash and len(parts) < 3:
         parts.append(0.0)  # `1-12` is a day and twelve hours
     seconds = 0.0
@@ -272,12 +279,12 @@ def duration(text: str) -> float:
     return seconds + _whole(days) * DAY
 
 
-def size(text: str) -> int:
-    """Bytes: `4G`, `1024K`, `500M`; a bare number counts MiB."""
-    found = re.fullmatch(r"([0-9.]+)([KMGTP]?)[nc]?", text)
-    return int(float(found[1]) * _UNITS[found[2]]) if found else 0
+def size(text: str, bare: int = 1 << 20) -> int:
+    """Bytes: `4G`, `1024K`, `500M`; a bare number counts MiB, or what is said."""
+    found = re.fullmatch(rf"({_NUMBER.pattern})([KMGTP]?)[nc]?", text)
+    return int(float(found[1]) * (_UNITS[found[2]] if found[2] else bare)) if found else 0
 
 
 def _whole(text: str) -> int:
-    found = re.match(r"[0-9]+", text)
+    found = _DIGITS.match(text)
     return int(found[0]) if found else 0

@@ -1,0 +1,83 @@
+"""What batch jobs that are over consumed, asked of the accounting until the agent has booked it.
+
+`STATE/accounts/JOB` is what a pilot told, kept until then: nothing is forgotten by a restart, or while
+the accounting does not answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from ayni.agent.executors.base import Allocation
+from ayni.agent.executors.slurm import parse, usage
+
+log = logging.getLogger(__name__)
+
+FOLDER = "accounts"
+_GIVE_UP = 7 * 86400.0  # seconds after which an accounting that knows nothing never will
+
+
+class Accounting:
+    """The batch jobs whose usage is not booked yet."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / FOLDER
+        self._folder.mkdir(exist_ok=True)
+        self._dealt: dict[str, Mapping[str, Allocation]] = {}  # by batch job, then by task
+        self._open = {path.name for path in self._folder.iterdir()}
+
+    def keep(self, events: Path) -> None:
+        """A batch job is over; its pilot told this."""
+        try:
+            events.rename(self._folder / events.name)
+        except FileNotFoundError:
+            return  # it never started
+        self._open.add(events.name)
+
+    def open(self) -> Collection[str]:
+        """The batch jobs to ask the accounting for."""
+        return self._open - self._dealt.keys()
+
+    def take(self, accounts: Mapping[str, parse.Account], queued: Collection[str]) -> None:
+        """Deal what the accounting says of those that are really over."""
+        for job in list(self.open()):
+            account = accounts.get(job)
+            if account is None or job in queued or not account.is_whole:
+                if account is None:
+                    self._give_up(job)
+                continue
+            lines = self._path(job).read_text().splitlines()
+            tasks = usage.spans(map(json.loads, lines), account.ended or time.time())
+            if tasks:
+                self._dealt[job] = usage.deal(account, tasks)
+            else:
+                self._done(job)  # a pilot that found no task: nobody's usage
+
+    def allocations(self) -> Mapping[str, Allocation]:
+        """By task, what is not booked yet."""
+        return {task: part for dealt in self._dealt.values() for task, part in dealt.items()}
+
+    def booked(self, tasks: Collection[str]) -> None:
+        """The agent has noted what these were given."""
+        for job, dealt in list(self._dealt.items()):
+            left = {task: part for task, part in dealt.items() if task not in tasks}
+            self._dealt[job] = left
+            if not left:
+                del self._dealt[job]
+                self._done(job)
+
+    def _path(self, job: str) -> Path:
+        return self._folder / job
+
+    def _done(self, job: str) -> None:
+        self._path(job).unlink(missing_ok=True)
+        self._open.discard(job)
+
+    def _give_up(self, job: str) -> None:
+        if time.time() - self._path(job).stat().st_mtime > _GIVE_UP:
+            log.warning("the accounting knows nothing of job %s; its own measurements stand", job)
+            self._done(job)
