@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.parse import Account
-from ayni.agent.executors.slurm.usage import Span, deal, spans
+from ayni.agent.executors.slurm.usage import Span, deal, deal_run, runs
 
 ACCOUNT = Account(
     id="1000001_3", name="ayni-x-y", state="COMPLETED", by="", exit_code=0, signal=0,
@@ -27,7 +27,7 @@ def test_the_parts_sum_to_what_the_job_was_given(
     times: list[tuple[float, float]], elapsed: int, cores: int
 ) -> None:
     tasks = [Span(f"t{n}", *time) for n, time in enumerate(times)]
-    parts = deal(replace(ACCOUNT, elapsed=elapsed, cores=cores), tasks).values()
+    parts = deal_run(replace(ACCOUNT, elapsed=elapsed, cores=cores), tasks).values()
     assert sum(part.core_seconds for part in parts) == pytest.approx(elapsed * cores)
     assert sum(part.gpu_seconds for part in parts) == pytest.approx(elapsed)
     assert sum(part.memory_seconds for part in parts) == pytest.approx(elapsed * (1 << 30))
@@ -35,7 +35,7 @@ def test_the_parts_sum_to_what_the_job_was_given(
 
 
 def test_a_task_that_took_three_times_as_long_bears_three_times_as_much() -> None:
-    parts = deal(ACCOUNT, [Span("a", 100, 110), Span("b", 110, 140)])
+    parts = deal_run(ACCOUNT, [Span("a", 100, 110), Span("b", 110, 140)])
     assert parts["b"].core_seconds == pytest.approx(3 * parts["a"].core_seconds)
     assert (parts["a"].job, parts["a"].submitted) == ("1000001_3", 90.0)
 
@@ -47,7 +47,22 @@ def test_a_task_of_whose_end_nobody_told_lasted_as_long_as_its_job() -> None:
         ["started", "b", 101.0],
         ["ended", "a", 130.0],
     ]
-    assert spans(events, 160.0) == [Span("a", 100.0, 130.0), Span("b", 101.0, 160.0)]
+    assert runs(events, [160.0]) == [[Span("a", 100.0, 130.0), Span("b", 101.0, 160.0)]]
+
+
+def test_each_run_of_a_requeued_job_is_dealt_to_its_own_tasks() -> None:
+    first = replace(ACCOUNT, state="REQUEUED", submitted=10.0, ended=40.0, elapsed=30)
+    whole = replace(ACCOUNT, earlier=(first,))
+    events = [
+        ["pilot", "n1", 0], ["started", "a", 10.0], ["started", "b", 10.0], ["ended", "a", 20.0],
+        ["pilot", "n2", 1], ["ended", "b", 101.0], ["started", "c", 101.0], ["ended", "c", 150.0],
+    ]  # fmt: skip
+    parts = deal(whole, events)
+    assert {t: (p.submitted, p.core_seconds) for t, p in parts.items()} == {
+        "a": (10.0, pytest.approx(30 * 4 * 10 / 40)),
+        "b": (10.0, pytest.approx(30 * 4 * 30 / 40)),
+        "c": (90.0, pytest.approx(60 * 4)),
+    }
 
 
 # --- until it is booked -----------------------------------------------------------------------

@@ -51,11 +51,10 @@ class Accounting:
                     self._give_up(job)
                 continue
             lines = self._path(job).read_text().splitlines()
-            tasks = usage.spans(map(json.loads, lines), account.ended or time.time())
-            if tasks:
-                self._dealt[job] = usage.deal(account, tasks)
-            else:
-                self._done(job)  # a pilot that found no task: nobody's usage
+            self._dealt[job] = usage.deal(account, map(json.loads, lines))
+            if not self._dealt[job]:  # its pilot found no task: nobody's usage
+                del self._dealt[job]
+                self._done(job)
 
     def allocations(self) -> Mapping[str, Allocation]:
         """By task, what is not booked yet."""

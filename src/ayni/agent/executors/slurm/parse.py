@@ -83,6 +83,12 @@ class Account:
     peak_memory: int
     cpu: float
     reason: str
+    earlier: tuple[Account, ...] = ()  # its runs before it was put back into the queue
+
+    @property
+    def runs(self) -> tuple[Account, ...]:
+        """All of its runs, each with its own time of submission."""
+        return (*self.earlier, self)
 
     @property
     def is_whole(self) -> bool:
@@ -140,7 +146,7 @@ def squeue(text: str) -> list[Queued]:
 
 
 def sacct(text: str) -> dict[str, Account]:
-    """The answer to `sacct -P -n -D --format SACCT`: by job, the last run where it was requeued.
+    """The answer to `sacct -P -n -D --format SACCT`: by job, its last run, which knows those before.
 
     A job's own line is followed by those of its steps, whose memory and time count for it.
     """
@@ -152,7 +158,8 @@ def sacct(text: str) -> dict[str, Account]:
         row = dict(zip(SACCT, values, strict=True))
         job, _, step = row["JobID"].partition(".")
         if not step:
-            jobs[job] = _account(job, row)
+            before = jobs.get(job)
+            jobs[job] = replace(_account(job, row), earlier=before.runs if before else ())
         elif (known := jobs.get(job)) is not None:
             peak = max(known.peak_memory, size(row["MaxRSS"], bare=1))
             jobs[job] = replace(known, peak_memory=peak)

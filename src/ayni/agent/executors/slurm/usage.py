@@ -23,25 +23,38 @@ class Span:
         return max(0.0, self.ended - self.started)
 
 
-def spans(events: Iterable[Sequence[Any]], job_ended: float) -> list[Span]:
-    """The tasks of a batch job, from what its pilot told.
+def runs(events: Iterable[Sequence[Any]], ended: Sequence[float]) -> list[list[Span]]:
+    """The tasks of each run of a batch job, from what its pilots told.
 
     Args:
         events: the words of each line.
-        job_ended: for tasks of whose end the pilot did not tell.
+        ended: when each run ended: for tasks of whose end its pilot did not tell.
     """
-    started: dict[str, float] = {}
-    ended: dict[str, float] = {}
+    started: list[dict[str, float]] = [{} for _ in ended]
+    told: list[dict[str, float]] = [{} for _ in ended]
+    run = 0
     for words in events:
-        if words[0] == "started":
-            started[str(words[1])] = float(words[2])
+        if words[0] == "pilot":
+            run = min(int(words[2]), len(ended) - 1)
+        elif words[0] == "started":
+            started[run][str(words[1])] = float(words[2])
         elif words[0] == "ended":
-            ended[str(words[1])] = float(words[2])
-    return [Span(task, when, ended.get(task, job_ended)) for task, when in started.items()]
+            told[run][str(words[1])] = float(words[2])
+    return [
+        [Span(task, when, told[n].get(task, end)) for task, when in started[n].items()]
+        for n, end in enumerate(ended)
+    ]
 
 
-def deal(account: Account, tasks: Sequence[Span]) -> Mapping[str, Allocation]:
-    """Each task's part of what was allocated to a batch job, by the time that it took.
+def deal(account: Account, events: Iterable[Sequence[Any]]) -> Mapping[str, Allocation]:
+    """By task, its part of what each run of a batch job was given. A task is in one run only."""
+    tasks = runs(events, [run.ended or 0.0 for run in account.runs])
+    parts = (deal_run(run, spans) for run, spans in zip(account.runs, tasks, strict=True))
+    return {task: part for dealt in parts for task, part in dealt.items()}
+
+
+def deal_run(account: Account, tasks: Sequence[Span]) -> Mapping[str, Allocation]:
+    """Each task's part of what was allocated to one run, by the time that it took.
 
     Tasks of one batch job are of one shape, so their time alone decides; a pilot's own time, and
     that of a slot without a task, is borne by all in the same proportion.
