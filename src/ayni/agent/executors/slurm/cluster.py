@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from ayni.agent.executors.base import ExecutorUnavailable, Job, PartitionInfo
 from ayni.agent.executors.jobfiles import excess
 from ayni.agent.executors.slurm import parse
-from ayni.agent.executors.slurm.pools import OVERHEAD, Room
+from ayni.agent.executors.slurm.pools import OVERHEAD, Key, Room
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import PlanError
 
@@ -64,11 +64,11 @@ class Cluster:
             )
         return found
 
-    def room(self, name: str) -> Room | None:
-        """A partition as pools see it; None if it is down or has no usable node."""
+    def room(self, key: Key) -> Room | None:
+        """A pool's partition as its tasks see it; None if it is down, or every node that fits one."""
         self._look()
-        partition = self._partitions.get(name)
-        nodes = [node for node in self._nodes_of(name) if node.usable]
+        partition = self._partitions.get(key.partition)
+        nodes = [n for n in self._nodes_of(key.partition) if n.usable and _fits(key, n)]
         if partition is None or not partition.up or not nodes:
             return None
         freest = max(nodes, key=lambda node: node.cores - node.used_cores)
@@ -76,7 +76,7 @@ class Cluster:
         return Room(
             cores=largest.cores,
             memory=largest.memory,
-            gpus=max(node.gpus for node in nodes),
+            gpus=largest.gpus,
             free_cores=max(0, freest.cores - freest.used_cores),
             free_memory=max(0, freest.memory - freest.used_memory),
             free_gpus=max(0, freest.gpus - freest.used_gpus),
@@ -120,6 +120,11 @@ class Cluster:
         }
         if not self._partitions:
             raise ExecutorUnavailable("the cluster has none of the partitions that may be used")
+
+
+def _fits(key: Key, node: parse.Node) -> bool:
+    memory = node.memory - OVERHEAD
+    return key.cores <= node.cores and key.memory <= memory and key.gpus <= node.gpus
 
 
 def _most_elements(config: Mapping[str, str]) -> int:

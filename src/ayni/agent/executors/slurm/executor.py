@@ -317,7 +317,7 @@ class SlurmExecutor:
 
     def _submit_for(self, pool: Pool, now: float) -> None:
         pilots = self._of(pool)
-        room = self._cluster.room(pool.key.partition)
+        room = self._cluster.room(pool.key)
         if room is None:
             return
         batch = pools.batch(

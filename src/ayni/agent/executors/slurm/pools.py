@@ -110,7 +110,7 @@ def batch(
     """
     each = expected(key, seen)
     short = each <= SHORT
-    if short and each * waiting <= _AHEAD * running:
+    if running and short and each * waiting <= _AHEAD * running:
         return None
     lacking = waiting - pending
     if lacking <= 0:

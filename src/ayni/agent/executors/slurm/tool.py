@@ -23,7 +23,7 @@ _PASSING = (
     "Connection refused",
     "Slurm controller not responding",
     "Zero Bytes were transmitted or received",
-    "Job violates accounting/QOS policy (job submit limit",
+    "MaxSubmitJob",  # as many in the queue as a limit allows: some will end
     "slurmdbd",
     "Protocol authentication error",
     "Munge",
@@ -84,7 +84,8 @@ class Slurm:
         for start in range(0, len(wanted), _MANY):
             some = ",".join(wanted[start : start + _MANY])
             fields = ",".join(parse.SACCT)
-            found |= parse.sacct(self._ask("sacct", "-P", "-n", "-D", "-j", some, "-o", fields))
+            words = ("sacct", "-P", "-n", "-D", "--noconvert", "-j", some, "-o", fields)
+            found |= parse.sacct(self._ask(*words))
         return {job: account for job, account in found.items() if job in ids}
 
     def scancel(self, ids: Collection[str], *, waiting_only: bool = False) -> None:
@@ -131,7 +132,7 @@ class Slurm:
         except FileNotFoundError as error:
             raise ExecutorUnavailable(
                 f"there is no {program} here: install Slurm's client commands, or name their "
-                "folder in executor.bin"
+                "folder in executor.slurm.bin"
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExecutorUnavailable(f"{name} did not answer: {error}") from error

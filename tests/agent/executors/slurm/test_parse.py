@@ -1,0 +1,250 @@
+"""What Slurm prints, as records: every recorded answer, and what nobody has recorded yet."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ayni.agent.executors.slurm import parse
+from tests.agent.executors.slurm import answers
+
+QUEUES = answers.names("squeue")
+BOOKS = answers.names("sacct")
+CLUSTERS = ("bogota", "mexico", "santiago")
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_every_recorded_queue_is_read(name):
+    text = answers.squeue(name)
+    found = parse.squeue(text)
+    whole = [line for line in text.splitlines() if line.count("|") == parse.SQUEUE.count("|")]
+    assert [row.id for row in found] == [line.partition("|")[0] for line in whole]
+    assert all(row.submitted and row.cores for row in found)
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_every_recorded_account_is_read(name):
+    text = answers.sacct(name)
+    found = parse.sacct(text)
+    ids = {line.split("|")[0] for line in text.splitlines() if "pipe |" not in line}
+    assert set(found) == {job for job in ids if "." not in job}
+    assert all(account.submitted for account in found.values())
+
+
+def test_a_waiting_element_of_an_array_is_a_row_of_its_own():
+    rows = {row.id: row for row in parse.squeue(answers.squeue("squeue-array-under-way"))}
+    waits, runs = rows["1000012_2"], rows["1000012_1"]
+    assert (waits.state, waits.reason, waits.node) == ("PENDING", "JobArrayTaskLimit", "")
+    assert waits.start is None
+    assert (runs.state, runs.node, runs.start) == ("RUNNING", "santiago-n1", 1795691799.0)
+
+
+def test_a_foreseen_start_is_a_time():
+    rows = {row.id: row for row in parse.squeue(answers.squeue("squeue-start"))}
+    assert rows["1000043"].start == 1795692633.0
+    assert rows["1000041"].start is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("squeue-requeue-hold", "job requeued in held state"),
+        ("squeue-waits-for-unavailable-node", "ReqNodeNotAvail, UnavailableNodes:bogota-n3"),
+    ],
+)
+def test_a_reason_may_have_blanks_and_commas(name, reason):
+    assert reason in [row.reason for row in parse.squeue(answers.squeue(name))]
+
+
+def test_a_name_with_the_delimiter_hides_no_other_job():
+    text = answers.squeue("squeue-waiting")
+    found = {row.id for row in parse.squeue(text)}
+    assert "1000045" not in found  # it cannot be read, and none of ours has such a name
+    assert len(found) == len(text.splitlines()) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "state", "exit_code", "signal"),
+    [
+        ("sacct-completed", "1000004", "COMPLETED", 0, 0),
+        ("sacct-failed-exit-3", "1000005", "FAILED", 3, 0),
+        ("sacct-failed-signal", "1000006", "FAILED", 0, 11),
+        ("sacct-timeout", "1000003", "TIMEOUT", 0, 0),
+        ("sacct-out-of-memory", "1000009", "OUT_OF_MEMORY", 0, 125),
+        ("sacct-node-silent", "3000006", "NODE_FAIL", 0, 0),
+        ("sacct-preempted-cancel", "2000006", "PREEMPTED", 0, 0),
+        ("sacct-cancelled", "1000019", "CANCELLED", 0, 0),
+        ("sacct-requeue-hold", "1000024", "REQUEUED", 0, 0),
+    ],
+)
+def test_an_end_is_told_as_it_was(name, job, state, exit_code, signal):
+    account = parse.sacct(answers.sacct(name))[job]
+    assert (account.state, account.exit_code, account.signal) == (state, exit_code, signal)
+
+
+def test_who_canceled_a_job_is_known():
+    assert parse.sacct(answers.sacct("sacct-cancelled"))["1000019"].by == "995"
+    assert parse.sacct(answers.sacct("sacct-cancelled-by-root"))["1000022"].by == "0"
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "state"),
+    [
+        ("sacct-requeued-then-completed", "1000023", "COMPLETED"),
+        ("sacct-requeued-waits", "1000023", "PENDING"),
+        ("sacct-preempted-while-waiting", "1000027", "PENDING"),
+        ("sacct-node-down", "3000005", "COMPLETED"),
+    ],
+)
+def test_the_last_run_of_a_requeued_job_counts(name, job, state):
+    assert parse.sacct(answers.sacct(name))[job].state == state
+
+
+def test_what_a_job_was_given_and_used_is_in_bytes_and_seconds():
+    account = parse.sacct(answers.sacct("sacct-completed"))["1000004"]
+    assert (account.cores, account.nodes, account.elapsed) == (2, 1, 4)
+    assert account.memory == 64 << 20
+    assert account.peak_memory == 10911744  # as sacct --noconvert says it
+    assert account.cpu == pytest.approx(0.732)
+    assert account.started == 1795691775.0
+    assert account.ended == 1795691779.0
+
+
+def test_gpus_and_nodes_are_counted_once():
+    gpus = parse.sacct(answers.sacct("sacct-gpu"))
+    assert [gpus[job].gpus for job in ("2000008", "2000009")] == [2, 1]
+    assert parse.sacct(answers.sacct("sacct-mpi-two-nodes"))["1000047"].nodes == 2
+
+
+def test_an_end_without_its_beginning_is_not_taken_for_the_record():
+    early = parse.sacct(answers.sacct("sacct-incomplete-for-a-moment"))["1000009"]
+    late = parse.sacct(answers.sacct("sacct-out-of-memory"))["1000009"]
+    assert not early.is_whole
+    assert late.is_whole
+
+
+def test_a_job_that_ended_while_the_accounting_was_down_has_no_end_yet():
+    found = parse.sacct(answers.sacct("sacct-while-slurmdbd-was-down"))["2000011"]
+    assert found.state == "COMPLETED"
+    assert not found.is_whole
+
+
+def test_a_state_that_nobody_knows_is_kept():
+    line = answers.squeue("squeue-running").replace("RUNNING", "SIGNALING")
+    assert parse.squeue(line)[0].state == "SIGNALING"
+    line = answers.sacct("sacct-completed").replace("COMPLETED", "SG by chance", 1)
+    assert parse.sacct(line)["1000004"].state == "SG"
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_the_nodes_of_every_cluster_are_usable(name):
+    found = parse.nodes(answers.text(f"scontrol-show-nodes-{name}"))
+    assert len(found) == 4
+    assert all(node.usable and node.cores and node.memory and node.partitions for node in found)
+
+
+def test_a_node_is_read_with_its_gpus_and_what_is_in_use():
+    node = parse.nodes(answers.text("scontrol-show-node-gpu-in-use"))[0]
+    assert (node.gpus, node.used_gpus) == (2, 2)
+    assert (node.cores, node.used_cores) == (16, 1)
+    assert (node.memory, node.used_memory) == (64 << 30, 64 << 20)
+
+
+def test_a_node_that_is_drained_down_or_silent_is_not_usable():
+    found = {n.name: n for n in parse.nodes(answers.text("scontrol-show-nodes-drained-and-silent"))}
+    assert [name for name in sorted(found) if not found[name].usable] == ["bogota-n1", "bogota-n3"]
+    assert found["bogota-n1"].reason.startswith("mantenimiento: cambio de disco")
+    assert not parse.nodes(answers.text("scontrol-show-node-down"))[0].usable
+
+
+def test_partitions_have_their_limits():
+    found = {p.name: p for p in parse.partitions(answers.text("scontrol-show-partitions-mexico"))}
+    assert {name: p.max_walltime for name, p in found.items()} == {
+        "main": 12 * 3600,
+        "large": 24 * 3600,
+        "spare": 3600,
+    }
+    assert [name for name, p in found.items() if p.default] == ["main"]
+    assert all(p.up for p in found.values())
+
+
+def test_the_configuration_is_a_table():
+    config = parse.config(answers.text("scontrol-show-config-bogota"))
+    assert (config["MaxArraySize"], config["MaxJobCount"]) == ("101", "2000")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("(null)", 0),
+        ("gpu", 1),
+        ("gpu:2", 2),
+        ("gpu:a100:4(S:0-1)", 4),
+        ("gpu:a100:2,gpu:v100:1", 3),
+        ("mps:100", 0),
+    ],
+)
+def test_gpus_are_counted_however_they_are_declared(text, count):
+    assert parse.gres(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("00:10:00", 600),
+        ("2-00:00:00", 2 * parse.DAY),
+        ("1-12", parse.DAY + 12 * 3600),
+        ("05:30", 330),
+        ("UNLIMITED", parse.FOREVER),
+    ],
+)
+def test_a_limit_is_in_seconds(text, seconds):
+    assert parse.limit(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64M", 64 << 20), ("3396K", 3396 << 10), ("3.50M", 3670016), ("4G", 4 << 30), ("", 0)],
+)
+def test_a_size_is_in_bytes(text, size):
+    assert parse.size(text) == size
+
+
+# Half of the characters mean something to the parsers.
+JUNK = st.text(st.sampled_from("0123456789.-:|=,+ KMGT_[]%²\n") | st.characters(), max_size=60)
+
+
+@given(st.lists(JUNK, max_size=27).map("|".join), st.sampled_from(QUEUES))
+def test_a_line_of_junk_hides_no_job_in_the_queue(junk, name):
+    text = answers.squeue(name)
+    known = parse.squeue(text)
+    assert [row for row in parse.squeue(f"{text}\n{junk}") if row in known][: len(known)] == known
+
+
+@given(st.lists(JUNK, min_size=15, max_size=15), st.integers(0, 8))
+def test_junk_in_any_column_stops_no_parser(fields, at):
+    line = "|".join(field.replace("|", "").replace("\n", "") for field in fields)
+    parse.sacct(line)
+    columns = answers.squeue("squeue-running").split("|")
+    columns[at] = fields[at].replace("|", "")
+    parse.squeue("|".join(columns))
+    assert parse.sacct(f"{line}\n{answers.sacct('sacct-completed')}")["1000004"].cores == 2
+
+
+@given(JUNK)
+def test_junk_in_a_record_stops_no_parser(junk):
+    line = answers.text("scontrol-show-node-down")
+    for name in ("CPUEfctv", "RealMemory", "Gres", "State", "AllocTRES"):
+        parse.nodes(f"{line.rstrip()} {name}={junk}")
+    parse.partitions(f"PartitionName=main MaxTime={junk} State={junk}")
+    assert len(parse.nodes(line)) == 1
+
+
+@given(JUNK)
+def test_values_are_never_negative(junk):
+    assert parse.size(junk) >= 0
+    assert parse.duration(junk) >= 0
+    assert parse.limit(junk) >= 0
+    assert parse.gres(junk) >= 0
+    assert (parse.moment(junk) or 0) >= 0

@@ -1,0 +1,116 @@
+"""Slurm's commands: what they are asked, and what is made of their answers. Programs of our own stand in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ayni.agent.executors.base import ExecutorUnavailable
+from ayni.agent.executors.slurm.ends import refusal
+from ayni.agent.executors.slurm.tool import Refused, Slurm
+from tests.agent.executors.slurm import answers
+
+Program = Callable[..., Slurm]
+PASSING = {
+    "sbatch-munge-down",
+    "sbatch-slurmctld-down",
+    "sbatch-qos-too-many",
+}
+REFUSED = {
+    path.stem
+    for path in answers.RECORDED.glob("sbatch-*.txt")
+    if not path.read_text().startswith("Submitted")
+} - PASSING
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """A program of one name that says something, and notes what it was asked."""
+
+    def make(name: str, says: str = "", errors: str = "", code: int = 0) -> Slurm:
+        path = tmp_path / name
+        path.write_text(
+            f'#!/bin/sh\necho $0 "$@" >>{tmp_path}/asked\nenv >{tmp_path}/env\ncat >{tmp_path}/stdin\n'
+            f"printf %s {shlex.quote(says)}\nprintf %s {shlex.quote(errors)} >&2\nexit {code}\n"
+        )
+        path.chmod(0o755)
+        return Slurm(tmp_path / "slurm.conf", tmp_path)
+
+    return make
+
+
+def asked(folder: Path) -> list[list[str]]:
+    return [line.split()[1:] for line in (folder / "asked").read_text().splitlines()]
+
+
+def test_a_submission_is_a_script_on_standard_input(program, tmp_path):
+    slurm = program("sbatch", "1000042;santiago\n")
+    assert slurm.sbatch("#!/bin/sh\nexec true\n", ["--nodes=1"]) == "1000042"
+    assert asked(tmp_path) == [["--parsable", "--nodes=1"]]
+    assert (tmp_path / "stdin").read_text() == "#!/bin/sh\nexec true\n"
+
+
+def test_commands_get_no_environment_but_what_they_need(program, tmp_path, monkeypatch):
+    monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
+    monkeypatch.setenv("SQUEUE_FORMAT", "%i")
+    program("squeue").squeue("ayni")
+    env = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert set(env) - {"PWD", "SHLVL", "_"} == {"PATH", "LC_ALL", "SLURM_TIME_FORMAT", "SLURM_CONF"}
+
+
+@pytest.mark.parametrize("name", sorted(PASSING))
+def test_what_is_wrong_only_now_refuses_nothing(program, name):
+    with pytest.raises(ExecutorUnavailable, match="sbatch: "):
+        program("sbatch", errors=answers.text(name), code=1).sbatch("", [])
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_every_recorded_refusal_is_one_and_is_told_without_the_program_s_prefixes(program, name):
+    with pytest.raises(Refused) as caught:
+        program("sbatch", errors=answers.text(name), code=1).sbatch("", [])
+    said = refusal(str(caught.value))
+    assert said.startswith("the site's scheduler refused it: ")
+    assert "error:" not in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("name", ["squeue-slurmctld-down", "squeue-munge-down"])
+def test_a_queue_that_cannot_be_asked_is_not_an_empty_queue(program, name):
+    slurm = program("squeue", errors=answers.text(name), code=1)
+    with pytest.raises(ExecutorUnavailable, match="squeue: "):
+        slurm.squeue("ayni")
+
+
+@pytest.mark.parametrize("name", ["sacct-slurmdbd-down", "sacct-munge-down"])
+def test_an_accounting_that_cannot_be_asked_is_not_an_empty_one(program, name):
+    with pytest.raises(ExecutorUnavailable, match="sacct: "):
+        program("sacct", errors=answers.text(name), code=1).sacct({"1"})
+
+
+def test_many_jobs_are_asked_for_in_few_commands(program, tmp_path):
+    program("sacct").sacct({str(number) for number in range(1200)})
+    assert len(asked(tmp_path)) == 3
+
+
+def test_jobs_that_were_not_asked_for_are_not_told(program):
+    slurm = program("sacct", answers.sacct("sacct-array-ended"))
+    assert set(slurm.sacct({"1000012_0", "1000012_3"})) == {"1000012_0", "1000012_3"}
+
+
+def test_only_waiting_jobs_are_withdrawn(program, tmp_path):
+    program("scancel").scancel({"7", "8_1"}, waiting_only=True)
+    assert asked(tmp_path) == [["--quiet", "--state=PENDING", "7", "8_1"]]
+
+
+def test_a_job_that_is_over_does_not_keep_others_from_being_canceled(program):
+    slurm = program("scancel", errors=answers.text("scancel-not-mine"), code=1)
+    slurm.scancel({"7"})
+    assert slurm.calls == 1
+
+
+def test_a_command_that_is_not_there_says_what_to_do(tmp_path):
+    with pytest.raises(ExecutorUnavailable, match=r"executor\.slurm\.bin"):
+        Slurm(bin_folder=tmp_path).squeue("ayni")
