@@ -71,6 +71,39 @@ def test_a_task_goes_where_its_data_lie() -> None:
     assert decide(g, site("andes"), site("bravo"))[0].site == "bravo"
 
 
+def test_a_task_that_a_site_failed_is_tried_at_another_that_has_room() -> None:
+    g = group(failed={"andes": 1}, data={"andes": 10**9})  # although all its data are there
+    [decision] = decide(g, site("andes"), site("bravo"))
+    assert decision.site == "bravo"
+    assert decision.reasons[0].code == "failed"
+    assert "another site is tried first" in decision.reasons[0].message
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        site("bravo", partition(live=6, waiting=2, used_cores=6)),
+        site("bravo", draining=True),
+        site("bravo", partition(cores=1)),
+    ],
+)
+def test_a_task_that_a_site_failed_goes_there_again_if_no_other_has_room(other: Site) -> None:
+    g = group(failed={"andes": 1}, wants={"cores": 2})
+    assert decide(g, site("andes"), other)[0].site == "andes"
+
+
+def test_a_task_that_asks_for_the_site_that_failed_it_goes_there_again() -> None:
+    g = group(failed={"andes": 1}, wants={"site": "andes"})
+    assert decide(g, site("andes"), site("bravo"))[0].site == "andes"
+
+
+def test_only_as_many_of_a_group_are_kept_from_a_site_as_it_failed() -> None:
+    large = partition(cores=64)
+    g = group(queued=10, failed={"andes": 4}, data={"andes": 10**9})
+    decisions = decide(g, site("andes", large), site("bravo", large))
+    assert [(d.site, d.count) for d in decisions] == [("andes", 6), ("bravo", 4)]
+
+
 def test_a_large_group_is_spread_over_like_sites_and_then_queued_to_their_depth() -> None:
     decisions = decide(group(queued=100), site("andes"), site("bravo"), site("caribe"))
     assert [(d.site, d.count) for d in decisions] == [

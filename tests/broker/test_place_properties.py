@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from ayni.broker.eligible import judge
 from ayni.broker.jury import Jury, members
 from ayni.broker.place import place
 from ayni.broker.recall import recall
+from ayni.broker.room import rooms_of
 from ayni.broker.types import Decision, Group, Partition, Project, Settings, Site, Verdict, Waiting
 from tests.broker.worlds import NOW, group, partition, site, worlds
 
@@ -92,6 +95,29 @@ def test_a_site_is_passed_over_for_ever_only_for_a_fault(world: World) -> None:
         for s in sites:
             fit = {p.name for p in judge(s, g, SETTINGS).partitions}
             assert fit == {p.name for p in s.partitions if not faults(g, s, p)}
+
+
+@settings(max_examples=300)
+@given(worlds(), st.sampled_from(["andes", "bravo", "caribe", "darien"]), st.floats(0, 1))
+def test_no_site_gets_a_task_again_that_it_failed_while_another_has_room(
+    world: World, bad: str, part: float
+) -> None:
+    groups, sites, _ = world
+    rooms = rooms_of(sites)
+    for g in (replace(g, failed={bad: math.ceil(part * g.queued)}) for g in groups if g.queued):
+        got: Counter[str] = Counter()
+        for d in _placed(place([g], sites, [], NOW, SETTINGS)):
+            got[d.site or ""] += d.count
+        may = {s.name: g.queued - g.failed.get(s.name, 0) for s in sites}
+        again = {name for name, count in got.items() if count > may[name]}
+        for other in sites:
+            if again and other.name not in again:
+                there = [rooms[other.name, p.name] for p in judge(other, g, SETTINGS).partitions]
+                room = sum(r.of_shape(g.shape) for r in there)
+                room = min(
+                    [room, may[other.name], *(int(min(r.shared.tasks, room)) for r in there)]
+                )
+                assert room <= got[other.name]
 
 
 @given(worlds())

@@ -119,6 +119,7 @@ def groups(draw: st.DrawFn, id: int) -> Group:
             _mostly(None, frozenset({"andes", "bravo"}), frozenset({"caribe"}), frozenset())
         ),
         data=draw(st.dictionaries(st.sampled_from(["", "andes", "bravo"]), st.integers(0, 10**12))),
+        failed=draw(_mostly({}, {"andes": 1}, {"andes": 2, "bravo": 1})),
         objections=draw(
             _mostly({}, {"bravo": _NO_IMAGE}, {"andes": _NO_IMAGE, "darien": _NO_IMAGE})
         ),

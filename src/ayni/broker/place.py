@@ -48,6 +48,7 @@ class Case:
     service: float  # seconds that one task runs
     given: dict[RoomKey, int] = field(default_factory=dict)
     held: dict[str, Hold] = field(default_factory=dict)  # by site
+    again: bool = False  # nobody else has room: also where an attempt has failed
 
     @property
     def left(self) -> int:
@@ -55,6 +56,13 @@ class Case:
 
     def given_to(self, site: Site) -> int:
         return sum(count for (name, _), count in self.given.items() if name == site.name)
+
+    def unfailed(self, site: Site) -> int:
+        """How many of its tasks the site may have that it has not just failed."""
+        return self.group.queued - self.group.failed.get(site.name, 0) - self.given_to(site)
+
+    def most(self, site: Site) -> int:
+        return self.left if self.again else max(0, self.unfailed(site))
 
 
 def place(
@@ -150,7 +158,9 @@ class _Cycle:
         if not open_rooms:
             case.judged.full = True
             return []
-        costs = [(self.cost(case, room), room) for room in open_rooms]
+        unfailed = [room for room in open_rooms if case.unfailed(room.site) > 0]
+        case.again = not unfailed
+        costs = [(self.cost(case, room), room) for room in unfailed or open_rooms]
         costs = list(self._worth_taking(case, costs))
         if not costs:
             return []
@@ -226,6 +236,8 @@ class _Cycle:
         if hold := case.held.get(site.name):
             limit = self.settings.hold_at_most
             return reasons.held(site, hold.cost, hold.better.site.name, hold.start_in, limit)
+        if case.unfailed(site) <= 0:
+            return reasons.failed(site)
         cost = min(self.cost(case, room) for room in rooms)
         return self._possible_site(site, cost, bytes_to_move(case.group, site), bool(case.given))
 
@@ -258,7 +270,7 @@ def _shares(case: Case, tier: list[Room], count: int) -> Iterator[tuple[Room, in
     starts_now = any(room.fits(shape) for room in tier)
     caps = []
     for room in tier:
-        cap = room.of_shape(shape)
+        cap = min(room.of_shape(shape), case.most(room.site))
         caps.append(min(cap, room.fits(shape)) if starts_now else cap)
     total = sum(caps)
     count = min(count, total)
@@ -267,6 +279,6 @@ def _shares(case: Case, tier: list[Room], count: int) -> Iterator[tuple[Room, in
     for i in by_remainder[: count - sum(shares)]:
         shares[i] += 1
     for room, share in zip(tier, shares, strict=True):
-        # Partitions of one site share what its policy leaves.
-        if share := min(share, room.of_shape(shape)):
+        # Partitions of one site share what its policy leaves, and what it has not failed.
+        if share := min(share, room.of_shape(shape), case.most(room.site)):
             yield room, share

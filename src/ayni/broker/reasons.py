@@ -40,6 +40,11 @@ def possible(site: Site, cost: float, move: int, *, chosen: bool) -> SiteReason:
     )
 
 
+def failed(site: Site) -> SiteReason:
+    message = "failed it just now; another site is tried first"
+    return SiteReason(site.name, Verdict.POSSIBLE, "failed", message)
+
+
 def full(site: Site, rooms: Sequence[Room]) -> SiteReason:
     """No room in any partition that fits."""
     waiting = sum(room.partition.waiting for room in rooms)

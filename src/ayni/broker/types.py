@@ -71,6 +71,9 @@ class Group:
     objections: Mapping[str, Objection] = field(
         default_factory=dict
     )  # policy and refusals, by site
+    failed: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of those queued, whom a site failed last
 
 
 @dataclass(frozen=True, slots=True)

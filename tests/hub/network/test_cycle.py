@@ -15,6 +15,7 @@ from ayni.hub.ledger.models import UsageRecord
 from ayni.hub.network import explain, lost, sites
 from ayni.hub.network.cycle import Broker
 from ayni.hub.network.models import Site
+from ayni.hub.network.world import Loader
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt, Placement
@@ -46,6 +47,16 @@ def test_tasks_are_placed_up_to_capacity_and_depth_and_no_further() -> None:
     assert [broker.cycle() for _ in range(3)] == [6, 0, 0]
     agent.settle()
     assert broker.cycle() == 0  # accepted and waiting is as full as assigned
+
+
+def test_a_site_has_at_most_as_many_as_its_inventory_may_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ayni.hub.network.world.MAX_LIVE", 3)
+    site("andes", partition(cores=4))
+    site("bravo", partition(cores=4), policy=Policy(max_tasks=1))
+    tasks(factories.project(), 20)
+    assert Broker().cycle() == 4
 
 
 def test_room_that_comes_free_is_used() -> None:
@@ -209,6 +220,70 @@ def test_what_a_silent_site_had_is_tried_again_elsewhere_and_killed_when_it_come
     other.advance(second, S.COMPLETE)
     other.settle()
     assert state(task) is T.COMPLETE
+
+
+def fail(agent: Agent) -> None:
+    """The site fails what it has, as one whose disk has died."""
+    agent.settle()
+    for attempt in agent.journal.live():
+        agent.advance(attempt, S.SYSTEM_ERROR)
+    agent.settle()
+
+
+def test_a_task_that_a_site_failed_is_tried_elsewhere_and_why_says_so() -> None:
+    bad = site("andes", partition(cores=9))
+    project = factories.project()
+    [task] = tasks(project)
+    broker = Broker()
+    broker.cycle()
+    fail(bad)
+    good = site("bravo", partition(cores=1))
+    reasons = {r.site: r.code for r in explain.why(task.group_id).reasons}
+    assert reasons == {"andes": "failed", "bravo": "chosen"}
+    broker.cycle()
+    assert list(Attempt.objects.order_by("number").values_list("site__name", flat=True)) == [
+        "andes",
+        "bravo",
+    ]
+    kept = Placement.objects.get(group=task.group_id, site=good.site)
+    assert [r["code"] for r in kept.reasons] == ["failed", "chosen"]
+
+
+def test_a_task_that_a_site_failed_is_tried_there_again_if_there_is_no_other() -> None:
+    bad = site("andes")
+    [task] = tasks(factories.project())
+    for _ in range(2):
+        Broker().cycle()
+        fail(bad)
+    assert state(task) is T.QUEUED
+    assert Attempt.objects.filter(site=bad.site).count() == 2
+
+
+def test_of_a_groups_tasks_those_that_failed_change_places() -> None:
+    agents = site("andes", partition(cores=2, depth=0)), site("bravo", partition(cores=2, depth=0))
+    made = tasks(factories.project(), 4)
+    broker = Broker()
+    broker.cycle()
+    for agent in agents:
+        fail(agent)
+    broker.cycle()
+    for task in made:
+        first, second = Attempt.objects.filter(task=task).order_by("number")
+        assert first.site_id != second.site_id
+
+
+def test_a_restart_of_the_hub_does_not_begin_a_hold_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hold lasts from when a task began to wait; what was there before waited since it was made."""
+    now, before = time.time(), Loader()
+    with monkeypatch.context() as patch:
+        patch.setattr(ids, "new", lambda _: ids.at(now - 100))
+        tasks(factories.project())
+    [old] = before.load(now).groups
+    assert before.load(now + 50).groups == [old]
+    [same] = Loader().load(now + 50).groups
+    assert same.oldest == old.oldest == pytest.approx(now - 100, abs=2)
+    tasks(factories.project())
+    assert sorted(g.oldest for g in before.load(now + 60).groups)[1] == now + 60
 
 
 def test_a_cycle_costs_the_same_queries_for_ten_tasks_or_a_thousand() -> None:

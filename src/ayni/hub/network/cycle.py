@@ -14,7 +14,7 @@ from django.utils import timezone
 from ayni.broker.place import place
 from ayni.broker.recall import recall
 from ayni.broker.types import Decision, Recall, Settings, Waiting
-from ayni.hub.network import bulk, wake
+from ayni.hub.network import bulk, failures, wake
 from ayni.hub.network.record import Recorder
 from ayni.hub.network.world import Loader, World
 from ayni.hub.tasks import ids
@@ -106,11 +106,15 @@ def _write(world: World, decisions: Sequence[Decision]) -> int:
         if d.site is not None:
             wanted[d.group].append(d)
     wanted_at: list[tuple[int, int, str]] = []  # task, site, partition
+    retried = {g.id for g in world.groups if g.failed}
     for group, parts in wanted.items():
-        queue = iter(_pick(group, sum(d.count for d in parts)))
+        queue = _pick(group, sum(d.count for d in parts))
+        failed = failures.of(queue) if group in retried else {}
         for d in parts:
-            where = world.site_ids[d.site or ""], d.partition or ""
-            wanted_at += [(task, *where) for _, task in zip(range(d.count), queue, strict=False)]
+            site = world.site_ids[d.site or ""]
+            queue = failures.elsewhere_first(queue, failed, site)
+            wanted_at += [(task, site, d.partition or "") for task in queue[: d.count]]
+            queue = queue[d.count :]
     if not wanted_at:
         return 0
     _attempt(wanted_at)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from ayni.broker.room import service_guess
 from ayni.broker.types import Group, Partition, Project, Settings, Site
 from ayni.hub.catalogue.models import Dataset
-from ayni.hub.network import bulk
+from ayni.hub.network import bulk, failures
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import SiteStatus
+from ayni.protocol.messages import MAX_LIVE, SiteStatus
 from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
 from ayni.tes.shape import Shape
 
@@ -161,7 +161,10 @@ class Loader:
     def _choose(self, queued: Mapping[int, tuple[int, int]], now: float) -> list[int]:
         """Which groups to judge now: all, or in turn; and since when each has waited."""
         self._cycle += 1
-        self._waits_since = {g: self._waits_since.get(g, now) for g in queued}
+        # What is queued before the first cycle waits since before a restart, as far as can be known since
+        # it was made: a hold must not begin anew.
+        since = {g: now if self._cycle > 1 else made_at(first) for g, (_, first) in queued.items()}
+        self._waits_since = {g: self._waits_since.get(g, since[g]) for g in queued}
         if len(queued) <= MOST_GROUPS:
             return list(queued)
         last = self._considered
@@ -180,7 +183,7 @@ class Loader:
         facts = self._site_facts()
         loads, promised = self._loads(live, rows, contents)
         projects = {r[0]: r for r in _projects({rows[g].project for g in chosen if g in rows})}
-        refusals = _refusals(chosen, now)
+        refusals, failed = _refusals(chosen, now), failures.counts(chosen)
         wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
         cards = _datasets([contents[g] for g in wanted])
         groups = []
@@ -191,6 +194,7 @@ class Loader:
             groups.append(
                 self._group(g, contents[g], row, email, count, since, facts, refused, cards)
             )
+        groups = [replace(g, failed=failed[g.id]) if g.id in failed else g for g in groups]
         return World(
             now=now,
             groups=groups,
@@ -272,6 +276,7 @@ class Loader:
 
     def _site(self, facts: _SiteFacts, loads: Mapping[Any, _Load], now: float) -> Site:
         status, seen = facts.status, bulk.read_moment(facts.last_seen)
+        most = status.policy.max_tasks if status else None
         at = datetime.fromtimestamp(now, UTC)
         return Site(
             name=facts.name,
@@ -284,7 +289,7 @@ class Loader:
             draining=bool(facts.draining),
             banned=bool(facts.banned),
             closed=not_now(status.policy, at) if status else None,
-            max_tasks=status.policy.max_tasks if status else None,
+            max_tasks=MAX_LIVE if most is None else min(most, MAX_LIVE),
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
             waited={
                 name: wait

@@ -88,6 +88,11 @@ class Task(models.Model):
                 condition=models.Q(state=TaskState.QUEUED.value),
             ),
             models.Index(
+                fields=["group"],
+                name="task_retries",
+                condition=models.Q(state=TaskState.QUEUED.value, tries__gt=0),
+            ),
+            models.Index(
                 fields=["watched_until"],
                 name="task_watched",
                 condition=models.Q(watched_until__isnull=False),
