@@ -14,11 +14,17 @@ import pytest
 
 from ayni.agent import ballast
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus, Usage
-from ayni.agent.journal import FILE, Journal, look
+from ayni.agent.journal import FILE, Entry, Journal, look
 from ayni.errors import UserError
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.exchange import KEEP
-from ayni.protocol.messages import AllocationReport
+from ayni.protocol.messages import (
+    LOG_TAIL,
+    MAX_COMMANDS,
+    MAX_TEXT,
+    AllocationReport,
+    LogReport,
+)
 from tests.agent.assignments import assignment, entry
 
 ENDED = JobStatus(
@@ -72,6 +78,41 @@ def test_reports_come_in_the_order_of_change_each_attempt_once(tmp_path: Path) -
     told = [(r.attempt, r.seq, r.state) for r in journal.reports(0)]
     assert told == [("b", 2, AttemptState.ACCEPTED), ("a", 3, AttemptState.RUNNING)]
     assert [r.attempt for r in journal.reports(2)] == ["a"]
+    journal.close()
+
+
+def loud(name: str, commands: int, letter: str = "x") -> Entry:
+    """An attempt whose commands have all printed as much as a tail holds."""
+    made = entry(name)
+    made.report.logs = [
+        LogReport(command=n, stream=stream, size=LOG_TAIL, tail=letter * LOG_TAIL)
+        for n in range(commands)
+        for stream in ("stdout", "stderr")
+    ]
+    return made
+
+
+def test_a_request_has_as_many_reports_as_it_can_carry(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([loud(str(n), 4) for n in range(20)])
+    told = journal.reports(0)
+    assert 1 < len(told) < 20
+    assert sum(len(report.model_dump_json().encode()) for report in told) <= MAX_TEXT
+    assert next(r.attempt for r in journal.reports(told[-1].seq)) == str(len(told))
+    journal.close()
+
+
+@pytest.mark.parametrize("letter", ["x", "\x01", '"'])  # as JSON 1, 6 and 2 bytes
+def test_one_report_that_is_too_much_for_a_request_is_told_with_shorter_tails(
+    tmp_path: Path, letter: str
+) -> None:
+    journal = Journal(tmp_path)
+    journal.commit([loud("a", MAX_COMMANDS, letter), entry("b")])
+    [told] = journal.reports(0)
+    assert len(told.model_dump_json(exclude_none=True).encode()) <= MAX_TEXT
+    assert {log.size for log in told.logs} == {LOG_TAIL}
+    assert all(log.tail and set(log.tail) == {letter} for log in told.logs)
+    assert [r.attempt for r in journal.reports(told.seq)] == ["b"]
     journal.close()
 
 

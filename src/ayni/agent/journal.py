@@ -25,7 +25,9 @@ from ayni.errors import UserError
 from ayni.protocol.attempts import LIVE, AttemptState
 from ayni.protocol.exchange import KEEP
 from ayni.protocol.messages import (
+    LOG_TAIL,
     MAX_REPORTS,
+    MAX_TEXT,
     AllocationReport,
     Assignment,
     Report,
@@ -34,7 +36,7 @@ from ayni.protocol.messages import (
 
 FILE = "journal.sqlite"
 LOCK = "lock"
-_REQUEST = 4 << 20  # characters of reports in one request
+_SHORTEST = 256  # characters to which a tail is cut at most
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -239,7 +241,8 @@ class Journal:
     def reports(self, after: int, limit: int = MAX_REPORTS) -> list[Report]:
         """The newest snapshots of what changed after a number, in the order of change.
 
-        As many as one request may carry: `limit`, and 4 MiB of JSON (one at least).
+        As many as one request may carry: `limit`, and MAX_TEXT of JSON. One at least: if it is more
+        than that, the tails of its logs are cut.
         """
         rows = self._db.execute(
             "SELECT report FROM attempts WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
@@ -247,10 +250,10 @@ class Journal:
         found: list[Report] = []
         size = 0
         for (text,) in rows:
-            size += len(text)
-            if found and size > _REQUEST:
+            size += len(text.encode())
+            if found and size > MAX_TEXT:
                 break
-            found.append(Report.model_validate_json(text))
+            found.append(_carried(text))
         return found
 
     def close(self) -> None:
@@ -332,6 +335,17 @@ def _load_status(text: str) -> JobStatus:
     data["reason"] = EndReason(data["reason"]) if data["reason"] else None
     data["usage"] = Usage(**data["usage"]) if data["usage"] else None
     return JobStatus(**data)
+
+
+def _carried(text: str) -> Report:
+    """A report that one request can carry: a hundred commands may print more than it takes."""
+    report = Report.model_validate_json(text)
+    longest = LOG_TAIL
+    while len(text.encode()) > MAX_TEXT and longest > _SHORTEST:
+        longest //= 2
+        report.logs = [one.model_copy(update={"tail": one.tail[-longest:]}) for one in report.logs]
+        text = report.model_dump_json(exclude_none=True)
+    return report
 
 
 def _unmeasured(report: Report, allocation: AllocationReport) -> UsageReport:

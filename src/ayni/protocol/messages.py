@@ -17,13 +17,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.policy import Model, Policy, Reason, Who
+from ayni.protocol.policy import Many, Model, Policy, Reason, Who
 
 VERSION = 1
 OLDEST_VERSION = 1  # hub and agent understand each other one version back
 
 LOG_TAIL = 64 * 1024
 MAX_REPORTS = 1000  # in one request
+MAX_TEXT = 4 << 20  # bytes of reports as JSON in one request (one report at least)
+MAX_LIVE = 100_000  # attempts that a site is given at once
+MAX_INVENTORY = 2 * MAX_LIVE  # it may still have others, which the hub has given up
+MAX_NAMES = 4 << 20  # bytes of the paths and URLs of one attempt's outputs
+MAX_BODY = 8 << 20  # bytes of a request as sent …
+MAX_PLAIN = 24 << 20  # … and unpacked: all of the above, and a status
 MAX_ASSIGNMENTS = 1000  # in one reply
 MAX_WAIT = 25.0  # seconds that the hub may hold a sync open
 
@@ -132,9 +138,9 @@ class SiteStatus(Message):
 
     agent_version: str
     policy: Policy
-    partitions: list[PartitionStatus]
-    datasets: list[DatasetStatus] = []
-    health: list[HealthNote] = []
+    partitions: Many[PartitionStatus]
+    datasets: Many[DatasetStatus] = []
+    health: Many[HealthNote] = []
     sandbox: str = ""  # bubblewrap, unshare, container or none
 
 
@@ -208,11 +214,11 @@ class Report(Message):
     ended: Moment = None
     host: Name = ""
     reason: Annotated[Reason, AfterValidator(_modest)] | None = None
-    commands: Annotated[list[CommandReport], Field(max_length=MAX_COMMANDS)] = []
-    logs: Annotated[list[LogReport], Field(max_length=2 * MAX_COMMANDS)] = []
-    outputs: list[OutputReport] = []
+    commands: Annotated[Many[CommandReport], Field(max_length=MAX_COMMANDS)] = []
+    logs: Annotated[Many[LogReport], Field(max_length=2 * MAX_COMMANDS)] = []
+    outputs: Many[OutputReport] = []
     usage: UsageReport | None = None
-    system_log: Annotated[list[Words], AfterValidator(lambda lines: lines[:1000])] = []
+    system_log: Annotated[Many[Words], AfterValidator(lambda lines: lines[:1000])] = []
 
 
 class SyncRequest(Message):
@@ -224,9 +230,10 @@ class SyncRequest(Message):
     epoch: str | None = None  # the hub's, as last seen
     since: int  # reports are all that changed after this sequence number …
     through: int  # … up to this one
-    reports: list[Report] = Field(default=[], max_length=MAX_REPORTS)
+    reports: Annotated[Many[Report], Field(max_length=MAX_REPORTS)] = []
     status: SiteStatus | None = None
-    inventory: list[str] | None = None  # live attempts; with the first sync of a session or epoch
+    # Live attempts; with the first sync of a session or epoch.
+    inventory: Annotated[Many[str], Field(max_length=MAX_INVENTORY)] | None = None
     wait: float = 0.0
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ayni.tes.shape import Shape
 from ayni.tes.units import show_amount
+
+T = TypeVar("T")
+#: A list from a peer: its first fault is enough, or a million of them would fill the memory.
+Many = Annotated[list[T], Field(fail_fast=True)]
 
 
 class Model(BaseModel):
@@ -48,7 +52,7 @@ class Hours(Model):
 
     begin: time
     end: time
-    days: Annotated[list[Day], Field(max_length=7)] = [1, 2, 3, 4, 5, 6, 7]
+    days: Annotated[Many[Day], Field(max_length=7)] = [1, 2, 3, 4, 5, 6, 7]
 
     @field_validator("begin", "end")
     @classmethod
@@ -73,11 +77,11 @@ Limit = Annotated[int, Field(ge=0, lt=1 << 63)]
 class Policy(Model):
     """The part of a site's policy that the hub may know. `None` means no limit of that kind."""
 
-    members: list[str] | None = None  # ISO 3166 codes
-    projects: list[str] | None = None  # names or patterns (`climate-*`)
-    deny_projects: list[str] = []
-    deny_persons: list[str] = []  # e-mail addresses or patterns
-    images: list[str] = ["host"]  # names or patterns that the site can run
+    members: Many[str] | None = None  # ISO 3166 codes
+    projects: Many[str] | None = None  # names or patterns (`climate-*`)
+    deny_projects: Many[str] = []
+    deny_persons: Many[str] = []  # e-mail addresses or patterns
+    images: Many[str] = ["host"]  # names or patterns that the site can run
     network: bool = False
     max_cores: Limit | None = None  # of one task, over all its nodes
     max_memory: Limit | None = None  # bytes, of one node of a task
@@ -85,8 +89,8 @@ class Policy(Model):
     max_nodes: Limit | None = 1
     max_walltime: Limit | None = None  # seconds
     max_tasks: Limit | None = None  # live at once
-    https_from: list[str] = []  # hosts or patterns from which https inputs may come
-    hours: list[Hours] | None = None
+    https_from: Many[str] = []  # hosts or patterns from which https inputs may come
+    hours: Many[Hours] | None = None
     timezone: str = "UTC"
 
     @field_validator("timezone")
@@ -109,6 +113,18 @@ def _reason(code: str, message: str, **parameters: Any) -> Reason:
     return Reason(code=code, message=message, parameters=parameters)
 
 
+def unwelcome(policy: Policy, who: Who) -> Iterator[Reason]:
+    """Every reason why this site would never take anything from this person."""
+    if policy.members is not None and who.member not in policy.members:
+        yield _reason("member", f"takes no tasks of member {who.member}", member=who.member)
+    if _matches(who.project, policy.deny_projects):
+        yield _reason("project", f"refuses project {who.project}", project=who.project)
+    elif policy.projects is not None and not _matches(who.project, policy.projects):
+        yield _reason("project", f"does not take project {who.project}", project=who.project)
+    if _matches(who.email.lower(), [p.lower() for p in policy.deny_persons]):
+        yield _reason("person", f"refuses {who.email}", person=who.email)
+
+
 def refusals(
     policy: Policy,
     shape: Shape,
@@ -120,14 +136,7 @@ def refusals(
 
     Hours and load are not judged here, since they pass: see `not_now`.
     """
-    if policy.members is not None and who.member not in policy.members:
-        yield _reason("member", f"takes no tasks of member {who.member}", member=who.member)
-    if _matches(who.project, policy.deny_projects):
-        yield _reason("project", f"refuses project {who.project}", project=who.project)
-    elif policy.projects is not None and not _matches(who.project, policy.projects):
-        yield _reason("project", f"does not take project {who.project}", project=who.project)
-    if _matches(who.email.lower(), [p.lower() for p in policy.deny_persons]):
-        yield _reason("person", f"refuses {who.email}", person=who.email)
+    yield from unwelcome(policy, who)
     for image in shape.images:
         if not _matches(image, policy.images):
             yield _reason("image", f"has no image {image}", image=image)

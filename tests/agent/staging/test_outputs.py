@@ -282,6 +282,15 @@ def test_floods_of_files_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch
     assert "looked at" in refused(root, wild("/*/*/*", "/")).message
 
 
+def test_floods_of_names_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "MAX_NAMES", 1 << 20)
+    folder = "/out/" + "d" * 200
+    put(root, *(f"{folder}/{n:03}{'x' * 200}" for n in range(50)))
+    assert len(find(root, directory())) == 50
+    monkeypatch.setattr(outputs, "MAX_NAMES", 30_000)
+    assert "names of the output files" in refused(root, directory()).message
+
+
 def test_what_is_passed_over_does_not_flood_the_log(root: Path) -> None:
     for n in range(200):
         (root / "out" / str(n)).symlink_to("/none")

@@ -21,6 +21,14 @@ from ayni.hub.network.models import Site
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.messages import (
+    LOG_TAIL,
+    MAX_INVENTORY,
+    MAX_PLAIN,
+    MAX_REPORTS,
+    LogReport,
+    Report,
+)
 from ayni.protocol.policy import Policy
 from tests.hub import factories
 from tests.hub.network.simulated import Agent, partition, state, status, tasks
@@ -101,7 +109,7 @@ def test_a_sync_may_be_gzipped(client: Client) -> None:
         (b"[]", "", 400),
         (b'{"incarnation": 7}', "", 400),
         (b"not gzip", "gzip", 400),
-        (gzip.compress(b"x" * (201 << 20)), "gzip", 413),
+        (gzip.compress(b"x" * (MAX_PLAIN + 1)), "gzip", 413),
         (b'{"x": "' + b"x" * (9 << 20) + b'"}', "", 413),
     ],
 )
@@ -148,6 +156,53 @@ def test_a_policy_that_no_broker_can_judge_by_is_refused(
     body = Agent(site).ask().model_dump(mode="json")
     body["status"]["policy"] |= policy
     assert post(client, "sync", body, factories.site_token(site)).status_code == 400
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"inventory": [0] * 1_000_000}, "inventory"),
+        ({"inventory": ["x"] * (MAX_INVENTORY + 1)}, "inventory"),
+        ({"reports": [{}] * 100_000}, "reports"),
+        ({"reports": [{}] * 10}, "reports[0].attempt"),
+        ({"status": {"datasets": [{}] * 100_000}}, "status"),
+        ({"status": {"policy": {"members": [0] * 100_000}}}, "status"),
+        ({"status": {"policy": {str(n): 0 for n in range(5000)}}}, "it has too many faults"),
+    ],
+)
+def test_a_body_with_a_million_faults_is_refused_at_its_first_ones(
+    client: Client, change: dict[str, Any], field: str
+) -> None:
+    site = factories.site()
+    body = {**Agent(site).ask().model_dump(mode="json"), **change}
+    packed = gzip.compress(json.dumps(body).encode())
+    answer = post(
+        client, "sync", packed, factories.site_token(site), **{"Content-Encoding": "gzip"}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(field)
+    assert len(answer.json().get("errors", [])) < 10  # of 20 that would be told
+
+
+@pytest.mark.django_db
+def test_a_large_site_is_heard(client: Client) -> None:
+    """A full request: reports with tails, and all that the site has."""
+    site = factories.site()
+    ask = Agent(site).ask()
+    names = [f"{n:013x}" for n in range(20_000)]
+    log = LogReport(command=0, stream="stdout", size=LOG_TAIL, tail="\u20ac" * (LOG_TAIL // 16))
+    ask.reports = [
+        Report(attempt=name, seq=n + 1, state=AttemptState.RUNNING, logs=[log])
+        for n, name in enumerate(names[:MAX_REPORTS])
+    ]
+    ask.through, ask.inventory = MAX_REPORTS, names
+    packed = gzip.compress(ask.model_dump_json().encode(), 3)
+    answer = post(
+        client, "sync", packed, factories.site_token(site), **{"Content-Encoding": "gzip"}
+    )
+    assert answer.status_code == 200
+    assert answer.json()["acknowledged"] == MAX_REPORTS
 
 
 @pytest.mark.django_db

@@ -26,6 +26,7 @@ from ayni.agent.staging import places
 from ayni.agent.staging.beneath import Root, kind, walk
 from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.wildcards import has_wildcards, matches
+from ayni.protocol.messages import MAX_NAMES
 from ayni.tes.urls import MAX_PATH, SCHEME, UrlError, clean_path
 
 CODE = "output"
@@ -68,6 +69,7 @@ class Search:
     lines: list[str] = field(default_factory=list)
     _found: dict[str, Found] = field(default_factory=dict)  # by URL
     _seen: int = 0
+    _names: int = 0  # bytes of what was found is called
     _left_out: int = 0
 
     def find(self, outputs: Sequence[Mapping[str, Any]]) -> list[Found]:
@@ -223,6 +225,13 @@ class Search:
         if len(self._found) >= MAX_FILES:
             raise broken_promise(
                 CODE, f"there are more than {MAX_FILES} output files; pack them into archives"
+            )
+        self._names += len(path.encode()) + len(url.encode())
+        if self._names > MAX_NAMES:
+            raise broken_promise(
+                CODE,
+                f"the names of the output files take more than {MAX_NAMES >> 20} MiB together; "
+                "pack them into archives",
             )
         self._found[url] = Found(path, place, url, size)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import zlib
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from django.db import OperationalError, connection, transaction
@@ -18,13 +20,13 @@ from ayni.hub.network import hub, peer, talk, wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks import dispatch
 from ayni.hub.tasks.models import Attempt
-from ayni.protocol.messages import MAX_WAIT, SyncReply, SyncRequest
+from ayni.protocol.messages import MAX_BODY, MAX_PLAIN, MAX_WAIT, SyncReply, SyncRequest
 from ayni.protocol.policy import Reason
 
 log = logging.getLogger(__name__)
 
-MAX_BODY = 8 << 20  # bytes as sent
-MAX_PLAIN = 200 << 20  # bytes unpacked: 1,000 reports with full log tails
+_LARGE = 1 << 20  # bytes
+_FAULTS = 1000  # of a body, beyond which they are not told one by one
 _TRIES = 4  # of a transaction that another one broke
 _LOOK = 2.0  # seconds: on SQLite the operator's commands, other processes, wake nobody here
 _KEEP_CONNECTION = 0.5  # seconds for which a waiting request keeps its connection to PostgreSQL
@@ -128,15 +130,25 @@ def _again(work: Any) -> Any:
 # --- bodies -----------------------------------------------------------------------------------
 
 
+#: Held for a body that is large, or may be: parsed it takes some hundred MiB if it means ill.
+_one_large = threading.Lock()
+
+
 def _parse(request: HttpRequest, kind: type[M], limit: int) -> M:
     body = json_body(request, limit)
-    if request.headers.get("Content-Encoding", "").lower() == "gzip":
-        body = _unpack(body)
+    packed = request.headers.get("Content-Encoding", "").lower() == "gzip"
+    with _one_large if packed or len(body) > _LARGE else nullcontext():
+        return _read(_unpack(body) if packed else body, kind)
+
+
+def _read(body: bytes, kind: type[M]) -> M:
     if b"\\u0000" in body:  # no database takes a NUL in text
         body = body.replace(b"\\u0000", b"\\ufffd")
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
+        if error.error_count() > _FAULTS:  # to name them all would take a GiB
+            raise ProblemError(400, "The request is not valid", "it has too many faults") from None
         raise invalid(error) from error
 
 
