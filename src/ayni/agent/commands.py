@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     site.command("run")(run)
     site.command("status")(status)
     site.command("doctor")(doctor)
+    site.command("reconcile")(reconcile)
     site.command("unit")(unit)
     policy = typer.Typer(no_args_is_help=True, help="What this site takes.")
     policy.command("check")(check)
@@ -158,6 +159,33 @@ def check(
         if who is None:
             typer.echo("(members, projects and persons were not judged: give --as)")
     if not taken:
+        raise typer.Exit(1)
+
+
+def reconcile(
+    begin: Annotated[
+        str, typer.Option("--from", help="Of jobs that ended at or after this day or time …")
+    ],
+    end: Annotated[str, typer.Option("--to", help="… and before this one.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the hub's books with the scheduler's accounting, job by job. Exit code 1 if they differ.
+
+    Example: ayni site reconcile --from 2026-11-01 --to 2026-12-01
+    """
+    from dataclasses import asdict
+
+    from ayni.agent import reconcile as books
+
+    first, last = books.read_time(begin, "--from"), books.read_time(end, "--to")
+    found = books.reconcile(load(config), first, last)
+    if as_json:
+        typer.echo(json.dumps({**asdict(found), "difference": found.difference}, indent=2))
+    else:
+        for line in books.words(found):
+            typer.echo(line)
+    if found.differences:
         raise typer.Exit(1)
 
 

@@ -365,7 +365,9 @@ class Cycle:
     def _book(self) -> None:
         """Take what the scheduler's accounting has of attempts that are over into their reports."""
         found = self.executor.allocations()
-        over = {a: given for a, given in found.items() if a not in self.work.entries}
+        # Of those whose end is not in the journal yet, the executor will tell again.
+        going = self.work.entries.keys() | self.work.told.keys()
+        over = {a: given for a, given in found.items() if a not in going}
         self.journal.allocate({a: allocation_report(given) for a, given in over.items()})
         self.executor.booked(over)
 

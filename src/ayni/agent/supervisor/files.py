@@ -72,6 +72,17 @@ def write_json(path: str, value: Any) -> None:
     os.replace(part, path)
 
 
+def lines(data: bytes) -> list[list[Any]]:
+    """JSON lists, one to a line. What a full disk or a crash cut off is passed over, as if never told."""
+    found = []
+    for line in data.splitlines():
+        with contextlib.suppress(ValueError):
+            words = json.loads(line)
+            if isinstance(words, list) and words:
+                found.append(words)
+    return found
+
+
 def claim(folder: str, tag: str = "") -> bool:
     """Take a job: True for exactly one caller, ever. Reserves the room for its exit file.
 

@@ -63,7 +63,8 @@ class Pilot:
         self._crew = Crew(state, None, lambda: None, claim=False)
         self._running: dict[int, tuple[Waiting, Share]] = {}
         self._canceled: set[str] = set()
-        self._ending = False
+        self._closed = False  # takes no more tasks
+        self._signaled = False
         self._freed = False  # a task has ended: look for another at once
         self._idle_since = time.monotonic()
         path = os.path.join(state, EVENTS, self._key)
@@ -85,7 +86,7 @@ class Pilot:
                 self._take()
             if self._running:
                 self._idle_since = time.monotonic()
-            elif self._ending or time.monotonic() - self._idle_since >= self._linger:
+            elif self._closed or time.monotonic() - self._idle_since >= self._linger:
                 break
             self._crew.workers.dismiss_idle()
             for fd, _ in self._crew.poller.poll(_LOOK * 1000 if self._running else 100):
@@ -102,17 +103,23 @@ class Pilot:
 
     def _end(self) -> None:
         """The scheduler wants the job to end: its tasks get SIGTERM and their grace."""
-        if not self._ending:
-            self._ending = True
+        self._closed = True
+        if not self._signaled:
+            self._signaled = True
             self._tell("signal", time.time())
         for pid, (job, _) in self._running.items():
             self._crew.workers.cancel(pid, job.id)
 
     # Tasks
 
+    def _close(self) -> None:
+        """Take no more, and say so: those that wait need another batch job, while some here run on."""
+        self._closed = True
+        self._tell("closed")
+
     def _take(self) -> None:
         """Start what there is room and time for, oldest first."""
-        if self._ending:
+        if self._closed:
             return
         for name in sorted(self._names(self._pool)):
             job_id = name.partition(".")[2]
@@ -122,7 +129,7 @@ class Pilot:
                 continue  # given up meanwhile; the agent removes the entry
             limits = spec["limits"]
             if time.time() + limits["walltime"] + limits["grace"] > self._ends:
-                self._ending = True  # those of one pool are alike: another batch job will do
+                self._close()  # those of one pool are alike
                 return
             share = self._capacity.take(self._need)
             if share is None:
@@ -130,10 +137,12 @@ class Pilot:
             job = Waiting(job_id, spec["folder"], self._need)
             try:
                 mine = files.claim(job.folder, f"{self._key}.{self._restart}")
-            except OSError as error:  # a full disk, say: another node may do better
+            except OSError as error:
                 print(f"{job_id} cannot be claimed: {error}", file=sys.stderr, flush=True)
                 self._capacity.give_back(share)
-                self._ending = True
+                if not os.path.isdir(job.folder):
+                    continue  # it alone is to blame
+                self._close()  # a full disk, say: another node may do better
                 return
             if not (mine and self._start(job, share)):
                 self._capacity.give_back(share)
@@ -201,8 +210,8 @@ class Pilot:
         """After a requeue: what this job's earlier run left unended is lost, and nobody else's."""
         if self._earlier is None:
             return
-        with open(self._earlier) as file:
-            events = [json.loads(line) for line in file if line.endswith("\n")]
+        with open(self._earlier, "rb") as file:
+            events = files.lines(file.read())
         for job_id in {words[1] for words in events if words[0] == "started"}:
             spec = files.read_json(files.job_file(self._state, job_id))
             if spec is None or os.path.exists(os.path.join(spec["folder"], files.EXIT)):

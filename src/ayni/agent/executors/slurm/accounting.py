@@ -6,7 +6,6 @@ the accounting does not answer.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ayni.agent.executors.base import Allocation
 from ayni.agent.executors.slurm import parse, usage
+from ayni.agent.supervisor import files
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Accounting:
                 if account is None:
                     self._give_up(job)
                 continue
-            lines = self._path(job).read_text().splitlines()
-            self._dealt[job] = usage.deal(account, map(json.loads, lines))
+            told = files.lines(self._path(job).read_bytes())
+            self._dealt[job] = usage.deal(account, told)
             if not self._dealt[job]:  # its pilot found no task: nobody's usage
                 del self._dealt[job]
                 self._done(job)

@@ -6,7 +6,6 @@ All of it can be read again from the state folder, the claims in the jobs' folde
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -39,13 +38,16 @@ class Pool:
     Attributes:
         waiting: tasks that nobody has claimed, as far as is known.
         seen: how long tasks took, in seconds, as a moving mean; None if none has ended.
+        most: batch jobs in one submission, as a limit of the site has taught.
+        barren: how many times in a row its batch jobs ended before they said a word.
         quiet_until: not before this does the pool submit again, after a refusal.
     """
 
     key: Key
     waiting: set[str] = field(default_factory=set)
     seen: float | None = None
-    refused: str = ""
+    most: int = 1 << 20
+    barren: int = 0
     quiet_until: float = 0.0
 
     def took(self, seconds: float) -> None:
@@ -59,6 +61,8 @@ class Pilot:
     Attributes:
         live: tasks that it has started and of whose end it has not told.
         read: how much of its events has been read, in bytes.
+        closed: it takes no more tasks.
+        withdrawn: it was canceled while it waited.
         gone: since when squeue does not show it, on the monotonic clock.
     """
 
@@ -73,7 +77,8 @@ class Pilot:
     live: set[str] = field(default_factory=set)
     read: int = 0
     gone: float | None = None
-    over: bool = False
+    closed: bool = False
+    withdrawn: bool = False
 
 
 class Books:
@@ -108,10 +113,22 @@ class Books:
             if tag is None:
                 self._enter(task)
                 pool.waiting.add(task.id)
-            elif files.read_exit(task.folder) is not None:
-                task.ended = True
-            elif tag != AGENT:
-                self.claimed(task, tag.rpartition(".")[0])
+                continue
+            job = tag.rpartition(".")[0]
+            # Where the pilot's words are still there, they tell whose doing the end was.
+            if tag == AGENT or not (self._state / pilot.EVENTS / job).exists():
+                task.ended = files.read_exit(task.folder) is not None
+            if not task.ended and tag != AGENT:
+                self.claimed(task, job)
+
+    def broken_off(self) -> list[Task]:
+        """Tasks that an earlier executor claimed, and stopped before it could say why."""
+        waiting = {job_id for pool in self.pools.values() for job_id in pool.waiting}
+        return [
+            task
+            for task in self.tasks.values()
+            if not task.ended and task.pilot is None and task.id not in waiting
+        ]
 
     def pool(self, key: Key) -> Pool:
         """The pool of a key; made, on the disk too, if there is none."""
@@ -212,8 +229,8 @@ class Books:
             except FileNotFoundError:
                 continue
             whole = data[: data.rfind(b"\n") + 1]
-            for line in whole.splitlines():
-                yield path.name, json.loads(line)
+            for words in files.lines(whole):
+                yield path.name, words
             if (known := self.pilots.get(path.name)) is not None:
                 known.read = read + len(whole)
 

@@ -8,8 +8,8 @@ queue. A batch job that is not in the queue is unknown until the accounting says
 from __future__ import annotations
 
 import getpass
-import hashlib
 import logging
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +42,15 @@ _PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how 
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
 
 
+def job_prefix(state: Path) -> str:
+    """How the names of a state folder's batch jobs begin, for as long as the folder lasts."""
+    path = str(state / "tag.json")
+    if files.read_json(path) is None:
+        state.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, secrets.token_hex(3))
+    return f"ayni-{files.read_json(path)}-"
+
+
 class SlurmExecutor:
     """Runs jobs by Slurm."""
 
@@ -72,7 +81,7 @@ class SlurmExecutor:
         self._rules = rules or Rules()
         self._clock = clock
         self._user = getpass.getuser()
-        self._tag = hashlib.sha256(str(self._state).encode()).hexdigest()[:6]
+        self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
         self._books = Books(self._state)
@@ -248,7 +257,7 @@ class SlurmExecutor:
             return {}
 
     def _is_ours(self, row: parse.Queued) -> bool:
-        return row.name.startswith(f"ayni-{self._tag}-") and row.state not in parse.OVER
+        return row.name.startswith(self._prefix) and row.state not in parse.OVER
 
     def _seen(self, row: parse.Queued, now: float) -> None:
         found = self._books.pilots.get(row.id)
@@ -331,7 +340,7 @@ class SlurmExecutor:
         )
         if batch is None:
             return
-        name = f"ayni-{self._tag}-{pool.key.name}"
+        name = f"{self._prefix}{pool.key.name}"
         log = str(self._state / pilot.POOLS / f"{pool.key.name}.log")
         text = script.text(str(self._state), pool.key.name, batch, pool.key, self._rules.python)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from ayni.agent.executors.base import ExecutorUnavailable
@@ -23,7 +24,6 @@ _PASSING = (
     "Connection refused",
     "Slurm controller not responding",
     "Zero Bytes were transmitted or received",
-    "MaxSubmitJob",  # as many in the queue as a limit allows: some will end
     "slurmdbd",
     "Protocol authentication error",
     "Munge",
@@ -33,6 +33,10 @@ _PASSING = (
 
 class Refused(Exception):
     """Slurm does not take such a job; the text is its own."""
+
+
+class Full(Exception):
+    """Slurm takes no more jobs of ours for now: a limit on their number."""
 
 
 class Slurm:
@@ -63,6 +67,7 @@ class Slurm:
 
         Raises:
             Refused: Slurm does not take it.
+            Full: it would take fewer, or take it later.
             ExecutorUnavailable: it cannot be asked now.
         """
         done = self._call("sbatch", ["--parsable", *options], script)
@@ -71,6 +76,8 @@ class Slurm:
         said = _last_words(done.stderr)
         if any(words in done.stderr for words in _PASSING):
             raise ExecutorUnavailable(f"sbatch: {said}")
+        if "MaxSubmitJob" in done.stderr:
+            raise Full(said)
         raise Refused(said)
 
     def squeue(self, user: str) -> list[parse.Queued]:
@@ -87,6 +94,17 @@ class Slurm:
             words = ("sacct", "-P", "-n", "-D", "--noconvert", "-j", some, "-o", fields)
             found |= parse.sacct(self._ask(*words))
         return {job: account for job, account in found.items() if job in ids}
+
+    def accounts(self, user: str, begin: float, end: float) -> list[parse.Account]:
+        """A user's jobs that were there in a period of Unix seconds; each run by itself."""
+        fields = ",".join(parse.SACCT)
+        words = ["-P", "-n", "-D", "-X", "--noconvert", "-u", user, "-o", fields]
+        times = [f"--starttime={_sacct_time(begin)}", f"--endtime={_sacct_time(end)}"]
+        return [
+            run
+            for account in parse.sacct(self._ask("sacct", *words, *times)).values()
+            for run in account.runs
+        ]
 
     def scancel(self, ids: Collection[str], *, waiting_only: bool = False) -> None:
         """End jobs; those that are over are left alone, and so are, if wanted, those that run."""
@@ -136,6 +154,10 @@ class Slurm:
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ExecutorUnavailable(f"{name} did not answer: {error}") from error
+
+
+def _sacct_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _last_words(text: str) -> str:
