@@ -16,6 +16,7 @@ from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.supervisor import files, pilot
 
 AGENT = "agent"  # claims a task that is canceled before any pilot took it
+ANY = 1 << 20  # batch jobs in one submission: no limit of the site is known
 _MEMORY = 0.3  # weight of the newest task in the mean of what tasks take
 
 
@@ -46,7 +47,7 @@ class Pool:
     key: Key
     waiting: set[str] = field(default_factory=set)
     seen: float | None = None
-    most: int = 1 << 20
+    most: int = ANY
     barren: int = 0
     quiet_until: float = 0.0
 

@@ -7,8 +7,8 @@ queue. A batch job that is not in the queue is unknown until the accounting says
 
 from __future__ import annotations
 
-import getpass
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -25,11 +25,11 @@ from ayni.agent.executors.base import (
 from ayni.agent.executors.jobfiles import JobFiles, status
 from ayni.agent.executors.slurm import ends, parse, pools, script
 from ayni.agent.executors.slurm.accounting import Accounting
-from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Pool, Task
+from ayni.agent.executors.slurm.books import AGENT, ANY, Books, Pilot, Pool, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
-from ayni.agent.executors.slurm.tool import Refused, Slurm
+from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files, pilot
 
@@ -40,6 +40,8 @@ _SELDOM = 10.0  # … and while nothing changes
 _UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
 _PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how a job ended
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
+_BARREN = 4  # times that batch jobs may end before they say a word; then their tasks end
+_REQUEUED = "the scheduler put its batch job back into the queue"
 
 
 def job_prefix(state: Path) -> str:
@@ -80,7 +82,7 @@ class SlurmExecutor:
         self._slurm = slurm
         self._rules = rules or Rules()
         self._clock = clock
-        self._user = getpass.getuser()
+        self._user = str(os.getuid())  # not by the environment's word, which may be another's
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
@@ -92,6 +94,11 @@ class SlurmExecutor:
         self._pause = _OFTEN
         self._next_look = float("-inf")
         self._looked = False
+        for task in self._books.broken_off():
+            if self._books.cancel_mark(task.id).exists():
+                self._decide(task, "ended", "canceled", "canceled before it started")
+            else:
+                self._decide(task, "lost", None, "the agent was stopped while it turned it away")
 
     findings: Sequence[Finding] = ()
 
@@ -127,6 +134,7 @@ class SlurmExecutor:
                 self._look(now)
             self._balance(now)
         except ExecutorUnavailable:
+            self._looked = False  # what was asked may have been done: look before asking again
             if not self._news:  # what the pilots told is true, whether or not Slurm answers
                 raise
         news, self._news = self._news, {}
@@ -170,9 +178,9 @@ class SlurmExecutor:
     def _read_events(self) -> None:
         for job, words in self._books.events():
             match words:
-                case ["pilot", node, _]:
+                case ["pilot", node, run]:
                     if (known := self._books.pilots.get(job)) is not None:
-                        known.node, known.waiting = str(node), False
+                        self._began(known, str(node), run)
                 case ["started", job_id, when]:
                     self._started(job, str(job_id), float(when))
                 case ["ended", job_id, _]:
@@ -180,9 +188,22 @@ class SlurmExecutor:
                 case ["signal", when]:
                     if (known := self._books.pilots.get(job)) is not None:
                         known.signaled = float(when)
-                case ["over"]:
+                case ["closed"] | ["over"]:
                     if (known := self._books.pilots.get(job)) is not None:
-                        known.over = True
+                        known.closed = True
+
+    def _began(self, found: Pilot, node: str, run: int) -> None:
+        """A batch job runs, perhaps anew: what its earlier run left unended is lost."""
+        for job_id in list(found.live):
+            task = self._books.tasks[job_id]
+            if files.claim_tag(task.folder) == f"{found.id}.{run}":
+                continue
+            self._ended(job_id)
+            if not task.ended:
+                self._decide(task, "lost", None, _REQUEUED)
+        found.node, found.waiting = node, False
+        found.signaled, found.closed = None, False
+        self._books.pools[found.pool].barren = 0
 
     def _started(self, job: str, job_id: str, when: float) -> None:
         task = self._books.tasks.get(job_id)
@@ -216,15 +237,17 @@ class SlurmExecutor:
             return status(found, "")
         if task.pilot is None:
             return JobStatus(task.id, JobState.PENDING)
-        return JobStatus(task.id, JobState.RUNNING, host=self._books.pilots[task.pilot].node)
+        by = self._books.pilots[task.pilot]
+        state = JobState.RUNNING if by.gone is None else JobState.UNKNOWN
+        return JobStatus(task.id, state, host=by.node)
 
     # --- the queue ---
 
     def _look(self, now: float) -> None:
         """Ask the scheduler for all of our batch jobs."""
-        self._next_look = now + self._pause
         if not (self._books.pilots or self._books.tasks or self._accounting.open()):
             return
+        self._next_look = now + self._pause
         queue = {row.id: row for row in self._slurm.squeue(self._user) if self._is_ours(row)}
         self._looked = True
         for row in queue.values():
@@ -235,10 +258,15 @@ class SlurmExecutor:
         for found in gone:
             for job_id in list(found.live):
                 self._ended(job_id)
-        accounts = self._ask_accounts({found.id for found in gone if found.live})
+        barren = [p for p in gone if not p.node and not p.withdrawn and not p.live]
+        accounts = self._ask_accounts({p.id for p in gone if p.live} | {p.id for p in barren})
         self._settle([found for found in gone if found.live], accounts, now)
-        for found in [found for found in gone if not found.live]:
+        self._mind_barren(barren, accounts, now)
+        over = [found for found in gone if not found.live]
+        for found in over:
             del self._books.pilots[found.id]
+        if over:
+            self._books.drop_idle_pools()
         for events in self._books.stray_events(queue):
             self._accounting.keep(events)
         self._accounting.take(accounts, queue)
@@ -268,15 +296,14 @@ class SlurmExecutor:
             slots = max(1, row.cores // pool.key.cores)
             found = Pilot(row.id, pool.key.name, slots, now)
             self._books.pilots[row.id] = found
-        found.gone = None
+        found.gone, found.withdrawn = None, False
         found.waiting = row.state in parse.WAITING
         found.reason = row.reason
         if found.waiting and ends.is_for_ever(row.reason):
             self._refuse(self._books.pools[found.pool], row.reason, now)
         if found.waiting and found.live:
-            text = "the scheduler put its batch job back into the queue"
             for job_id in list(found.live):
-                self._decide(self._books.tasks[job_id], "lost", None, text)
+                self._decide(self._books.tasks[job_id], "lost", None, _REQUEUED)
 
     def _is_gone(self, found: Pilot, queue: Mapping[str, parse.Queued], now: float) -> bool:
         if found.id in queue or (now - found.submitted < _UNSEEN and found.waiting):
@@ -300,6 +327,22 @@ class SlurmExecutor:
             for job_id in list(found.live):
                 self._decide(self._books.tasks[job_id], end.state, end.reason, end.message)
 
+    def _mind_barren(
+        self, barren: Sequence[Pilot], accounts: Mapping[str, parse.Account], now: float
+    ) -> None:
+        """Batch jobs that end before they say a word: more of them would only burden the site."""
+        for name, found in {found.pool: found for found in barren}.items():
+            pool = self._books.pools[name]
+            pool.barren += 1
+            pool.quiet_until = now + 2.0**pool.barren
+            if pool.barren < _BARREN:
+                continue
+            pool.barren = 0
+            account = accounts.get(found.id)
+            how = f" {account.state}" if account is not None else ""
+            said = f"its batch jobs end before they can run a task (the last was {found.id}{how})"
+            self._turn_away(pool, f"{said}; the site's operator can find out why", now)
+
     def _decide(self, task: Task, state: str, reason: str | None, message: str) -> None:
         """Write, or correct, the exit file in the place of a supervisor."""
         found = files.decided(task.id, state, reason, message)
@@ -322,7 +365,8 @@ class SlurmExecutor:
 
     def _of(self, pool: Pool) -> list[Pilot]:
         name = pool.key.name
-        return [p for p in self._books.pilots.values() if p.pool == name and p.gone is None]
+        found = [p for p in self._books.pilots.values() if p.pool == name]
+        return [p for p in found if p.gone is None and not p.withdrawn]
 
     def _submit_for(self, pool: Pool, now: float) -> None:
         pilots = self._of(pool)
@@ -334,9 +378,9 @@ class SlurmExecutor:
             room,
             waiting=len(pool.waiting),
             pending=sum(p.slots for p in pilots if p.waiting),
-            running=sum(p.slots for p in pilots if not p.waiting and not p.over),
+            running=sum(p.slots for p in pilots if not p.waiting and not p.closed),
             seen=pool.seen,
-            most=self._cluster.most_elements,
+            most=min(self._cluster.most_elements, pool.most),
         )
         if batch is None:
             return
@@ -350,6 +394,11 @@ class SlurmExecutor:
         except Refused as error:
             self._refuse(pool, str(error), now)
             return
+        except Full:
+            pool.most = max(1, batch.count // 2)
+            pool.quiet_until = now + (_OFTEN if batch.count > 1 else _QUIET)
+            return
+        pool.most = min(2 * pool.most, ANY)
         for index in range(batch.count):
             job = f"{number}_{index}" if batch.count > 1 else number
             self._books.pilots[job] = Pilot(job, pool.key.name, batch.slots, now)
@@ -358,12 +407,16 @@ class SlurmExecutor:
         self._next_look = min(self._next_look, now + self._pause)
 
     def _refuse(self, pool: Pool, said: str, now: float) -> None:
-        """Slurm does not take such a job: its tasks end, and say why."""
+        """Slurm does not take such a job."""
+        self._turn_away(pool, ends.refusal(said), now)
+
+    def _turn_away(self, pool: Pool, message: str, now: float) -> None:
+        """The waiting tasks of a pool end, and say why."""
         pool.quiet_until = now + _QUIET
         for job_id in list(pool.waiting):
             task = self._books.tasks[job_id]
             if files.claim(task.folder, AGENT):
-                self._decide(task, "ended", "start_failed", ends.refusal(said))
+                self._decide(task, "ended", "start_failed", message)
 
     def _withdraw(self) -> None:
         """Batch jobs that wait in the queue for tasks that are gone."""
@@ -379,4 +432,4 @@ class SlurmExecutor:
             if doomed:
                 self._slurm.scancel([found.id for found in doomed], waiting_only=True)
                 for found in doomed:  # it counts no more, and the next look settles it
-                    found.waiting = False
+                    found.waiting, found.withdrawn = False, True
