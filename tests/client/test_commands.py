@@ -12,7 +12,7 @@ from ayni.client.commands import console
 from ayni.client.models import LogPage
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import CommandReport, HealthNote
-from ayni.protocol.policy import Reason
+from ayni.protocol.policy import Policy, Reason
 from tests.client.conftest import Run, World
 from tests.hub import factories as make
 from tests.hub.network import simulated
@@ -25,16 +25,20 @@ CODES = [CommandReport(exit_code=3, started=1.0, ended=2.0)]
 def test_sites_are_told_with_what_they_offer_and_how_they_are(cli: Run, world: World) -> None:
     ill = [HealthNote(code="disk", message="the disk is full", remedy="make room")]
     world.agent("chile", offers=simulated.status(simulated.partition(cores=64), health=ill))
+    world.agent("bogota", offers=simulated.status(policy=Policy(projects=["minas-*"])))
     make.site(name="mexico")
     result = cli("sites")
     assert result.code == 0
     assert "chile" in result.out
+    assert "ill" in result.out, "the broker passes it over"
     assert "healthy" in result.out
     assert "64" in result.out
     assert "never" in result.out
     assert "the disk is full (make room)" in result.err
+    assert "bogota: does not take your project's tasks" in result.err
+    assert "minas" not in result.out + result.err
     names = [site["name"] for site in cli("sites", "--json").json["sites"]]
-    assert names == ["chile", "mexico"]
+    assert names == ["bogota", "chile", "mexico"]
 
 
 def test_datasets_are_told_by_the_url_that_a_task_names(

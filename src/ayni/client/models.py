@@ -109,6 +109,7 @@ class Site(Answer):
     last_seen: datetime | None = None
     partitions: list[Partition] = []
     policy: dict[str, Any] | None = None
+    takes_you: bool | None = None  # whether its policy takes your project and you
     datasets: list[Dataset] = []
     health: list[HealthNote] = []
     latitude: float | None = None

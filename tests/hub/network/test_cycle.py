@@ -96,9 +96,11 @@ def test_a_site_that_is_ill_closed_silent_or_draining_gets_nothing() -> None:
     Site.objects.filter(id=site("darien").site.id).update(draining=True)
     [task] = tasks(factories.project())
     assert Broker().cycle() == 0
+    factories.site(name="eolo")  # which has not said what it offers
     codes = [r.code for r in explain.why(task.group_id).reasons]
-    assert codes == ["ill", "hours", "silent", "draining"]
-    assert [s["state"] for s in sites.overview()] == ["healthy", "closed", "silent", "draining"]
+    assert codes == ["ill", "hours", "silent", "draining", "never"]
+    told = [s["state"] for s in sites.overview()]
+    assert told == ["ill", "closed", "silent", "draining", "never"]
 
 
 def test_a_persons_tasks_are_not_sent_where_the_policy_denies_the_person() -> None:

@@ -337,3 +337,18 @@ def test_whom_a_site_refuses_is_not_told_to_others(client: Client) -> None:
     assert answer.json()["sites"][0]["policy"]["members"] == ["CL"]
     assert b"eva@uni.example" not in answer.content
     assert b"minas" not in answer.content
+
+
+@pytest.mark.django_db
+def test_of_whom_a_site_takes_each_is_told_only_of_their_own(client: Client) -> None:
+    policy = Policy(projects=["mar-*"], deny_persons=["eva@*"])
+    Agent(factories.site(), offers=status(partition(), policy=policy)).sync()
+    taken, other = (factories.project(name=name) for name in ("mar-abierto", "montes"))
+    eva = factories.person(email="eva@uni.example")
+    for person, project, takes in ((None, taken, True), (None, other, False), (eva, taken, False)):
+        headers = factories.auth(factories.token(person, project))
+        answer = client.get("/api/v1/sites", headers=headers)
+        [told] = answer.json()["sites"]
+        assert told["takes_you"] is takes
+        assert told["policy"]["only_agreed"] is True
+        assert "projects" not in told["policy"] and b"mar-" not in answer.content

@@ -11,7 +11,7 @@ from ayni.client.commands.console import Column, Json
 from ayni.client.models import Dataset, Site
 from ayni.tes.units import show_duration, show_size
 
-_STYLES = {"healthy": "green", "silent": "red", "banned": "red", "draining": "yellow"}
+_STYLES = {"healthy": "green", "silent": "red", "banned": "red", "ill": "red", "draining": "yellow"}
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +42,8 @@ def sites(json_: Json = False) -> None:
     )
     out.print(console.table(columns, [row for site in found for row in _site_rows(site)], out))
     for site in found:
+        if site.takes_you is False:
+            console.say(f"{site.name}: does not take your project's tasks, or yours")
         for note in site.health:
             remedy = f" ({note.remedy})" if note.remedy else ""
             console.say(f"{site.name}: {note.message}{remedy}")

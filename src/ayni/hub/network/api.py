@@ -57,10 +57,11 @@ class SiteOut(Schema):
     title: str
     member: str
     institution: str
-    state: str  # healthy, silent, never, draining, banned or closed
+    state: str  # healthy, silent, never, draining, ill, banned or closed
     last_seen: datetime | None
     partitions: list[PartitionOut]
     policy: dict[str, Any] | None
+    takes_you: bool | None  # whether its policy takes your project and you; null: it has not said
     datasets: list[SiteDataset]
     health: list[HealthOut]
     latitude: float | None
@@ -90,8 +91,7 @@ class DryAnswer(Schema):
 @router.get("/sites", response=Sites, summary="The sites of the network")
 def list_sites(request: HttpRequest) -> dict[str, Any]:
     """Every site: what it offers, what it takes, how it is."""
-    caller(request, "tasks:read")
-    return {"sites": sites.overview()}
+    return {"sites": sites.overview(caller(request, "tasks:read"))}
 
 
 @router.post(

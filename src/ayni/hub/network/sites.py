@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ayni.broker.eligible import unwell
 from ayni.broker.types import Partition, Settings, Site
+from ayni.hub.accounts.tokens import Caller
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.world import look
+from ayni.protocol.policy import Policy, Who, unwelcome
 
-#: Whom a site refuses is between its operator and them: each is told by the reasons for their own tasks.
-UNTOLD = ("deny_persons", "deny_projects")
+#: Whom a site takes or refuses is between its operator and them: each is told of their own.
+UNTOLD = ("projects", "deny_persons", "deny_projects")
 
 
-def overview() -> list[dict[str, Any]]:
-    """Every site, by name; see the API's `SiteOut` for the fields."""
+def overview(reader: Caller | None = None) -> list[dict[str, Any]]:
+    """Every site, by name; see the API's `SiteOut` for the fields. What it makes of the reader is told if
+    somebody asks in person."""
     world = look(lambda loader: loader.load_groups(time.time(), []))
     seen = {site.name: site for site in world.sites}
     cards: dict[int, list[dict[str, Any]]] = {}
@@ -26,34 +30,38 @@ def overview() -> list[dict[str, Any]]:
             {**values, "release_limit": card.release_limit}
         )
     rows = SiteRow.objects.select_related("institution").order_by("name")
-    return [_site(row, seen[row.name], cards.get(row.id, [])) for row in rows if row.name in seen]
+    who = None if reader is None else _who(reader)
+    return [
+        _site(row, seen[row.name], cards.get(row.id, []), who) for row in rows if row.name in seen
+    ]
 
 
-def state(row: SiteRow, site: Site, settings: Settings | None = None) -> str:
-    """One word: banned, never, silent, draining, closed or healthy."""
-    settings = settings or Settings()
+def state(site: Site, settings: Settings | None = None) -> str:
+    """One word, by what the broker judges: banned, never, silent, draining, ill, closed or healthy."""
     if site.banned:
         return "banned"
-    if row.last_seen is None:
+    if not site.partitions:
         return "never"
-    if site.silent_for > settings.silent_after:
-        return "silent"
-    if site.draining:
-        return "draining"
-    return "closed" if site.closed is not None else "healthy"
+    no = unwell(site, settings or Settings())
+    if no is None:
+        return "healthy"
+    return "closed" if no.code == "hours" else no.code
 
 
-def _site(row: SiteRow, site: Site, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+def _site(
+    row: SiteRow, site: Site, datasets: list[dict[str, Any]], who: Who | None
+) -> dict[str, Any]:
     status = row.status or {}
     return {
         "name": row.name,
         "title": row.title,
         "member": site.member,
         "institution": row.institution.name,
-        "state": state(row, site),
+        "state": state(site),
         "last_seen": row.last_seen.timestamp() if row.last_seen else None,
         "partitions": [_partition(p) for p in site.partitions],
         "policy": _told(status.get("policy")),
+        "takes_you": _takes(status.get("policy"), who),
         "datasets": datasets,
         "health": status.get("health", []),
         "latitude": row.latitude,
@@ -62,7 +70,25 @@ def _site(row: SiteRow, site: Site, datasets: list[dict[str, Any]]) -> dict[str,
 
 
 def _told(policy: dict[str, Any] | None) -> dict[str, Any] | None:
-    return policy and {rule: value for rule, value in policy.items() if rule not in UNTOLD}
+    if policy is None:
+        return None
+    told = {rule: value for rule, value in policy.items() if rule not in UNTOLD}
+    return {**told, "only_agreed": policy.get("projects") is not None}
+
+
+def _takes(policy: dict[str, Any] | None, who: Who | None) -> bool | None:
+    if policy is None or who is None:
+        return None
+    return next(unwelcome(Policy.model_validate(policy), who), None) is None
+
+
+def _who(reader: Caller) -> Who:
+    project = reader.project
+    institution = project.institution
+    return Who(
+        name="", email=reader.person.email, institution=institution.name, project=project.name,
+        member=institution.member_id,
+    )  # fmt: skip
 
 
 def _partition(p: Partition) -> dict[str, Any]:

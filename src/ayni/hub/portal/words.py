@@ -94,6 +94,7 @@ SITE_STATES: Mapping[str, Label] = {
     "draining": Label("placed", "down", _("No recibe tareas nuevas")),
     "banned": Label("failed", "block", _("Excluido")),
     "closed": Label("placed", "half", _("Fuera de horario")),
+    "ill": Label("failed", "cross", _("Con una falla")),
 }
 
 VERDICTS: Mapping[str, Label] = {
@@ -165,7 +166,7 @@ def policy(rules: Mapping[str, Any] | None) -> list[str]:
 
 def _who(rules: Mapping[str, Any]) -> str:
     members = rules.get("members")
-    chosen = rules.get("projects") is not None
+    chosen = bool(rules.get("only_agreed"))
     if members is None:
         return (
             gettext("Recibe proyectos acordados de cualquier país.")
