@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayni.agent import config
+from ayni.agent import config, engine
 from ayni.errors import UserError
 from ayni.tes.units import parse_size, show_duration, show_size
 
@@ -82,6 +84,8 @@ def test_relative_paths_count_from_the_files_folder() -> None:
         (HUB + '[images.a]\nprefixes = ["opt"]', "images.a", "absolute"),
         (HUB + '[partition]\ndepth = "deep"', "partition.depth", "auto"),
         (HUB + '[executor]\nkind = "pbs"', "executor.kind", "local"),
+        (HUB + '[executor]\npin = "yes"', "executor.pin", "'yes' is neither \"auto\" nor true"),
+        (HUB + "[executor]\npin = 2", "executor.pin", ""),
         (HUB + "[polcy]", "polcy", "did you mean 'policy'?"),
         ('sandbox = "none"\n' + HUB, "sandbox", "allow_unsandboxed = true"),
         ("hub = ", "/etc/ayni/agent.toml", "no TOML"),
@@ -93,6 +97,39 @@ def test_a_mistake_is_told_with_its_key_and_the_remedy(text: str, key: str, reme
     assert key in str(error.value)
     assert remedy in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "kernel", "pinned"),
+    [
+        ("", False, True),
+        ("", True, False),
+        ('pin = "auto"', False, True),
+        ("pin = true", True, True),
+        ("pin = false", False, False),
+    ],
+)
+def test_tasks_are_tied_to_cores_where_the_kernel_does_not_hold_them_to_theirs(
+    monkeypatch: pytest.MonkeyPatch, said: str, kernel: bool, pinned: bool
+) -> None:
+    monkeypatch.setattr("ayni.agent.supervisor.cgroup.holds_cores", lambda path: kernel)
+    assert engine.pins(read(f"{HUB}[executor]\n{said}")) is pinned
+
+
+def test_the_local_executor_is_told_whether_to_tie_tasks_to_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[bool] = []
+
+    def opened(*_: Any, pin: bool, **__: Any) -> Any:
+        told.append(pin)
+        return SimpleNamespace(findings=[])
+
+    monkeypatch.setattr(engine, "LocalExecutor", opened)
+    for pin in ("true", "false"):
+        head = f'{HUB}state = "{tmp_path}"\nsandbox = "none"\nproduction = false\n'
+        engine.start(read(f"{head}[executor]\npin = {pin}"))
+    assert told == [True, False]
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -220,9 +220,26 @@ def test_a_dataset_that_is_not_in_order(make: Make) -> None:
     assert problems and "letras" in problems[0].message
 
 
+@pytest.mark.parametrize(
+    ("kernel", "pin", "level", "words"),
+    [
+        (True, "false", Level.OK, "the kernel"),
+        (False, '"auto"', Level.OK, "tied to its cores"),
+        (False, "false", Level.WARN, "nothing keeps a task to its cores"),
+    ],
+)
+def test_what_holds_tasks_to_their_cores_is_said(
+    make: Make, monkeypatch: pytest.MonkeyPatch, kernel: bool, pin: str, level: Level, words: str
+) -> None:
+    monkeypatch.setattr("ayni.agent.supervisor.cgroup.holds_cores", lambda path: kernel)
+    check = found(machine_checks.executor, make(f"[executor]\npin = {pin}"))["cores"]
+    assert check.level is level
+    assert words in check.message
+
+
 def test_more_is_promised_than_the_machine_has(make: Make) -> None:
     checks = list(machine_checks.executor(make('[executor]\ncores = 9999\nmemory = "9999TiB"')))
-    assert [check.level for check in checks] == [Level.WARN, Level.FAIL, Level.OK]
+    assert [check.level for check in checks][:3] == [Level.WARN, Level.FAIL, Level.OK]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,12 @@ class Network(Stage):
                     "alpine": {"alias": "host"},
                     "unasked": {"runtime": "host", "network": True},
                 },
-                "executor": {"kind": "local", "cores": spec.cores, "memory": spec.memory},
+                "executor": {
+                    "kind": "local",
+                    "cores": spec.cores,
+                    "memory": spec.memory,
+                    "pin": False,
+                },
                 "limits": LIMITS,
             }
         )

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ayni.agent.units import Duration, Size
 from ayni.errors import UserError
@@ -137,7 +145,16 @@ class ExecutorSection(Section):
     )
     gpus: Annotated[int, Field(ge=0)] = 0
     max_walltime: Duration = 7 * DAY
+    # Whether each task is tied to its cores; None ("auto"): where the kernel does not hold it to them.
+    pin: StrictBool | None = None
     slurm: SlurmSection | None = None
+
+    @field_validator("pin", mode="before")
+    @classmethod
+    def _pin(cls, pin: Any) -> Any:
+        if isinstance(pin, str) and pin != "auto":
+            raise ValueError(f'{pin[:40]!r} is neither "auto" nor true or false')
+        return None if pin == "auto" else pin
 
     @model_validator(mode="after")
     def _check(self) -> Self:

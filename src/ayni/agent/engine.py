@@ -17,6 +17,7 @@ from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
 from ayni.agent.runtimes.choose import NoSandbox, host_runtime, runtimes
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+from ayni.agent.supervisor import cgroup
 from ayni.errors import UserError
 
 
@@ -80,8 +81,15 @@ def _local(config: Config, found: dict[str, ImageSpec], host: Runtime | None) ->
         gpus=config.executor.gpus,
         images=found,
         max_walltime=config.executor.max_walltime,
+        pin=pins(config),
         host_runtime=host,
     )
+
+
+def pins(config: Config) -> bool:
+    """Whether each task is tied to its cores: by default where the kernel does not hold it to them."""
+    wanted = config.executor.pin
+    return not cgroup.holds_cores(cgroup.own_path()) if wanted is None else wanted
 
 
 def _slurm(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> SlurmExecutor:

@@ -221,7 +221,13 @@ class Stage:
 
     def agent_toml(self, name: str) -> str:
         spec = self.specs[name]
-        executor: dict[str, Any] = {"kind": "local", "cores": spec.cores, "memory": spec.memory}
+        # The sites share this machine: pinned, each would have its tasks on the same few cores.
+        executor: dict[str, Any] = {
+            "kind": "local",
+            "cores": spec.cores,
+            "memory": spec.memory,
+            "pin": False,
+        }
         if spec.slurm:
             shared = str(self.site_folder(name) / "shared")
             executor = {"kind": "slurm", "slurm": {"shared": shared, **spec.slurm}}

@@ -50,6 +50,14 @@ def test_what_is_not_delegated_is_named(tree):
     assert cgroup.missing(None) == "cgroup v2 is not in use"
 
 
+def test_cores_are_held_only_where_the_cpu_controller_is_delegated(tree):
+    assert cgroup.holds_cores(str(tree))
+    (tree / "cgroup.controllers").write_text("memory pids\n")
+    assert cgroup.missing(str(tree)) == ""
+    assert not cgroup.holds_cores(str(tree))
+    assert not cgroup.holds_cores(None)
+
+
 def test_a_subtree_of_somebody_else_is_not_used(tree):
     if os.geteuid() == 0:
         (tree / "cgroup.procs").unlink()

@@ -10,8 +10,10 @@ from pathlib import Path
 from ayni.agent.config import Config, ExecutorSection
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.engine import images as image_specs
+from ayni.agent.engine import pins
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.runtimes.choose import doctor as runtime_findings
+from ayni.agent.supervisor import cgroup
 from ayni.protocol.policy import not_now
 from ayni.tes.units import show_size
 
@@ -45,6 +47,21 @@ def executor(config: Config) -> Iterator[Check]:
             "lower executor.memory",
         )
     yield ok("executor", f"{promised.kind}: {promised.cores} cores, {show_size(promised.memory)}")
+    if promised.kind == "local":
+        yield _cores(config)
+
+
+def _cores(config: Config) -> Check:
+    """What keeps a task from taking more cores than it asked for."""
+    if cgroup.holds_cores(cgroup.own_path()):
+        return ok("cores", "the kernel holds tasks to their cores (cgroup)")
+    if pins(config):
+        return ok("cores", "best effort: each task is tied to its cores, which it may undo")
+    return warn(
+        "cores",
+        "nothing keeps a task to its cores",
+        'executor.pin = "auto", or let systemd delegate the cpu controller (Delegate=yes)',
+    )
 
 
 def sandbox(config: Config) -> Iterator[Check]:

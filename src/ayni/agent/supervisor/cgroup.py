@@ -41,6 +41,11 @@ def missing(path: str | None) -> str:
     return f"not delegated: {', '.join(sorted(lacking))}" if lacking else ""
 
 
+def holds_cores(path: str | None) -> bool:
+    """Whether the subtree can hold jobs to their cores; systemd does not always delegate that."""
+    return not missing(path) and "cpu" in _read(path or "", "cgroup.controllers").split()
+
+
 def prepare(path: str) -> None:
     """Make the subtree able to hold jobs: processes may only be in its leaves."""
     leaf = os.path.join(path, _LEAF)
