@@ -271,6 +271,23 @@ def test_things_look_like_something_in_a_notebook(world: World, network: Network
     assert repr(array) == f"<array {array.id}: 3 tasks: 3 QUEUED>"
 
 
+def test_every_answer_is_a_table_in_a_notebook(world: World, network: Network) -> None:
+    world.agent("chile")
+    make.site(name="mexico")
+    make.dataset(make.site(name="bogota"), name="censo", title="<b>Censo</b>", release="nothing")
+    why = network.submit("true").why()._repr_html_()
+    assert "<th" in why and "chile" in why and "has not said yet what it offers" in why
+    chances = network.can_run("true")._repr_html_()
+    assert "chosen" in chances and "mexico" in chances
+    held = network.datasets()._repr_html_()
+    assert "ayni://bogota/censo" in held and "nothing" in held
+    assert "&lt;b&gt;Censo" in held and "<b>" not in held
+    for found in (network.me, network.sites()[0], network.datasets()[0]):
+        assert found._repr_html_().startswith("<table")
+    [one] = network.datasets()
+    assert "&lt;b&gt;Censo" in one._repr_html_() and "<b>" not in one._repr_html_()
+
+
 def test_a_handle_made_by_hand_asks_when_it_must(world: World, network: Network) -> None:
     before = len(world.wire.requests)
     task = TaskHandle(network, network.submit("true").id)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ayni.client.models import ArrayInfo, Me, Site, TaskInfo
-from ayni.tes.units import show_duration
+from pydantic import BaseModel
+
+from ayni.tes.units import show_duration, show_size
+
+if TYPE_CHECKING:
+    from ayni.client.models import ArrayInfo, Dataset, Me, Site, TaskInfo
 
 _CELL = 'style="text-align:left;padding:2px 10px 2px 0"'
 _COLOURS = {
@@ -39,7 +43,7 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> str:
     body = "".join(
         f"<tr><th {_CELL}>{escape(name)}</th><td {_CELL}>{_cell(value)}</td></tr>"
         for name, value in rows
-        if value not in (None, "")
+        if value not in (None, "", [], {})
     )
     return f"<table><tbody>{body}</tbody></table>"
 
@@ -47,6 +51,32 @@ def pairs(rows: Iterable[tuple[str, Any]]) -> str:
 def state(name: str) -> Markup:
     colour = _COLOURS.get(name, "inherit")
     return Markup(f'<span style="color:{colour}">{escape(name)}</span>')
+
+
+def answer(found: BaseModel) -> str:
+    """Whatever the hub said, field by field; what it lists is a table within."""
+    return pairs((name.replace("_", " "), _field(value)) for name, value in found)
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return Markup(answer(value))
+    if isinstance(value, list) and value and all(isinstance(one, BaseModel) for one in value):
+        names = [
+            name for name in type(value[0]).model_fields if any(_plain(one, name) for one in value)
+        ]
+        return Markup(table(names, [[getattr(one, name) for name in names] for one in value]))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={inner}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return value
+
+
+def _plain(one: BaseModel, name: str) -> bool:
+    """Whether a field is worth a column."""
+    value = getattr(one, name)
+    return value not in (None, "") and not isinstance(value, list | dict | BaseModel)
 
 
 def task(info: TaskInfo) -> str:
@@ -103,6 +133,22 @@ def sites(found: Iterable[Site]) -> str:
         for site in found
     ]
     return table(("site", "member", "title", "state", "cores", "in use"), rows)
+
+
+def datasets(found: Iterable[Dataset]) -> str:
+    rows = [
+        (
+            one.url,
+            one.version,
+            show_size(one.size),
+            one.residency,
+            one.release,
+            one.licence,
+            one.title,
+        )
+        for one in found
+    ]
+    return table(("url", "version", "size", "residency", "release", "licence", "title"), rows)
 
 
 def _id(text: str) -> Markup:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from ayni.client import html
 from ayni.client.errors import InvalidTask
 from ayni.tes.models import FINAL_STATES, State
 
@@ -32,6 +33,9 @@ def _as_reason(value: Any) -> Any:
 
 class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
+
+    def _repr_html_(self) -> str:
+        return html.answer(self)
 
 
 class Reason(Answer):

@@ -31,6 +31,13 @@ class Sites(list[Site]):
         return html.sites(self)
 
 
+class Datasets(list[Dataset]):
+    """Datasets that a project may read; a table in a notebook."""
+
+    def _repr_html_(self) -> str:
+        return html.datasets(self)
+
+
 class Network:
     """A hub, seen with one token: one person in one project.
 
@@ -71,10 +78,10 @@ class Network:
         answer = self.connection.get("/sites")
         return Sites(Site.model_validate(site) for site in answer["sites"])
 
-    def datasets(self) -> list[Dataset]:
+    def datasets(self) -> Datasets:
         """The datasets that this project may read, at sites and of its own."""
         answer = self.connection.get("/datasets")
-        return [Dataset.model_validate(one) for one in answer["datasets"]]
+        return Datasets(Dataset.model_validate(one) for one in answer["datasets"])
 
     def add_dataset(
         self,
