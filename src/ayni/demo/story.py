@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Story:
         self.follow(array)
         self.explain(array)
         self.gather(gather, out)
-        self.account()
+        self.account([*array.tasks(), gather])
 
     # --- the steps ---
 
@@ -145,9 +145,6 @@ class Story:
             self.console.print(
                 f"           {sign} {verdict.site:10} {quoted(verdict.message)}", highlight=False
             )
-            if verdict.verdict == "ineligible" and verdict.code in POLICY_CODES:
-                refused = self.facts.setdefault("refusals", {})
-                refused[verdict.site] = refused.get(verdict.site, 0) + 1
 
     def gather(self, task: TaskHandle, target: Path) -> list[Path]:
         """Wait for the picture and bring it here."""
@@ -165,8 +162,10 @@ class Story:
         self.facts["pictures"] = [str(f) for f in files]
         return files
 
-    def account(self) -> None:
-        """The table: what each country gave and received."""
+    def account(self, sent: Iterable[TaskHandle]) -> None:
+        """The table: what each country gave and received, over all that was sent."""
+        refusals = refused(sent)
+        self.facts["refusals"] = dict(refusals)
         usage = self.net.connection.get("/usage")["sites"]
         by_giver = {row["giver"]: row for row in usage}
         receiver = next((row["receiver"] for row in usage), "CO")
@@ -175,7 +174,6 @@ class Story:
         for heading in ("tasks", "given (core-h)", "received (core-h)", "refusals", "retries"):
             table.add_column(heading, justify="right")
         ran = Counter(self.facts.get("by_site", {}))
-        refusals = self.facts.get("refusals", {})
         for member, site in SITE_OF.items():
             row = by_giver.get(member, {})
             table.add_row(
@@ -184,7 +182,7 @@ class Story:
                 str(ran[site]),
                 f"{row.get('core_hours', 0):.4f}",
                 f"{total:.4f}" if member == receiver else "0",
-                str(refusals.get(site, 0)),
+                str(refusals[site]),
                 str(row.get("retries", 0)),
             )
         self.console.print()
@@ -250,6 +248,16 @@ class Story:
 def quoted(text: str) -> str:
     """Words of a task or a site within the story's own: neither markup nor control characters."""
     return escape(one_line(text))
+
+
+def refused(sent: Iterable[TaskHandle]) -> Counter[str]:
+    """How many of the tasks each site refused by its policy, or would have."""
+    return Counter(
+        verdict.site
+        for task in sent
+        for verdict in task.why().sites
+        if verdict.verdict == "ineligible" and verdict.code in POLICY_CODES
+    )
 
 
 POLICY_CODES = frozenset(
