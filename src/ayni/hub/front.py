@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import queue
 import sys
 import threading
@@ -67,6 +68,15 @@ class Front:
         except Exception:
             log.exception("%s %s failed", scope.method, scope.path)
             _refuse(proto, ProblemError(500, "The hub failed", "this is the hub's fault"))
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Granian serves no more: leave at once.
+
+        Python would first tear down threads that still work or wait, and abort the process where
+        one of them is within compiled code. What they had not committed is as after a crash: undone.
+        """
+        logging.shutdown()
+        os._exit(0)
 
     async def _take_large(self, scope: Scope, proto: HTTPProtocol, declared: int | None) -> None:
         """A body that is large, or may be: nobody said how long it is."""

@@ -318,4 +318,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _code = main()
+    logging.shutdown()
+    os._exit(_code)  # Python would tear down Granian's threads, which aborts the process at times
