@@ -22,7 +22,7 @@ from ayni.agent.runtimes.base import ImageSpec
 from ayni.agent.supervisor import boot, files, pilot, processes
 
 PATIENCE = 90.0  # of a loaded machine; nothing waits so long where all is well
-SMALL = Limits(cores=1, memory=256 << 20, walltime=60, grace=0.5, processes=64)
+SMALL = Limits(cores=1, memory=256 << 20, walltime=120, grace=0.5, processes=64)
 IMAGES = {"host": ImageSpec()}
 
 

@@ -248,3 +248,8 @@ def test_values_are_never_negative(junk):
     assert parse.limit(junk) >= 0
     assert parse.gres(junk) >= 0
     assert (parse.moment(junk) or 0) >= 0
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SUSPENDED"])
+def test_a_job_that_has_its_nodes_is_not_one_that_waits(state):
+    assert state not in parse.WAITING | parse.OVER

@@ -10,20 +10,23 @@ import pytest
 
 from ayni.agent.executors.base import ExecutorUnavailable
 from ayni.agent.executors.slurm.ends import refusal
-from ayni.agent.executors.slurm.tool import Refused, Slurm
+from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
 from tests.agent.executors.slurm import answers
 
 Program = Callable[..., Slurm]
 PASSING = {
     "sbatch-munge-down",
     "sbatch-slurmctld-down",
-    "sbatch-qos-too-many",
 }
-REFUSED = {
-    path.stem
-    for path in answers.RECORDED.glob("sbatch-*.txt")
-    if not path.read_text().startswith("Submitted")
-} - PASSING
+REFUSED = (
+    {
+        path.stem
+        for path in answers.RECORDED.glob("sbatch-*.txt")
+        if not path.read_text().startswith("Submitted")
+    }
+    - PASSING
+    - {"sbatch-qos-too-many"}
+)
 
 
 @pytest.fixture
@@ -65,6 +68,11 @@ def test_commands_get_no_environment_but_what_they_need(program, tmp_path, monke
 def test_what_is_wrong_only_now_refuses_nothing(program, name):
     with pytest.raises(ExecutorUnavailable, match="sbatch: "):
         program("sbatch", errors=answers.text(name), code=1).sbatch("", [])
+
+
+def test_a_limit_on_how_many_jobs_there_are_is_not_a_refusal_for_good(program):
+    with pytest.raises(Full, match="QOSMaxSubmitJobPerUserLimit"):
+        program("sbatch", errors=answers.text("sbatch-qos-too-many"), code=1).sbatch("", [])
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

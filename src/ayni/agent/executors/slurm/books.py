@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ class Task:
     folder: str
     pool: str
     entry: str  # its name in the pool's folder
-    pilot: str | None = None  # the batch job that has it
+    pilot: str | None = None  # the batch job that has it …
+    since: float = 0.0  # … and when we heard of it, on the monotonic clock
     ended: bool = False
 
 
@@ -62,6 +63,8 @@ class Pilot:
     Attributes:
         live: tasks that it has started and of whose end it has not told.
         read: how much of its events has been read, in bytes.
+        began: its pilot has said a word.
+        took: … and has taken a task: until then, or until it is closed, those that wait may be its own.
         closed: it takes no more tasks.
         withdrawn: it was canceled while it waited.
         gone: since when squeue does not show it, on the monotonic clock.
@@ -78,6 +81,8 @@ class Pilot:
     live: set[str] = field(default_factory=set)
     read: int = 0
     gone: float | None = None
+    began: bool = False
+    took: bool = False
     closed: bool = False
     withdrawn: bool = False
 
@@ -85,8 +90,9 @@ class Pilot:
 class Books:
     """The tasks, pools and pilots of one state folder."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
+        self._clock = clock
         for name in (pilot.POOLS, pilot.EVENTS, pilot.CANCELS):
             (state / name).mkdir(parents=True, exist_ok=True)
         self.tasks: dict[str, Task] = {}
@@ -162,8 +168,10 @@ class Books:
         """A task was taken by a batch job, which may be one that was forgotten."""
         found = self.pilots.get(job)
         if found is None:
-            found = self.pilots[job] = Pilot(job, task.pool, 1, time.monotonic(), waiting=False)
-        task.pilot = job
+            found = self.pilots[job] = Pilot(job, task.pool, 1, self._clock(), waiting=False)
+        if task.pilot is None:
+            task.pilot, task.since = job, self._clock()
+        found.began = found.took = True
         found.live.add(task.id)
         self.pools[task.pool].waiting.discard(task.id)
         return found

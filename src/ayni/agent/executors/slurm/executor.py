@@ -86,7 +86,7 @@ class SlurmExecutor:
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
-        self._books = Books(self._state)
+        self._books = Books(self._state, clock)
         self._accounting = Accounting(self._state)
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
@@ -201,7 +201,7 @@ class SlurmExecutor:
             self._ended(job_id)
             if not task.ended:
                 self._decide(task, "lost", None, _REQUEUED)
-        found.node, found.waiting = node, False
+        found.node, found.waiting, found.began = node, False, True
         found.signaled, found.closed = None, False
         self._books.pools[found.pool].barren = 0
 
@@ -258,7 +258,7 @@ class SlurmExecutor:
         for found in gone:
             for job_id in list(found.live):
                 self._ended(job_id)
-        barren = [p for p in gone if not p.node and not p.withdrawn and not p.live]
+        barren = [p for p in gone if not p.began and not p.withdrawn and not p.live]
         accounts = self._ask_accounts({p.id for p in gone if p.live} | {p.id for p in barren})
         self._settle([found for found in gone if found.live], accounts, now)
         self._mind_barren(barren, accounts, now)
@@ -298,6 +298,7 @@ class SlurmExecutor:
             self._books.pilots[row.id] = found
         found.gone, found.withdrawn = None, False
         found.waiting = row.state in parse.WAITING
+        found.took = found.took and not found.waiting
         found.reason = row.reason
         if found.waiting and ends.is_for_ever(row.reason):
             self._refuse(self._books.pools[found.pool], row.reason, now)
@@ -377,8 +378,8 @@ class SlurmExecutor:
             pool.key,
             room,
             waiting=len(pool.waiting),
-            pending=sum(p.slots for p in pilots if p.waiting),
-            running=sum(p.slots for p in pilots if not p.waiting and not p.closed),
+            pending=sum(p.slots for p in pilots if not (p.took or p.closed)),
+            running=sum(self._turning(p, now) for p in pilots if p.took and not p.closed),
             seen=pool.seen,
             most=min(self._cluster.most_elements, pool.most),
         )
@@ -405,6 +406,11 @@ class SlurmExecutor:
         pool.quiet_until = now + _OFTEN
         self._pause = _OFTEN
         self._next_look = min(self._next_look, now + self._pause)
+
+    def _turning(self, found: Pilot, now: float) -> int:
+        """Slots of a running batch job that soon take another task: none that has taken long already."""
+        tasks = (self._books.tasks[job_id] for job_id in found.live)
+        return max(0, found.slots - sum(now - task.since > pools.SHORT for task in tasks))
 
     def _refuse(self, pool: Pool, said: str, now: float) -> None:
         """Slurm does not take such a job."""

@@ -30,7 +30,7 @@ SACCT = (
 )
 #: States in which a job waits, also for its next run.
 WAITING = frozenset(
-    {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESIZING"}
+    {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 )
 #: States from which there is no way back.
 OVER = frozenset(

@@ -1,0 +1,501 @@
+"""The Slurm executor over a simulated Slurm: what goes well, and what goes wrong on one side or the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from ayni.agent.executors.base import EndReason, ExecutorUnavailable, JobState
+from ayni.agent.executors.slurm import executor as module
+from ayni.agent.executors.slurm import pools
+from ayni.agent.executors.slurm.books import AGENT
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.supervisor import files, pilot, processes
+
+RUNNING, ENDED, LOST = JobState.RUNNING, JobState.ENDED, JobState.LOST
+
+
+def state_of(site, job):
+    return site.executor.states([job.id])[job.id].state
+
+
+# --- the ordinary
+
+
+def test_tasks_run_and_their_ends_are_told_with_where_and_how_long(site):
+    job = site.job("sh", "-c", "exit 3")
+    status = site.run(job)
+    assert (status.state, status.reason) == (ENDED, EndReason.EXITED)
+    assert [result.exit_code for result in status.results] == [3]
+    assert status.host == "n1"
+    assert status.usage.wall > 0
+    assert site.states[job.id][-1] is ENDED
+
+
+def test_a_task_is_pending_until_a_batch_job_takes_it(site, slurm):
+    slurm.holds = True
+    job = site.waiting()
+    site.submit(job)
+    site.until(lambda: slurm.queue)
+    assert state_of(site, job) is JobState.PENDING
+    slurm.start()
+    site.running(job)
+    assert state_of(site, job) is RUNNING
+    site.release(job)
+    assert site.over(job).state is ENDED
+
+
+def test_many_short_tasks_share_few_batch_jobs(site, slurm):
+    site.run(site.job("true"))  # now it is known that such tasks are short
+    jobs = [site.job("true") for _ in range(60)]
+    statuses = site.run(*jobs)
+    assert all(status.reason is EndReason.EXITED for status in statuses)
+    assert len(slurm.over) + len(slurm.queue) <= 10
+
+
+def test_tasks_that_run_long_in_a_pool_of_short_ones_keep_no_other_waiting(site, slurm):
+    site.run(site.job("true"))
+    long = [site.waiting() for _ in range(3)]
+    site.submit(*long)
+    site.running(*long)
+    short = site.job("true")
+    site.submit(short)
+    before = len(slurm.submissions)
+    for _ in range(3):
+        site.poll()
+    assert len(slurm.submissions) == before  # the pilots that run will take it …
+    site.skip(2 * pools.SHORT)  # … if only they had the time
+    assert site.over(short).reason is EndReason.EXITED
+    assert len(slurm.submissions) > before
+    for job in long:
+        site.release(job)
+    site.over(*long)
+
+
+def test_tasks_of_two_owners_share_no_batch_job(site):
+    jobs = [site.waiting(), site.waiting(owner="fisica: Luis <luis@x>")]
+    site.submit(*jobs)
+    site.running(*jobs)
+    assert len({site.pilot_of(job) for job in jobs}) == 2
+    for job in jobs:
+        site.release(job)
+    site.over(*jobs)
+
+
+def test_a_second_submission_of_a_task_is_none(site):
+    job = site.waiting()
+    site.submit(job)
+    site.submit(job)
+    site.running(job)
+    site.release(job)
+    site.over(job)
+    assert len(site.executor._books.tasks) == 1
+
+
+def test_what_the_site_can_never_run_is_refused_by_name(site, slurm):
+    job = site.job("true", cores=64)
+    assert "cores: 64" in site.executor.submit([job])[job.id]
+    assert slurm.submissions == []
+
+
+def test_the_queue_is_asked_for_the_user_that_this_process_is(site, slurm, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    monkeypatch.setenv("USER", "somebody-else")
+    site.reopen()
+    site.run(site.job("true"))
+    assert slurm.users == {str(os.getuid())}
+
+
+def test_another_agent_s_batch_jobs_are_not_ours(site, slurm):
+    slurm.holds = True
+    slurm.sbatch("#!/bin/sh\n", ["--job-name=ayni-abcdef-0123456789ab", "--cpus-per-task=1"])
+    slurm.sbatch("#!/bin/sh\n", ["--job-name=mine", "--cpus-per-task=1"])
+    job = site.job("true")
+    site.submit(job)
+    site.until(lambda: len(slurm.queue) > 2)
+    assert len(site.executor._books.pilots) == 1
+    assert slurm.withdrawn == []
+
+
+# --- cancel, withdraw, forget
+
+
+def test_a_waiting_task_is_canceled_at_once_and_its_batch_job_withdrawn(site, slurm):
+    slurm.holds = True
+    job = site.job("true")
+    site.submit(job)
+    site.until(lambda: slurm.queue)
+    site.executor.cancel([job.id])
+    status = site.over(job)
+    assert (status.state, status.reason) == (ENDED, EndReason.CANCELED)
+    assert status.message == "canceled before it started"
+    site.until(lambda: not slurm.queue)
+    assert len(slurm.withdrawn) == 1
+
+
+def test_a_running_task_is_canceled_and_others_of_its_batch_job_go_on(site):
+    doomed, other = site.waiting(), site.waiting()
+    site.submit(doomed, other)
+    site.running(doomed, other)
+    site.executor.cancel([doomed.id])
+    status = site.over(doomed)
+    assert (status.state, status.reason) == (ENDED, EndReason.CANCELED)
+    assert state_of(site, other) is RUNNING
+    site.release(other)
+    assert site.over(other).reason is EndReason.EXITED
+
+
+def test_a_canceled_task_whose_batch_job_is_ended_too_is_canceled_not_lost(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    site.executor.cancel([job.id])
+    slurm.end(site.pilot_of(job), "CANCELLED by 0")
+    assert site.over(job).reason is EndReason.CANCELED
+
+
+def test_surplus_batch_jobs_are_withdrawn_and_those_that_run_are_not(site, slurm):
+    runs = site.waiting()
+    site.submit(runs)
+    site.running(runs)
+    slurm.holds = True
+    jobs = [site.job("true") for _ in range(6)]
+    site.submit(*jobs)
+    site.until(lambda: len(slurm.queue) == 7)
+    site.executor.cancel([job.id for job in jobs[:4]])
+    site.until(lambda: len(slurm.withdrawn) == 4)
+    assert site.pilot_of(runs) in slurm.queue
+    slurm.start()
+    site.release(runs)
+    assert [s.reason for s in site.over(runs, *jobs[4:])] == [EndReason.EXITED] * 3
+    assert len(slurm.withdrawn) == 4
+
+
+def test_forgotten_tasks_leave_no_files(site, slurm):
+    slurm.holds = True
+    jobs = [site.job("true") for _ in range(3)]
+    site.submit(*jobs)
+    site.until(lambda: slurm.queue)
+    site.executor.cancel([jobs[0].id])
+    slurm.holds = False
+    slurm.start()
+    site.over(*jobs)
+    site.executor.forget([job.id for job in jobs])
+    site.until(lambda: not slurm.queue and not site.executor._books.pilots)
+    site.until(lambda: not site.executor._accounting.open())
+    site.executor.booked([job.id for job in jobs])
+    assert site.files() == ["tag.json"]
+    assert not list((site.folder / "state" / pilot.POOLS).iterdir())
+    assert site.executor.states([job.id for job in jobs]) == {}
+
+
+# --- restarts
+
+
+def test_another_executor_takes_over_what_waits_runs_and_has_ended(site, slurm):
+    ended, runs, doomed = site.job("true", owner="x: y"), site.waiting(), site.waiting()
+    site.run(ended)
+    site.submit(runs, doomed)
+    site.running(runs, doomed)
+    slurm.holds = True
+    waits = site.job("true")
+    site.submit(waits)
+    site.until(lambda: any(job.state == "PENDING" for job in slurm.queue.values()))
+    before = len(slurm.submissions)
+    site.reopen()
+    assert [state_of(site, job) for job in (ended, runs, waits)] == [
+        ENDED, RUNNING, JobState.PENDING
+    ]  # fmt: skip
+    site.executor.cancel([doomed.id])
+    site.release(runs)
+    slurm.start()
+    statuses = site.over(runs, waits, doomed)
+    assert [s.reason for s in statuses] == [
+        EndReason.EXITED, EndReason.EXITED, EndReason.CANCELED
+    ]  # fmt: skip
+    assert len(slurm.submissions) == before
+
+
+def test_what_ended_while_no_executor_was_there_is_found(site, slurm):
+    well, killed = site.waiting(), site.waiting(owner="fisica: Luis <luis@x>")
+    site.submit(well, killed)
+    site.running(well, killed)
+    pilots = [site.pilot_of(job) for job in (well, killed)]
+    site.release(well)
+    slurm.queue[pilots[0]].process.wait(60)
+    slurm.crash(pilots[1], "NODE_FAIL")
+    site.reopen()
+    first, second = site.over(well, killed)
+    assert first.reason is EndReason.EXITED
+    assert second.state is LOST
+    assert "the compute node failed" in second.message
+
+
+def test_a_task_that_the_scheduler_cut_short_while_no_executor_was_there_is_lost(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.end(site.pilot_of(job), "CANCELLED by 0")
+    assert files.read_exit(str(job.folder))["reason"] == "canceled"  # as its supervisor saw it
+    site.reopen()
+    status = site.over(job)
+    assert status.state is LOST
+    assert "canceled at the site by user 0" in status.message
+
+
+def test_an_executor_that_stopped_between_a_claim_and_its_reason_is_taken_up(site, slurm):
+    slurm.holds = True
+    canceled, refused = site.job("true"), site.job("true")
+    site.submit(canceled, refused)
+    site.executor._books.cancel_mark(canceled.id).touch()
+    for job in (canceled, refused):
+        assert files.claim(str(job.folder), AGENT)
+    site.reopen()
+    first, second = site.over(canceled, refused)
+    assert first.reason is EndReason.CANCELED
+    assert second.state is LOST
+
+
+def test_a_claim_that_was_never_heard_of_is_found(site, slurm):
+    job = site.waiting()
+    slurm.holds = True
+    site.submit(job)
+    site.until(lambda: slurm.queue)
+    [name] = slurm.queue
+    events = site.folder / "state" / pilot.EVENTS / name
+    events.symlink_to("/dev/null")  # its pilot's words go nowhere
+    slurm.start()
+    site.until(lambda: site.runs(job))
+    site.until(lambda: state_of(site, job) is RUNNING)
+    site.release(job)
+    assert site.over(job).reason is EndReason.EXITED
+
+
+# --- commands that fail
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_submission_whose_answer_was_late_is_not_made_again(site, slurm, count):
+    slurm.down.add("sbatch answers")
+    slurm.holds = True
+    jobs = [site.waiting() for _ in range(count)]
+    site.submit(*jobs)
+    with pytest.raises(ExecutorUnavailable):
+        site.poll()
+    site.until(lambda: len(site.executor._books.pilots) == count)
+    slurm.down.clear()
+    slurm.start()
+    site.running(*jobs)
+    assert len(slurm.submissions) == 1
+    for job in jobs:
+        site.release(job)
+    site.over(*jobs)
+
+
+def test_a_doubled_submission_runs_no_task_twice(site, slurm):
+    slurm.holds = True
+    jobs = [site.job("sh", "-c", f"echo x >>{site.folder}/ran") for _ in range(5)]
+    site.submit(*jobs)
+    site.until(lambda: slurm.queue)
+    script = next(iter(slurm.queue.values())).script
+    slurm.sbatch(script, slurm.submissions[0])
+    slurm.start()
+    assert all(status.reason is EndReason.EXITED for status in site.over(*jobs))
+    site.until(lambda: not slurm.queue)
+    assert (site.folder / "ran").read_text() == "x\n" * 5
+
+
+def test_a_queue_that_cannot_be_asked_says_nothing_about_tasks(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.down |= {"squeue", "sacct", "scontrol", "sbatch"}
+    site.skip(100_000)
+    for _ in range(5):
+        site.skip(60)
+        with pytest.raises(ExecutorUnavailable):
+            site.poll()
+    assert state_of(site, job) is RUNNING
+    slurm.down.clear()
+    site.release(job)
+    assert site.over(job).reason is EndReason.EXITED
+
+
+def test_what_pilots_tell_is_told_though_slurm_does_not_answer(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.down |= {"squeue", "sacct", "scontrol", "sbatch"}
+    site.release(job)
+    assert site.over(job).reason is EndReason.EXITED
+
+
+def test_nothing_is_submitted_while_the_queue_is_not_known(site, slurm):
+    slurm.down.add("squeue")
+    site.submit(site.job("true"))
+    for _ in range(3):
+        site.skip(60)
+        with pytest.raises(ExecutorUnavailable):
+            site.poll()
+    assert slurm.submissions == []
+
+
+def test_a_task_is_unknown_while_the_accounting_is_and_lost_after_its_patience(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.forgets = True
+    slurm.crash(site.pilot_of(job), "NODE_FAIL")
+    site.skip(20)
+    site.until(lambda: state_of(site, job) is JobState.UNKNOWN)
+    site.skip(job.limits.walltime + module._PATIENCE - 60)
+    site.poll()
+    assert state_of(site, job) is JobState.UNKNOWN
+    site.skip(120)
+    status = site.over(job)
+    assert status.state is LOST
+    assert "no longer knows its batch job" in status.message
+
+
+def test_an_accounting_that_is_down_keeps_no_other_task_waiting(site, slurm):
+    lost = site.waiting()
+    site.submit(lost)
+    site.running(lost)
+    slurm.down.add("sacct")
+    slurm.crash(site.pilot_of(lost), "NODE_FAIL")
+    assert site.run(site.job("true")).reason is EndReason.EXITED
+    assert lost.id not in {i for i, s in site.told.items() if s.state is LOST}
+    slurm.down.clear()
+    assert "the compute node failed" in site.over(lost).message
+
+
+# --- what Slurm decides
+
+
+def test_a_refusal_ends_the_waiting_tasks_with_words(site, slurm):
+    slurm.refuses = "Invalid account or account/partition combination specified"
+    jobs = [site.job("true") for _ in range(3)]
+    for status in site.run(*jobs):
+        assert (status.state, status.reason) == (ENDED, EndReason.START_FAILED)
+        assert "the site's account is not allowed there" in status.message
+        assert slurm.refuses in status.message
+    assert len(slurm.submissions) == 1
+
+
+def test_a_batch_job_that_can_never_start_ends_its_tasks_and_is_withdrawn(site, slurm):
+    slurm.holds = True
+    job = site.job("true")
+    site.submit(job)
+    site.until(lambda: slurm.queue)
+    for waiting in slurm.queue.values():
+        waiting.reason = "PartitionTimeLimit"
+    status = site.over(job)
+    assert status.reason is EndReason.START_FAILED
+    assert "more time than the partition gives" in status.message
+    site.until(lambda: not slurm.queue)
+
+
+def test_a_limit_on_the_number_of_jobs_makes_arrays_smaller(site, slurm):
+    slurm.most_jobs = 3
+    jobs = [site.job("true") for _ in range(12)]
+    assert all(status.reason is EndReason.EXITED for status in site.run(*jobs))
+    assert len(slurm.queue) <= 3
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("NODE_FAIL", "the compute node failed"),
+        ("PREEMPTED", "work of higher priority"),
+        ("TIMEOUT", "time limit of the site"),
+        ("FAILED", "was killed"),
+        ("OUT_OF_MEMORY", "more memory than it asked for"),
+    ],
+)
+def test_a_batch_job_that_is_gone_at_once_tells_by_its_accounting(site, slurm, state, words):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.crash(site.pilot_of(job), state)
+    status = site.over(job)
+    assert status.state is (ENDED if state == "OUT_OF_MEMORY" else LOST)
+    assert words in status.message
+
+
+def test_a_task_of_a_batch_job_that_is_put_back_is_lost_and_its_next_run_takes_others(site, slurm):
+    job, later = site.waiting(), site.waiting()
+    site.submit(job)
+    site.running(job)
+    name = site.pilot_of(job)
+    slurm.holds = True
+    site.submit(later)
+    site.until(lambda: len(slurm.queue) == 2)
+    slurm.requeue(name)
+    status = site.over(job)
+    assert status.state is LOST
+    assert "back into the queue" in status.message
+    site.until(lambda: slurm.withdrawn)  # one of two is enough
+    assert slurm.withdrawn != [name]
+    slurm.start()
+    site.running(later)
+    assert site.pilot_of(later) == name
+    # It dies of a signal; that of the earlier run has no part in it.
+    marked = [pid for pid, of in processes.marked() if of == later.id]
+    processes.send(marked, signal.SIGTERM)
+    assert site.over(later).reason is EndReason.EXITED
+
+
+def test_a_requeue_that_nobody_saw_is_told_by_the_next_run(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.requeue(site.pilot_of(job))
+    site.reopen()
+    slurm.start()  # before anybody looked
+    status = site.over(job)
+    assert status.state is LOST
+    assert "back into the queue" in status.message
+
+
+def test_batch_jobs_that_end_before_a_word_are_not_asked_for_for_ever(tmp_path, slurm, site):
+    site.rules = Rules(python="/nowhere/python3")
+    site.reopen()
+    job = site.job("true")
+    site.submit(job)
+
+    def over():
+        site.skip(5)
+        return job.id in site.told
+
+    site.until(over)
+    status = site.told[job.id]
+    assert status.reason is EndReason.START_FAILED
+    assert "end before they can run a task" in status.message
+    assert "FAILED" in status.message
+    assert len(slurm.submissions) == module._BARREN
+
+
+def test_a_task_with_words_cut_off_by_a_full_disk_is_told_all_the_same(site, slurm):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    with (site.folder / "state" / pilot.EVENTS / site.pilot_of(job)).open("a") as file:
+        file.write('["ended","a\n[]\n7\n')
+    site.release(job)
+    assert site.over(job).reason is EndReason.EXITED
+
+
+def test_the_controller_is_asked_the_same_for_one_task_as_for_many(site, slurm):
+    jobs = [site.waiting() for _ in range(20)]
+    site.submit(*jobs)
+    site.until(lambda: sum(map(site.runs, jobs)) == 20)
+    site.poll()
+    before = slurm.calls
+    site.skip(11)
+    site.poll()
+    assert slurm.calls - before <= 4
+    for job in jobs:
+        site.release(job)
+    site.over(*jobs)
