@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm.parse import Account
-from ayni.agent.reconcile import compare, read_time, words
+from ayni.agent.reconcile import compare, words
+from ayni.agent.units import read_time
 from ayni.errors import UserError
 from ayni.protocol.books import Booked
 

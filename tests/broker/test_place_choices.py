@@ -43,10 +43,33 @@ def reason(g: Group, s: Site) -> SiteReason:
         (group(), site("andes", draining=True), "draining"),
         (group(), site("andes", ill=("disk",)), "ill"),
         (group(), site("andes", closed=Reason(code="hours", message="closed")), "hours"),
+        (
+            group(wants={"walltime": 601}),
+            site("andes", maintenance=Reason(code="maintenance", message="soon"), until=600.0),
+            "maintenance",
+        ),
     ],
 )
 def test_an_ineligible_site_says_why(g: Group, s: Site, code: str) -> None:
     assert (reason(g, s).verdict, reason(g, s).code) == (Verdict.INELIGIBLE, code)
+
+
+def test_a_task_that_ends_before_the_maintenance_is_placed() -> None:
+    soon = Reason(code="maintenance", message="soon")
+    there = site("andes", maintenance=soon, until=600.0)
+    assert decide(group(wants={"walltime": 600}), there)[0].site == "andes"
+    later = decide(group(wants={"walltime": 601}), there)[0]
+    assert (later.site, later.hopeless) == (None, False), "it waits until the maintenance is over"
+
+
+def test_what_waits_at_a_site_is_asked_back_before_its_maintenance() -> None:
+    soon = Reason(code="maintenance", message="soon")
+    there = site("andes", maintenance=soon, until=600.0)
+    long, short = (
+        Waiting(group(wants={"walltime": w}), "andes", "main", 3, NOW) for w in (601, 60)
+    )
+    assert [(r.count, r.better) for r in recall([long], [there], NOW, SETTINGS)] == [(3, None)]
+    assert recall([short], [there], NOW, SETTINGS) == []
 
 
 @pytest.mark.parametrize("zone", ["andes", "CL"])

@@ -76,6 +76,12 @@ def partitions(draw: st.DrawFn, name: str) -> Partition:
     )
 
 
+MAINTENANCE: dict[str, Any] = {
+    "maintenance": Reason(code="maintenance", message="has maintenance"),
+    "until": 1800.0,
+}
+
+
 @st.composite
 def sites(draw: st.DrawFn) -> list[Site]:
     return [
@@ -89,6 +95,7 @@ def sites(draw: st.DrawFn) -> list[Site]:
             ill=draw(_mostly((), ("disk",))),
             max_tasks=draw(_mostly(None, 0, 3, 20)),
             closed=draw(_mostly(None, Reason(code="hours", message="is closed"))),
+            **draw(_mostly({}, MAINTENANCE)),
         )
         for name in sorted(draw(st.sets(_names, min_size=draw(_mostly(2, 0)), max_size=4)))
     ]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ayni.agent import datasets_commands
+from ayni.agent import closures_commands, datasets_commands
 from ayni.agent.config import find, load
 
 Config = Annotated[
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     site.command("doctor")(doctor)
     site.command("reconcile")(reconcile)
     site.command("unit")(unit)
+    closures_commands.register(site)
     policy = typer.Typer(no_args_is_help=True, help="What this site takes.")
     policy.command("check")(check)
     site.add_typer(policy, name="policy")
@@ -177,8 +178,9 @@ def reconcile(
     from dataclasses import asdict
 
     from ayni.agent import reconcile as books
+    from ayni.agent.units import read_time
 
-    first, last = books.read_time(begin, "--from"), books.read_time(end, "--to")
+    first, last = read_time(begin, "--from"), read_time(end, "--to")
     found = books.reconcile(load(config), first, last)
     if as_json:
         typer.echo(json.dumps({**asdict(found), "difference": found.difference}, indent=2))

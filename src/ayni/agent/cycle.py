@@ -164,7 +164,9 @@ class Cycle:
         fresh = [a for a in reply.assignments if not self._known(a.attempt)]
         closed = self._closed(len(fresh)) if fresh else None
         for assignment in fresh:
-            self.work.accept(assignment, now, closed)
+            walltime = float(assignment.shape.get("walltime", 0))
+            against = closed or self.offer.closures.against(walltime, now)
+            self.work.accept(assignment, now, against)
         for attempt in reply.withdrawals:
             self.work.withdraw(attempt, now)
         for attempt in reply.cancels:

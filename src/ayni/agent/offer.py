@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ayni import __version__
+from ayni.agent import closures
+from ayni.agent.closures import Closures
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
 from ayni.agent.executors.base import Executor, ExecutorUnavailable, PartitionInfo
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.staging.folders import Folders
+from ayni.errors import UserError
 from ayni.protocol.messages import (
     MAX_ASSIGNMENTS,
     HealthNote,
     PartitionStatus,
     SiteStatus,
 )
+from ayni.protocol.policy import maintenance, next_window
+
+log = logging.getLogger(__name__)
 
 _SLOTS = 64  # of a large machine: long tasks need no long queue
 _WINDOW = 2.0  # seconds: depth is about what ends in so long
@@ -114,6 +122,7 @@ class Offer:
     partitions: list[PartitionStatus] = field(default_factory=list)
     executor_fault: str = ""
     pace: Pace = field(default_factory=Pace)
+    closures: Closures = field(default_factory=Closures)
     _depth: int = 0
     _slots: int = 0
     _told: SiteStatus | None = None
@@ -130,6 +139,7 @@ class Offer:
 
     def is_news(self, now: float) -> bool:
         """Look again; whether the hub should be told."""
+        self._look_at_closures()
         try:
             infos = self.executor.partitions()
         except ExecutorUnavailable as error:
@@ -143,6 +153,12 @@ class Offer:
         self.partitions = [partition_status(self.config, info, wanted) for info in infos]
         return self._now() != self._told
 
+    def _look_at_closures(self) -> None:
+        try:
+            self.closures = closures.read(self.config.state)
+        except UserError as error:  # what was closed stays so: better than to open by mistake
+            log.warning("%s", error)
+
     def _now(self) -> SiteStatus:
         return SiteStatus(
             agent_version=__version__,
@@ -151,6 +167,8 @@ class Offer:
             datasets=self.datasets.cards(),
             health=list(self._health()),
             sandbox=self.sandbox,
+            draining=self.closures.draining,
+            windows=self.closures.windows,
         )
 
     def _health(self) -> Iterator[HealthNote]:
@@ -161,6 +179,11 @@ class Offer:
                 message=self.executor_fault,
                 remedy="see the agent's log and 'ayni site doctor'",
             )
+        now = time.time()
+        if (window := next_window(self.closures.windows, now)) is not None:
+            said = maintenance(window, now)
+            when = "maintenance from {begin} to {end}".format(**said.parameters)
+            yield HealthNote(code=said.code, message=f"{when}: {window.why}" if window.why else when)
         if (reason := self.folders.no_room()) is not None:
             yield HealthNote(
                 code="disk",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ayni.agent import hub, identity
 from ayni.agent.config import Config
@@ -196,18 +196,3 @@ def words(found: Findings) -> Iterator[str]:
             f"batch jobs that found no task, and are nobody's usage: {len(found.idle)}, "
             f"{found.idle_core_seconds:.1f} core-seconds"
         )
-
-
-def read_time(text: str, option: str) -> datetime:
-    """A day or a time, in the site's own time where it names no zone.
-
-    Raises:
-        UserError: it is neither.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UserError(
-            f"{option} {text[:40]!r}: write a day or a time, as in 2026-11-01 or 2026-11-01T08:00"
-        ) from error
-    return found.astimezone(UTC)

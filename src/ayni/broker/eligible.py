@@ -11,7 +11,7 @@ from ayni.tes.units import show_amount
 
 #: What passes by itself or by the site's operator: a task may wait for it. Anything else is final
 #: as things stand, and a group that has nothing else from any site is hopeless.
-PASSING = frozenset({"silent", "draining", "hours", "ill", "never", "busy"})
+PASSING = frozenset({"silent", "draining", "hours", "ill", "never", "busy", "maintenance"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def judge(site: Site, group: Group, settings: Settings) -> Eligibility:
     """Judge one site for one group, room apart. What is final is named before what passes."""
     fitting = _fitting(site, group.shape)
     no = unwanted(site, group) or (None if fitting else unfit(site, group.shape))
-    if no := no or unwell(site, settings):
+    if no := no or unwell(site, settings) or in_the_way(site, group.shape.walltime):
         return Eligibility(reason=no)
     return Eligibility(partitions=fitting)
 
@@ -132,6 +132,14 @@ def _fitting(site: Site, shape: Shape) -> tuple[Partition, ...]:
         for p in site.partitions
         if shape.partition in (None, p.name) and _misfit(wanted, offered(p)) is None
     )
+
+
+def in_the_way(site: Site, walltime: float) -> SiteReason | None:
+    """Maintenance that begins before a task of so many seconds must have ended."""
+    if site.maintenance is None or walltime <= site.until:
+        return None
+    no = site.maintenance
+    return _no(site, no.code, no.message, **no.parameters)
 
 
 def unwell(site: Site, settings: Settings) -> SiteReason | None:

@@ -14,6 +14,7 @@ from ayni.broker.eligible import (
     Eligibility,
     asked,
     banned,
+    in_the_way,
     nearest,
     offered,
     too_small,
@@ -62,7 +63,10 @@ class Jury:
         for n, p in enumerate(partitions):
             self._named[p.name] = self._named.get(p.name, 0) | 1 << n
         self._tables = [_Table(offers) for offers in zip(*map(offered, partitions), strict=True)]
-        self._known: dict[Bits, Verdicts] = {}  # of groups that only size keeps from anywhere
+        self._until = _Table([site.until for site in sites for _ in site.partitions])
+        self._known: dict[
+            tuple[Bits, Bits], Verdicts
+        ] = {}  # of groups that only size keeps from anywhere
 
     def judge(self, group: Group) -> Verdicts:
         shape, wanted = group.shape, asked(group.shape)
@@ -72,15 +76,16 @@ class Jury:
         particular = bool(
             shape.site is not None or shape.zones or group.sites is not None or group.objections
         )
-        known = None if particular else self._known.get(fits)
+        in_time = self._until.offering(shape.walltime)
+        known = None if particular else self._known.get((fits, in_time))
         if known is None:
-            known, shared = self._judge(group, wanted, fits, particular)
+            known, shared = self._judge(group, wanted, fits, in_time, particular)
             if shared:
-                self._known[fits] = known
+                self._known[fits, in_time] = known
         return known
 
     def _judge(
-        self, group: Group, wanted: tuple[int, ...], fits: Bits, particular: bool
+        self, group: Group, wanted: tuple[int, ...], fits: Bits, in_time: Bits, particular: bool
     ) -> tuple[Verdicts, bool]:
         """The verdicts, and whether they hold for all groups that ask nothing in particular."""
         shared = not particular
@@ -92,6 +97,8 @@ class Jury:
                 verdicts.append(Eligibility(reason=no))
             elif bench.banned:
                 verdicts.append(bench.banned)
+            elif here and bench.unwell is None and not here & in_time:
+                verdicts.append(bench.in_maintenance)
             elif here:
                 verdicts.append(bench.fitting(here))
                 if bench.unwell is None:
@@ -105,7 +112,7 @@ class Jury:
 class _Table:
     """The partitions by what they offer of one measure."""
 
-    def __init__(self, offers: Sequence[int]) -> None:
+    def __init__(self, offers: Sequence[float]) -> None:
         self.limits = sorted(set(offers))
         self.sets = [
             sum(1 << n for n, offer in enumerate(offers) if offer >= limit) for limit in self.limits
@@ -124,6 +131,7 @@ class _Bench:
         self.first, self.end = first, first + len(site.partitions)  # its partitions' numbers
         self.bits = (1 << self.end) - (1 << first)
         self.banned = Eligibility(reason=banned(site)) if site.banned else None
+        self.in_maintenance = Eligibility(reason=in_the_way(site, float("inf")))
         self.unwell = Eligibility(reason=no) if (no := unwell(site, settings)) else None
         self.offers = [offered(p) for p in site.partitions]
         self._fitting: dict[Bits, Eligibility] = {}

@@ -49,6 +49,8 @@ class Site:
     draining: bool = False
     banned: bool = False
     closed: Objection | None = None  # takes nothing at this hour
+    maintenance: Objection | None = None  # what it says to tasks that might not end before …
+    until: float = float("inf")  # … so many seconds from now
     max_tasks: int | None = None
     ill: tuple[str, ...] = ()  # health notes that keep work away
     bandwidth: float = 12.5e6  # bytes a second from the hub, for inputs that must move

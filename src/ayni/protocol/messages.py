@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.policy import Many, Model, Policy, Reason, Who
+from ayni.protocol.policy import Many, Model, Policy, Reason, Who, Window
 
 VERSION = 1
 OLDEST_VERSION = 1  # hub and agent understand each other one version back
@@ -142,6 +142,8 @@ class SiteStatus(Message):
     datasets: Many[DatasetStatus] = []
     health: Many[HealthNote] = []
     sandbox: str = ""  # bubblewrap, unshare, container or none
+    draining: Annotated[str, _cut(500)] | None = None  # why the operator takes nothing new now
+    windows: Annotated[list[Window], Field(max_length=100)] = []  # maintenance, announced
 
 
 class CommandReport(Message):

@@ -6,7 +6,7 @@ to the hub, so that the broker does not send what would be refused; the hub's ju
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, TypeVar
@@ -69,6 +69,14 @@ class Hours(Model):
             return local.isoweekday() in self.days
         yesterday = (local.isoweekday() - 2) % 7 + 1
         return now < self.end and yesterday in self.days
+
+
+class Window(Model):
+    """A time in which a site runs nothing for the network: maintenance. Unix seconds."""
+
+    begin: Annotated[float, Field(ge=0, le=32503680000)]
+    end: Annotated[float, Field(ge=0, le=32503680000)]
+    why: Annotated[str, Field(max_length=500)] = ""
 
 
 Limit = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -177,6 +185,23 @@ def not_now(policy: Policy, now: datetime) -> Reason | None:
     if any(hours.hold(local) for hours in policy.hours):
         return None
     return _reason("hours", "is outside the hours in which it takes tasks")
+
+
+def next_window(windows: Iterable[Window], now: float) -> Window | None:
+    """The window that is open or comes next; None if there is none. `now` is in Unix seconds."""
+    ahead = [window for window in windows if window.end > now]
+    return min(ahead, key=lambda window: window.begin, default=None)
+
+
+def maintenance(window: Window, now: float) -> Reason:
+    """Why a task that would not end before the window is not taken."""
+    begin = datetime.fromtimestamp(window.begin, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    end = datetime.fromtimestamp(window.end, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if now >= window.begin:
+        message = f"is in maintenance until {end}"
+    else:
+        message = f"has maintenance from {begin} to {end}; the task might not end before"
+    return _reason("maintenance", message, begin=begin, end=end, why=window.why)
 
 
 def explain(reasons: Mapping[str, Reason]) -> str:

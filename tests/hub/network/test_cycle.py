@@ -21,7 +21,7 @@ from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt, Placement
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import HealthNote
-from ayni.protocol.policy import Hours, Policy
+from ayni.protocol.policy import Hours, Policy, Window
 from tests.hub import factories
 from tests.hub.network.simulated import Agent, partition, state, status, tasks
 
@@ -101,6 +101,22 @@ def test_a_site_that_is_ill_closed_silent_or_draining_gets_nothing() -> None:
     assert codes == ["ill", "hours", "silent", "draining", "never"]
     told = [s["state"] for s in sites.overview()]
     assert told == ["ill", "closed", "silent", "draining", "never"]
+
+
+def test_a_site_that_its_own_operator_drains_or_that_has_maintenance_gets_nothing() -> None:
+    now = time.time()
+    window = Window(begin=now + 600, end=now + 7200, why="new switches")
+    site("andes", draining="moving")
+    site("bravo", windows=[window])
+    [task] = tasks(factories.project())
+    assert Broker().cycle() == 0
+    reasons = explain.why(task.group_id).reasons
+    assert [r.code for r in reasons] == ["draining", "maintenance"]
+    assert reasons[1].parameters["why"] == "new switches"
+    assert "the task might not end before" in reasons[1].message
+    [short] = tasks(factories.project(), walltime=300)
+    assert Broker().cycle() == 1, "one that ends before is placed"
+    assert Attempt.objects.get(task=short).site.name == "bravo"
 
 
 def test_a_persons_tasks_are_not_sent_where_the_policy_denies_the_person() -> None:

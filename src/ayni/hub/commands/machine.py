@@ -20,9 +20,9 @@ State = Annotated[Path | None, typer.Option(help="The hub's folder (AYNI_HUB_STA
 def register(app: typer.Typer) -> None:
     app.command(epilog="Example:\n\n  ayni hub init --state /srv/ayni")(init)
     app.command(epilog="Example:\n\n  ayni hub apply alliance.yaml --json")(apply)
-    app.command(epilog="Examples:\n\n  ayni hub run\n\n  ayni hub run --port 8000 --files-port 8001")(
-        run
-    )
+    app.command(
+        epilog="Examples:\n\n  ayni hub run\n\n  ayni hub run --port 8000 --files-port 8001"
+    )(run)
     app.command(epilog="Example:\n\n  ayni hub backup /backup/hub-$(date +%F).sqlite3")(backup)
     app.command(epilog="Example:\n\n  ayni hub restored")(restored)
 

@@ -19,13 +19,13 @@ from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import MAX_LIVE, SiteStatus
-from ayni.protocol.policy import Policy, Reason, Who, not_now, refusal
+from ayni.protocol.policy import Policy, Reason, Who, maintenance, next_window, not_now, refusal
 from ayni.tes.shape import Shape
 
 MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the next ones
 STOPPING = frozenset({"disk", "executor", "sandbox", "store"})  # health notes that keep work away
 #: Refusals that pass by themselves, and for how long they are remembered, in seconds.
-PASSING = frozenset({"hours", "busy", "tasks", "draining"})
+PASSING = frozenset({"hours", "busy", "tasks", "draining", "maintenance"})
 PASSING_FOR = 300.0
 
 _QUEUED = "SELECT group_id, COUNT(*), MIN(id) FROM tasks_task WHERE state = 2 GROUP BY group_id"
@@ -278,6 +278,7 @@ class Loader:
         status, seen = facts.status, bulk.read_moment(facts.last_seen)
         most = status.policy.max_tasks if status else None
         at = datetime.fromtimestamp(now, UTC)
+        window = next_window(status.windows, now) if status else None
         return Site(
             name=facts.name,
             member=facts.member,
@@ -286,9 +287,11 @@ class Loader:
                 for p in (status.partitions if status else ())
             ),
             silent_for=now - seen.timestamp() if seen else 0.0,
-            draining=bool(facts.draining),
+            draining=bool(facts.draining) or (status is not None and status.draining is not None),
             banned=bool(facts.banned),
             closed=not_now(status.policy, at) if status else None,
+            maintenance=None if window is None else maintenance(window, now),
+            until=float("inf") if window is None else max(0.0, window.begin - now),
             max_tasks=MAX_LIVE if most is None else min(most, MAX_LIVE),
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
             waited={

@@ -30,6 +30,7 @@ TEXTS: Mapping[str, str] = {
     "capacity": _("pide %(wanted)s núcleos en total; el sitio ofrece %(limit)s"),
     "https": _("no trae entradas desde %(host)s"),
     "hours": _("está fuera de las horas en que recibe tareas"),
+    "maintenance": _("tiene mantenimiento del %(begin)s al %(end)s"),
     # broker: what rules a site out
     "site": _("la tarea pide el sitio %(wanted)s"),
     "zone": _("no está en ninguna de las zonas pedidas: %(zones)s"),
