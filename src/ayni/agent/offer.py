@@ -183,7 +183,9 @@ class Offer:
         if (window := next_window(self.closures.windows, now)) is not None:
             said = maintenance(window, now)
             when = "maintenance from {begin} to {end}".format(**said.parameters)
-            yield HealthNote(code=said.code, message=f"{when}: {window.why}" if window.why else when)
+            yield HealthNote(
+                code=said.code, message=f"{when}: {window.why}" if window.why else when
+            )
         if (reason := self.folders.no_room()) is not None:
             yield HealthNote(
                 code="disk",
