@@ -243,19 +243,29 @@ def test_words_that_a_full_disk_cut_off_do_not_keep_a_batch_job_from_starting_ag
     assert pooled.exit(doomed)["state"] == "lost"
 
 
-def test_each_task_gets_gpus_of_its_own(pooled):
+@pytest.mark.parametrize(
+    ("env", "names"),
+    [
+        ({"SLURM_JOB_GPUS": "2,3"}, ["2", "3"]),
+        ({"SLURM_GPUS_ON_NODE": "2"}, ["0", "1"]),  # all that some sites tell
+        # Devices are confined: the job sees its own two, by other numbers.
+        ({"SLURM_JOB_GPUS": "2,3", "CUDA_VISIBLE_DEVICES": "0,1"}, ["0", "1"]),
+    ],
+)
+def test_each_task_gets_gpus_of_its_own(pooled, env, names):
     jobs = []
     for _ in range(2):
         job = pooled.waiting(gpus=1)
         text = f"echo $CUDA_VISIBLE_DEVICES; {job.commands[0].argv[2]}"
         jobs.append(replace(job, commands=(Command(("sh", "-c", text)),)))
     need = [1, 256 << 20, 1]
-    process = pooled.pilot(pooled.add(*jobs), slots=2, need=need, SLURM_JOB_GPUS="2,3")
+    process = pooled.pilot(pooled.add(*jobs), slots=2, need=need, **env)
     until(lambda: all(map(pooled.runs, jobs)))
     for job in jobs:
         pooled.release(job)
     assert process.wait(PATIENCE) == 0
-    assert sorted((job.folder / "logs/0.stdout").read_text() for job in jobs) == ["2\n", "3\n"]
+    told = sorted((job.folder / "logs/0.stdout").read_text().strip() for job in jobs)
+    assert told == names
 
 
 def test_a_task_that_was_given_up_meanwhile_is_passed_over(pooled):

@@ -34,6 +34,12 @@ def job_key(env: dict[str, str]) -> str:
     return f"{array}_{index}" if array and index else env["SLURM_JOB_ID"]
 
 
+def job_gpus(env: dict[str, str]) -> list[int]:
+    """The node's numbers of the batch job's GPUs, or, where only their count is told, any."""
+    told = [int(number) for number in env.get("SLURM_JOB_GPUS", "").split(",") if number.isdigit()]
+    return told or list(range(int(env.get("SLURM_GPUS_ON_NODE", "0"))))
+
+
 class Pilot:
     """The loop of one batch job."""
 
@@ -55,7 +61,7 @@ class Pilot:
         self._ends = time.time() + config["seconds"] - _RESERVE
         self._linger: float = config["linger"]
         self._need = Need(*config["need"])
-        gpus = [int(n) for n in env.get("SLURM_JOB_GPUS", "").split(",") if n.isdigit()]
+        gpus = job_gpus(env)
         slots: int = config["slots"]
         total = Need(slots * self._need.cores, slots * self._need.memory, len(gpus))
         self._capacity = Capacity(total, [])

@@ -121,4 +121,12 @@ def _give_gpus(spec: dict[str, Any], gpus: list[int]) -> None:
         sandbox["devices"] += [f"/dev/{name}" for name in names if os.path.exists(f"/dev/{name}")]
         return
     for command in spec["commands"]:
-        command["env"]["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        command["env"]["CUDA_VISIBLE_DEVICES"] = ",".join(map(_visible, gpus))
+
+
+def _visible(gpu: int) -> str:
+    """A GPU's name to CUDA: within a batch job whose devices are confined, not its number on the node."""
+    numbers = os.environ.get("SLURM_JOB_GPUS", "").split(",")
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    known = dict(zip(numbers, names, strict=False)) if len(numbers) == len(names) else {}
+    return known.get(str(gpu)) or str(gpu)

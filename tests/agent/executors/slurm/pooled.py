@@ -108,8 +108,8 @@ class Pooled(Jobs):
     def pilot(
         self, pool: str, job: str = "1000", *, restart: int = 0, **more: Any
     ) -> subprocess.Popen[str]:
-        """Start a pilot; what begins with SLURM goes into its environment, the rest into its config."""
-        env = {n: more.pop(n) for n in list(more) if n.startswith("SLURM")}
+        """Start a pilot; what is in capitals goes into its environment, the rest into its config."""
+        env = {n: more.pop(n) for n in list(more) if n.isupper()}
         env |= {"PATH": os.environ["PATH"], "SLURM_JOB_ID": job, "SLURMD_NODENAME": f"node-{job}"}
         if restart:
             env["SLURM_RESTART_COUNT"] = str(restart)

@@ -41,7 +41,7 @@ class Pool:
         waiting: tasks that nobody has claimed, as far as is known.
         seen: how long tasks took, in seconds, as a moving mean; None if none has ended.
         most: batch jobs in one submission, as a limit of the site has taught.
-        barren: how many times in a row its batch jobs ended before they said a word.
+        barren: how many times in a row its batch jobs ended without a task, though some waited.
         quiet_until: not before this does the pool submit again, after a refusal.
     """
 
@@ -63,8 +63,7 @@ class Pilot:
     Attributes:
         live: tasks that it has started and of whose end it has not told.
         read: how much of its events has been read, in bytes.
-        began: its pilot has said a word.
-        took: … and has taken a task: until then, or until it is closed, those that wait may be its own.
+        took: it has taken a task: until then, or until it is closed, those that wait may be its own.
         closed: it takes no more tasks.
         withdrawn: it was canceled while it waited.
         gone: since when squeue does not show it, on the monotonic clock.
@@ -81,7 +80,6 @@ class Pilot:
     live: set[str] = field(default_factory=set)
     read: int = 0
     gone: float | None = None
-    began: bool = False
     took: bool = False
     closed: bool = False
     withdrawn: bool = False
@@ -171,9 +169,11 @@ class Books:
             found = self.pilots[job] = Pilot(job, task.pool, 1, self._clock(), waiting=False)
         if task.pilot is None:
             task.pilot, task.since = job, self._clock()
-        found.began = found.took = True
+        found.took = True
         found.live.add(task.id)
-        self.pools[task.pool].waiting.discard(task.id)
+        pool = self.pools[task.pool]
+        pool.waiting.discard(task.id)
+        pool.barren = 0
         return found
 
     def find_claims(self) -> None:

@@ -40,7 +40,7 @@ _SELDOM = 10.0  # … and while nothing changes
 _UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
 _PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how a job ended
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
-_BARREN = 4  # times that batch jobs may end before they say a word; then their tasks end
+_BARREN = 4  # times in a row that batch jobs may end without a task; then those that wait end
 _REQUEUED = "the scheduler put its batch job back into the queue"
 
 
@@ -201,9 +201,8 @@ class SlurmExecutor:
             self._ended(job_id)
             if not task.ended:
                 self._decide(task, "lost", None, _REQUEUED)
-        found.node, found.waiting, found.began = node, False, True
+        found.node, found.waiting = node, False
         found.signaled, found.closed = None, False
-        self._books.pools[found.pool].barren = 0
 
     def _started(self, job: str, job_id: str, when: float) -> None:
         task = self._books.tasks.get(job_id)
@@ -258,7 +257,7 @@ class SlurmExecutor:
         for found in gone:
             for job_id in list(found.live):
                 self._ended(job_id)
-        barren = [p for p in gone if not p.began and not p.withdrawn and not p.live]
+        barren = [p for p in gone if not p.took and not p.withdrawn]
         accounts = self._ask_accounts({p.id for p in gone if p.live} | {p.id for p in barren})
         self._settle([found for found in gone if found.live], accounts, now)
         self._mind_barren(barren, accounts, now)
@@ -331,9 +330,11 @@ class SlurmExecutor:
     def _mind_barren(
         self, barren: Sequence[Pilot], accounts: Mapping[str, parse.Account], now: float
     ) -> None:
-        """Batch jobs that end before they say a word: more of them would only burden the site."""
+        """Batch jobs that end without a task though some wait: more of them would only burden the site."""
         for name, found in {found.pool: found for found in barren}.items():
             pool = self._books.pools[name]
+            if not pool.waiting:
+                continue
             pool.barren += 1
             pool.quiet_until = now + 2.0**pool.barren
             if pool.barren < _BARREN:

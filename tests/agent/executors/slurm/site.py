@@ -1,0 +1,92 @@
+"""An executor over some Slurm, and short ways to run jobs on it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+from ayni.agent.executors.base import ExecutorUnavailable, Job, JobState, JobStatus
+from ayni.agent.executors.slurm.executor import SlurmExecutor
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.runtimes.bare import BareRuntime
+from tests.agent.executors.slurm.pooled import IMAGES, Jobs, until
+
+OVER = (JobState.ENDED, JobState.LOST)
+
+
+class Site(Jobs):
+    """An executor and what it has told."""
+
+    def __init__(self, folder: Path, slurm: Any, rules: Rules | None = None) -> None:
+        super().__init__(folder)
+        self.slurm = slurm
+        self.rules = rules or Rules()
+        self.told: dict[str, JobStatus] = {}
+        self.states: dict[str, list[JobState]] = {}
+        self._skipped = 0.0
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Another executor takes over: nothing is said to the one before."""
+        self.executor = SlurmExecutor(
+            self.folder / "state",
+            self.slurm,
+            IMAGES,
+            {"host": BareRuntime()},
+            self.rules,
+            clock=lambda: time.monotonic() + self._skipped,
+        )
+        self.told.clear()
+
+    def skip(self, seconds: float) -> None:
+        """Let the executor's clock go ahead."""
+        self._skipped += seconds
+
+    def submit(self, *jobs: Job) -> None:
+        assert self.executor.submit(jobs) == {}
+
+    def poll(self) -> None:
+        for status in self.executor.poll():
+            self.told[status.id] = status
+            self.states.setdefault(status.id, []).append(status.state)
+
+    def until(self, probe: Any) -> Any:
+        """Poll until something is true; a Slurm that does not answer is asked again."""
+
+        def polled() -> Any:
+            with contextlib.suppress(ExecutorUnavailable):
+                self.poll()
+            return probe()
+
+        return until(polled)
+
+    def over(self, *jobs: Job) -> Any:
+        """Wait for the ends of jobs: the status of each, or of the only one."""
+        self.until(lambda: all(self._state(job) in OVER for job in jobs))
+        statuses = [self.told[job.id] for job in jobs]
+        return statuses[0] if len(jobs) == 1 else statuses
+
+    def _state(self, job: Job) -> JobState | None:
+        status = self.told.get(job.id)
+        return None if status is None else status.state
+
+    def run(self, *jobs: Job) -> Any:
+        self.submit(*jobs)
+        return self.over(*jobs)
+
+    def running(self, *jobs: Job) -> None:
+        """Wait until jobs run, and are known to."""
+        self.until(lambda: all(self.runs(job) and job.id in self.told for job in jobs))
+
+    def pilot_of(self, job: Job) -> str:
+        """The batch job that has a job."""
+        found = self.executor._books.tasks[job.id].pilot
+        assert found is not None
+        return found
+
+    def files(self) -> list[str]:
+        """What lies in the state folder."""
+        state = self.folder / "state"
+        return sorted(str(path.relative_to(state)) for path in state.rglob("*") if path.is_file())
