@@ -40,6 +40,25 @@ def test_a_machine_with_version_one_has_none(tmp_path):
     assert cgroup.own_path(str(tmp_path / "self"), str(tmp_path)) is None
 
 
+@pytest.mark.parametrize(
+    ("own", "file"),
+    [
+        ("0::/job_7/step_batch\n", "job_7/step_batch/memory.events"),
+        (
+            "9:cpuset:/other\n4:memory:/job_7/step_batch\n0::/\n",
+            "memory/job_7/step_batch/memory.oom_control",
+        ),
+    ],
+)
+def test_what_the_kernel_killed_for_memory_in_the_own_cgroup_is_counted(tmp_path, own, file):
+    (tmp_path / "self").write_text(own)
+    assert cgroup.oom_kills(str(tmp_path / "self"), str(tmp_path)) == 0
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert cgroup.oom_kills(str(tmp_path / "self"), str(tmp_path)) == 2
+
+
 def test_a_delegated_subtree_lacks_nothing(tree):
     assert cgroup.missing(str(tree)) == ""
 

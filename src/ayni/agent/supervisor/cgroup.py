@@ -31,6 +31,19 @@ def own_path(cgroup_file: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgrou
     return None
 
 
+def oom_kills(cgroup_file: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> int:
+    """How many processes of our own cgroup, a batch job's say, the kernel has killed for memory."""
+    found = 0
+    with open(cgroup_file) as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if "memory" in controllers.split(","):  # version 1
+                return _count(f"{mount}/memory{path}", "memory.oom_control", "oom_kill")
+            if not controllers:
+                found = _count(mount + path, "memory.events", "oom_kill")
+    return found
+
+
 def missing(path: str | None) -> str:
     """Why the subtree cannot hold the jobs' limits; empty if it can."""
     if path is None:
@@ -88,24 +101,25 @@ class Group:
         return int(_read(self.path, "memory.peak") or 0)
 
     def cpu_seconds(self) -> float:
-        return self._count("cpu.stat", "usage_usec") / 1e6
+        return _count(self.path, "cpu.stat", "usage_usec") / 1e6
 
     def was_out_of_memory(self) -> bool:
-        return self._count("memory.events", "oom_kill") > 0
+        return _count(self.path, "memory.events", "oom_kill") > 0
 
     def was_out_of_processes(self) -> bool:
-        return self._count("pids.events", "max") > 0
+        return _count(self.path, "pids.events", "max") > 0
 
     def remove(self) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(self.path)
 
-    def _count(self, file: str, key: str) -> int:
-        for line in _read(self.path, file).splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
-        return 0
+
+def _count(path: str, file: str, key: str) -> int:
+    for line in _read(path, file).splitlines():
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return 0
 
 
 def _read(path: str, name: str) -> str:

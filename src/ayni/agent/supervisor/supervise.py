@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ayni.agent.supervisor import launch, namespaces, processes
-from ayni.agent.supervisor.cgroup import Group
+from ayni.agent.supervisor.cgroup import Group, oom_kills
 from ayni.agent.supervisor.disk import Room
 from ayni.agent.supervisor.streams import Streams, UserError
 
@@ -24,6 +24,7 @@ _FILL_RATE = 2e9  # bytes of memory that one core fills in a second: how far apa
 _WRITE_RATE = 1e9  # bytes that a job writes to a disk in a second, more or less
 _SHORTEST_LOOK = 0.05
 _LONGEST_LOOK = 1.0
+_KILLED = 128 + signal.SIGKILL
 
 EXITED, TIMEOUT, MEMORY, PROCESSES = "exited", "timeout", "memory", "processes"
 DISK, CROWDED, CANCELED, START_FAILED = "disk", "crowded", "canceled", "start_failed"
@@ -47,6 +48,7 @@ class Supervisor:
         self._line = line
         self._wakeup = wakeup
         self._group = group
+        self._oom_kills = oom_kills()
         self._started = time.time()
         self._deadline = time.monotonic() + self._limits["walltime"]
         self._reason = EXITED
@@ -269,6 +271,11 @@ class Supervisor:
             processes.send([self._main], signal.SIGKILL)
         processes.stop_and_kill()
 
+    def _was_killed_for_memory(self, results: list[dict[str, Any]]) -> bool:
+        """Whether the batch system, which holds us to what was asked for, was quicker than we."""
+        killed = bool(results) and results[-1]["exit_code"] == _KILLED
+        return killed and oom_kills() > self._oom_kills
+
     def _status(self, results: list[dict[str, Any]]) -> dict[str, Any]:
         cpu, peak = self._cpu, self._peak
         if self._group is not None:
@@ -278,6 +285,9 @@ class Supervisor:
                 limit = _mib(self._limits["memory"])
                 self._reason, self._message = MEMORY, f"it needed more than its {limit} of memory"
             self._group.remove()
+        elif self._reason == EXITED and self._was_killed_for_memory(results):
+            limit = _mib(self._limits["memory"])
+            self._reason, self._message = MEMORY, f"it needed more than its {limit} of memory"
         ended = time.time()
         return {
             "id": self._spec["id"],

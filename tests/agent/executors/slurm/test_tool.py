@@ -98,6 +98,21 @@ def test_an_accounting_that_cannot_be_asked_is_not_an_empty_one(program, name):
         program("sacct", errors=answers.text(name), code=1).sacct({"1"})
 
 
+def test_a_controller_that_is_down_is_not_waited_for_twice(program, tmp_path):
+    down = "Slurmctld(primary) at host is DOWN\n"
+    program("scontrol", down)
+    slurm = program("squeue", errors=answers.text("squeue-slurmctld-down"), code=1)
+    for _ in range(3):
+        with pytest.raises(ExecutorUnavailable, match="Unable to contact slurm controller"):
+            slurm.squeue("ayni")
+    assert [words[0] for words in asked(tmp_path)] == ["-h", "ping", "ping"]
+    program("scontrol", down + "Slurmctld(backup) at other is UP\n")
+    program("squeue", answers.squeue("squeue-running"))
+    assert len(slurm.squeue("ayni")) == 1
+    assert len(slurm.squeue("ayni")) == 1
+    assert [words[0] for words in asked(tmp_path)][3:] == ["ping", "-h", "-h"]
+
+
 def test_many_jobs_are_asked_for_in_few_commands(program, tmp_path):
     program("sacct").sacct({str(number) for number in range(1200)})
     assert len(asked(tmp_path)) == 3

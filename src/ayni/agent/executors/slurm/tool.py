@@ -13,9 +13,10 @@ from ayni.agent.executors.slurm import parse
 
 _TIMEOUT = 60.0  # seconds: a busy controller answers late
 _MANY = 500  # ids in one command line
+_DEAF = "Unable to contact slurm controller"
 #: What sbatch says when it is only this moment that is wrong.
 _PASSING = (
-    "Unable to contact slurm controller",
+    _DEAF,
     "Socket timed out",
     "Slurm temporarily unable to accept job",
     "Resource temporarily unavailable",
@@ -57,6 +58,7 @@ class Slurm:
         }
         if conf is not None:
             self._env["SLURM_CONF"] = str(conf)
+        self._deaf = False  # the controller did not hear the last command
         self.calls = 0  # for the bench: what the controller is asked
 
     def sbatch(self, script: str, options: Sequence[str]) -> str:
@@ -130,6 +132,18 @@ class Slurm:
         return done.stdout
 
     def _call(
+        self, name: str, arguments: Sequence[str], script: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, if it has a chance: without a controller each waits many seconds for one."""
+        if name == "sacct":
+            return self._run(name, arguments)
+        if self._deaf and " is UP" not in self._run("scontrol", ["ping"]).stdout:
+            raise ExecutorUnavailable(f"{name}: {_DEAF}")
+        done = self._run(name, arguments, script)
+        self._deaf = done.returncode != 0 and _DEAF in done.stderr
+        return done
+
+    def _run(
         self, name: str, arguments: Sequence[str], script: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         program = str(self._bin / name) if self._bin else name
