@@ -30,7 +30,7 @@ lint: $(VENV)/.dev  ## style
 types: $(VENV)/.dev  ## types
 	$(BIN)/mypy
 
-live:  ## against real servers: PostgreSQL, S3, a browser, containers (root, Debian 12)
+live:  ## against real servers: PostgreSQL, S3, three Slurm clusters, a browser, containers (root, Debian 12)
 	dev/live.sh $(ARGS)
 
 slurm-up:  ## three real Slurm clusters with accounting on this machine (root, Debian 12)

@@ -23,12 +23,13 @@ part() {
 
 servers() {
   # One after another: on two cores they only hinder each other.
-  dev/postgres.sh up && dev/s3.sh up
+  dev/postgres.sh up && dev/s3.sh up && dev/slurm.sh up
 }
 
 stop() {
   dev/postgres.sh down || true
   dev/s3.sh down || true
+  [ -n "$had_slurm" ] || dev/slurm.sh down || true
 }
 
 part "packages" install_packages "${packages[@]}"
@@ -37,6 +38,7 @@ part "environment of Snakemake" dev/snakemake.sh
 AYNI_PG_PORT="$(free_ports 1)"
 AYNI_S3_PORT="$(free_ports 5)"
 export AYNI_PG_PORT AYNI_S3_PORT
+had_slurm="$(ls "${AYNI_SLURM_DIR:-/var/tmp/ayni-slurm}/ready" 2>/dev/null || true)" # it stays as it was
 trap stop EXIT
 part "servers" servers
 [ "$failed" = 0 ] || exit 1

@@ -15,6 +15,8 @@ from ayni.client import Network
 from ayni.demo.stage import Stage
 from tests.live.alliance import ALLIANCE, SNAKEMAKE, sites
 
+#: What `make slurm-up` tells of its clusters.
+SLURM = Path(os.environ.get("AYNI_SLURM_DIR", "/var/tmp/ayni-slurm")) / "clusters.json"
 #: What a test may need, whether it is here, and how one gets it.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "charliecloud": (lambda: shutil.which("ch-run") is not None, "apt install charliecloud"),
@@ -28,6 +30,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "py-tes": (lambda: _installed("tes"), "pip install -e '.[live]'"),
     "s3": (lambda: "AYNI_TEST_S3" in os.environ, 'dev/s3.sh up, then eval "$(dev/s3.sh env)"'),
+    "slurm": (lambda: SLURM.exists() and os.geteuid() == 0, "make slurm-up, and be root"),
     "snakemake": ((SNAKEMAKE / "bin" / "snakemake").exists, "dev/snakemake.sh"),
 }
 

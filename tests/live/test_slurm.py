@@ -1,0 +1,388 @@
+"""The Slurm executor on three real clusters (`make slurm-up`), as a user who is not root.
+
+What a researcher reads is asserted for every way in which a task can end there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState, JobStatus
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.supervisor import pilot
+from tests.agent.executors.slurm.pooled import until
+from tests.agent.executors.slurm.site import Site
+from tests.live.conftest import SLURM
+
+pytestmark = [pytest.mark.live, pytest.mark.needs("slurm")]
+
+USER = "ayni"
+PYTHON = "/usr/bin/python3"  # one that the user may run; the tests' own may lie in root's home
+NewSite = Callable[..., Site]
+ENDED, LOST = JobState.ENDED, JobState.LOST
+
+
+@contextlib.contextmanager
+def being(name: str) -> Iterator[None]:
+    """Be another user, for good for whatever is started meanwhile."""
+    before = os.getresuid()
+    user = pwd.getpwnam(name)
+    os.setresuid(0, 0, 0)
+    os.setgroups([user.pw_gid])
+    os.setresgid(user.pw_gid, user.pw_gid, 0)
+    os.setresuid(user.pw_uid, user.pw_uid, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups([0])
+        if before[0] != 0:
+            os.setresuid(before[0], before[0], 0)
+
+
+@pytest.fixture(scope="module")
+def clusters() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(SLURM.read_text())
+    with being(USER):
+        assert os.access(pilot.__file__, os.R_OK), f"{USER} cannot read {pilot.__file__}"
+    return found
+
+
+@pytest.fixture(scope="module")
+def open_site(clusters: dict[str, Any]) -> Iterator[NewSite]:
+    """Make sites, as the user; what they started ends with the module."""
+    sites: list[Site] = []
+
+    def make(cluster: str, **rules: Any) -> Site:
+        folder = Path(clusters["work"]) / f"live-{uuid.uuid4().hex[:8]}"
+        with being(USER):
+            folder.mkdir(mode=0o700)
+            slurm = Slurm(Path(clusters["clusters"][cluster]["conf"]))
+            site = Site(folder, slurm, Rules(python=PYTHON, **{"account": "ayni", **rules}))
+        sites.append(site)
+        return site
+
+    yield make
+    for site in sites:
+        ours = [
+            row.id for row in site.slurm.squeue(USER) if row.name.startswith(site.executor._prefix)
+        ]
+        site.slurm.scancel(ours)
+        until(lambda site=site: not site.left())
+        subprocess.run(["rm", "-rf", site.folder], check=True)
+
+
+@pytest.fixture
+def new_site(open_site: NewSite) -> Iterator[NewSite]:
+    """Make sites; the test itself is the user."""
+    with being(USER):
+        yield open_site
+
+
+def admin(clusters: dict[str, Any], cluster: str, *words: str) -> str:
+    """A command of the cluster's operator."""
+    env = {**os.environ, "SLURM_CONF": clusters["clusters"][cluster]["conf"]}
+    with being("root"):
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def servers(*words: str) -> None:
+    root = Path(__file__).parents[2]
+    with being("root"):
+        subprocess.run([root / "dev" / "slurm.sh", *words], check=True, capture_output=True)
+
+
+def said(status: JobStatus, state: JobState, reason: EndReason | None, *words: str) -> None:
+    """What the researcher reads."""
+    assert (status.state, status.reason) == (state, reason), status
+    for text in words:
+        assert text in status.message
+
+
+# --- the ordinary
+
+
+def test_tasks_run_as_an_array_on_the_nodes_as_the_user(new_site, clusters):
+    site = new_site("santiago")
+    jobs = [site.waiting() for _ in range(6)]
+    site.submit(*jobs)
+    site.running(*jobs)
+    pilots = {site.pilot_of(job) for job in jobs}
+    assert len(pilots) == 6
+    assert all("_" in name for name in pilots)  # elements of one array
+    assert len({name.partition("_")[0] for name in pilots}) == 1
+    for job in jobs:
+        site.release(job)
+    for status in site.over(*jobs):
+        said(status, ENDED, EndReason.EXITED)
+        assert status.host in clusters["clusters"]["santiago"]["nodes"]
+    assert (jobs[0].folder / "runs").stat().st_uid == pwd.getpwnam(USER).pw_uid
+
+
+def test_many_short_tasks_are_packed_into_few_batch_jobs(new_site, clusters):
+    site = new_site("santiago")
+    site.run(site.job("true"))  # now it is known that such tasks are short
+    jobs = [site.job("sh", "-c", "echo $SLURM_JOB_ID") for _ in range(60)]
+    assert all(status.reason is EndReason.EXITED for status in site.run(*jobs))
+    batch_jobs = {(job.folder / "logs/0.stdout").read_text() for job in jobs}
+    assert len(batch_jobs) <= 8
+
+
+def test_a_task_has_the_declared_gpu_that_it_asked_for(new_site):
+    site = new_site("santiago")
+    job = site.job("sh", "-c", "echo $CUDA_VISIBLE_DEVICES", partition="large", gpus=1)
+    status = site.run(job)
+    said(status, ENDED, EndReason.EXITED)
+    assert status.host == "santiago-n4"
+    assert (job.folder / "logs/0.stdout").read_text() == "0\n"
+
+
+def test_what_the_accounting_has_is_dealt_to_the_tasks(new_site):
+    site = new_site("bogota")
+    jobs = [site.job("sleep", "1") for _ in range(3)]
+    site.run(*jobs)
+    ids = {job.id for job in jobs}
+    site.until(lambda: set(site.executor.allocations()) >= ids)
+    assert all(site.executor.allocations()[job].core_seconds > 0 for job in ids)
+    site.executor.forget(ids)
+    site.executor.booked(ids)
+    assert site.files() == ["tag.json"]
+
+
+# --- limits
+
+
+def test_a_task_that_runs_too_long_is_timed_out(new_site):
+    site = new_site("mexico")
+    said(
+        site.run(site.job("sleep", "600", walltime=2)), ENDED, EndReason.TIMEOUT, "walltime of 2 s"
+    )
+
+
+@pytest.mark.parametrize("mebibytes", [300, 3000])
+def test_a_task_that_takes_too_much_memory_is_told_so(new_site, mebibytes):
+    site = new_site("mexico")
+    code = f"import time; x = bytearray({mebibytes} << 20); time.sleep(600)"
+    job = site.job(PYTHON, "-c", code, memory=128 << 20)
+    said(site.run(job), ENDED, EndReason.MEMORY, "memory")
+
+
+@pytest.fixture(scope="module")
+def over_time(open_site: NewSite, clusters: dict[str, Any]) -> tuple[Site, Job]:
+    """A task whose batch job the operator gives no more time: Slurm looks at limits twice a minute."""
+    site = open_site("santiago")
+    with being(USER):
+        job = site.waiting()
+        site.submit(job)
+        site.running(job)
+        name = site.pilot_of(job)
+    admin(clusters, "santiago", "scontrol", "update", f"jobid={name}", "endtime=now")
+    return site, job
+
+
+# --- canceled, withdrawn
+
+
+@pytest.mark.usefixtures("over_time")
+def test_a_running_task_is_canceled(new_site):
+    site = new_site("santiago")
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    site.executor.cancel([job.id])
+    said(site.over(job), ENDED, EndReason.CANCELED, "canceled")
+
+
+def test_a_pending_task_is_canceled_and_its_batch_job_withdrawn(new_site):
+    site = new_site("santiago", options=("--hold",))
+    job = site.job("true")
+    site.submit(job)
+    site.until(lambda: any(p.reason == "JobHeldUser" for p in site.executor._books.pilots.values()))
+    site.executor.cancel([job.id])
+    said(site.over(job), ENDED, EndReason.CANCELED, "canceled before it started")
+    site.until(lambda: not site.executor._books.pilots)
+
+
+def test_pending_work_is_withdrawn_and_what_runs_is_not(new_site, clusters):
+    site = new_site("bogota")
+    runs = site.waiting(cores=2)
+    site.submit(runs)
+    site.running(runs)
+    jobs = [site.waiting(cores=2) for _ in range(4)]  # of three nodes with two cores each
+    site.submit(*jobs)
+    site.until(lambda: sum(p.waiting for p in site.executor._books.pilots.values()) >= 2)
+    site.executor.cancel([job.id for job in jobs])
+    for status in site.over(*jobs):
+        said(status, ENDED, EndReason.CANCELED)
+    site.until(lambda: len(site.executor._books.pilots) == 1)
+    site.release(runs)
+    said(site.over(runs), ENDED, EndReason.EXITED)
+
+
+def test_a_batch_job_that_the_operator_cancels_is_told_as_such(new_site, clusters):
+    site = new_site("santiago")
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    admin(clusters, "santiago", "scancel", site.pilot_of(job))
+    said(site.over(job), LOST, None, "canceled at the site by user 0")
+
+
+# --- the site takes back what it gave
+
+
+def test_a_preempted_task_is_lost_and_says_to_whom(new_site, clusters):
+    site = new_site("mexico")
+    job = site.waiting(partition="spare")
+    site.submit(job)
+    site.running(job)
+    node = site.told[job.id].host
+    partition = "main" if node in ("mexico-n1", "mexico-n2") else "large"
+    words = ("--uid=ayni-ana", "-A", "fisica", "-p", partition, "-w", node, "--exclusive")
+    log = "--output=/dev/null"
+    number = admin(
+        clusters, "mexico", "sbatch", "--parsable", *words, log, "--chdir=/", "--wrap=sleep 600"
+    )
+    try:
+        said(site.over(job), LOST, None, "work of higher priority (preempted)", "PREEMPTED")
+    finally:
+        admin(clusters, "mexico", "scancel", number)
+
+
+def test_a_requeued_task_is_lost_and_the_next_run_takes_another(new_site, clusters):
+    site = new_site("santiago", options=("--requeue",))
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    name = site.pilot_of(job)
+    admin(clusters, "santiago", "scontrol", "requeue", name)
+    said(site.over(job), LOST, None, "put its batch job back into the queue")
+    said(site.run(site.job("true")), ENDED, EndReason.EXITED)
+
+
+def test_a_task_whose_node_fails_is_lost_and_others_run(new_site, clusters):
+    site = new_site("bogota")
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    node = site.told[job.id].host
+    admin(clusters, "bogota", "scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        said(site.over(job), LOST, None, "the compute node failed", "NODE_FAIL")
+        said(site.run(site.job("true")), ENDED, EndReason.EXITED)
+    finally:
+        admin(clusters, "bogota", "scontrol", "update", f"nodename={node}", "state=resume")
+
+
+# --- refused
+
+
+@pytest.mark.parametrize(
+    ("cluster", "rules", "job", "words"),
+    [
+        ("santiago", {"qos": "short"}, {"walltime": 1200}, "more than the site's limits allow"),
+        ("santiago", {"qos": "nada"}, {}, "quality of service is not allowed"),
+        ("santiago", {"account": "nadie"}, {}, "account is not allowed there"),
+        ("santiago", {"constraint": "quantum"}, {}, "Invalid feature specification"),
+        ("bogota", {"account": "lenguas"}, {"partition": "large"}, "may not use that partition"),
+    ],
+)
+def test_what_slurm_refuses_ends_and_says_why(new_site, cluster, rules, job, words):
+    site = new_site(cluster, **rules)
+    status = site.run(site.job("true", **job))
+    said(status, ENDED, EndReason.START_FAILED, "the site's scheduler refused it: ", words)
+    site.until(lambda: not site.executor._books.pilots)
+
+
+def test_a_limit_on_how_many_jobs_one_has_refuses_nothing(new_site):
+    site = new_site("santiago", qos="short")  # eight in the queue
+    jobs = [site.job("true") for _ in range(20)]
+    assert all(status.reason is EndReason.EXITED for status in site.run(*jobs))
+
+
+# --- servers and agents that stop
+
+
+def test_the_controller_stops_and_starts_and_no_task_notices(new_site):
+    site = new_site("mexico")
+    ends, goes_on = site.waiting(), site.waiting()
+    site.submit(ends, goes_on)
+    site.running(ends, goes_on)
+    servers("stop", "slurmctld-mexico")
+    try:
+        site.skip(60)
+        with pytest.raises(ExecutorUnavailable, match="Unable to contact slurm controller"):
+            site.poll()
+        site.release(ends)
+        said(site.over(ends), ENDED, EndReason.EXITED)
+    finally:
+        servers("start", "slurmctld-mexico")
+    later = site.job("true")
+    site.until(lambda: site.executor.submit([later]) == {})
+    site.release(goes_on)
+    for status in site.over(goes_on, later):
+        said(status, ENDED, EndReason.EXITED)
+
+
+def test_the_accounting_stops_and_what_only_it_knows_waits_for_it(new_site, clusters):
+    site = new_site("mexico")
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    servers("stop", "slurmdbd-mexico")
+    try:
+        admin(clusters, "mexico", "scancel", site.pilot_of(job))
+        site.until(lambda: site.executor.states([job.id])[job.id].state is JobState.UNKNOWN)
+        said(site.run(site.job("true")), ENDED, EndReason.EXITED)
+        assert site.told[job.id].state is JobState.RUNNING
+    finally:
+        servers("start", "slurmdbd-mexico")
+    said(site.over(job), LOST, None, "canceled at the site")
+
+
+def test_an_executor_is_killed_and_another_takes_over(new_site):
+    site = new_site("santiago")
+    jobs = [site.waiting() for _ in range(4)]
+    pid = os.fork()
+    if pid == 0:
+        try:
+            uid = os.getuid()
+            os.setresuid(uid, uid, uid)
+            site.reopen()
+            site.submit(*jobs)
+            site.until(lambda: False)
+        finally:
+            os._exit(1)
+    try:
+        until(lambda: all(map(site.runs, jobs)))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    site.release(jobs[0])
+    site.reopen()
+    assert set(site.executor.states([job.id for job in jobs])) == {job.id for job in jobs}
+    site.executor.cancel([jobs[1].id])
+    for job in jobs[2:]:
+        site.release(job)
+    reasons = [status.reason for status in site.over(*jobs)]
+    assert reasons == [EndReason.EXITED, EndReason.CANCELED, EndReason.EXITED, EndReason.EXITED]
+
+
+def test_a_batch_job_that_reaches_slurm_s_time_limit_loses_its_task(over_time):
+    site, job = over_time
+    with being(USER):
+        said(site.over(job), LOST, None, "time limit of the site", "TIMEOUT")
