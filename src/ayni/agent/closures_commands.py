@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,14 +12,10 @@ import typer
 from ayni.agent import closures
 from ayni.agent.closures import Closures
 from ayni.agent.config import load
+from ayni.agent.options import Config, Json
 from ayni.agent.units import read_time
 from ayni.errors import UserError
 from ayni.protocol.policy import Window
-
-Config = Annotated[
-    Path | None, typer.Option("--config", help="The agent's TOML file.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def register(site: typer.Typer) -> None:

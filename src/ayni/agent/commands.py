@@ -13,16 +13,7 @@ import typer
 
 from ayni.agent import closures_commands, datasets_commands
 from ayni.agent.config import find, load
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        help="The agent's TOML file; else AYNI_SITE_CONFIG, /etc/ayni/agent.toml, ~/.config/ayni/agent.toml.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+from ayni.agent.options import Config, Json
 
 
 def register(app: typer.Typer) -> None:

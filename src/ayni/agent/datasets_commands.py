@@ -15,13 +15,9 @@ from rich.table import Table
 
 from ayni.agent.config import load
 from ayni.agent.datasets import Card, Datasets
+from ayni.agent.options import Config, Json
 from ayni.errors import UserError
 from ayni.tes.units import show_size
-
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", help="The agent's TOML file.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +51,7 @@ def add(
     release_limit: Annotated[
         str, typer.Option(help="Bytes a task for aggregates, as in 256KiB.")
     ] = "0",
-    config: ConfigPath = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Offer folders as datasets, or describe anew those that are offered.
@@ -94,7 +90,7 @@ def add(
         )
 
 
-def ls(as_json: Json = False, config: ConfigPath = None) -> None:
+def ls(as_json: Json = False, config: Config = None) -> None:
     """Show what is offered, and what is not and why.
 
     Example: ayni site dataset ls --json
@@ -126,7 +122,7 @@ def ls(as_json: Json = False, config: ConfigPath = None) -> None:
 
 def rm(
     name: Annotated[str, typer.Argument(help="The dataset.")],
-    config: ConfigPath = None,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Offer a dataset no more; its files stay.
