@@ -21,7 +21,9 @@ import pytest
 from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState, JobStatus
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Slurm
-from ayni.agent.supervisor import pilot
+from ayni.agent.runtimes.etc import write_etc
+from ayni.agent.runtimes.host import HostFiles, NamespaceRuntime
+from ayni.agent.supervisor import files, pilot
 from tests.agent.executors.slurm.pooled import until
 from tests.agent.executors.slurm.site import Site
 from tests.live.conftest import SLURM
@@ -136,10 +138,9 @@ def test_tasks_run_as_an_array_on_the_nodes_as_the_user(new_site, clusters):
 def test_many_short_tasks_are_packed_into_few_batch_jobs(new_site, clusters):
     site = new_site("santiago")
     site.run(site.job("true"))  # now it is known that such tasks are short
-    jobs = [site.job("sh", "-c", "echo $SLURM_JOB_ID") for _ in range(60)]
+    jobs = [site.job("true") for _ in range(60)]
     assert all(status.reason is EndReason.EXITED for status in site.run(*jobs))
-    batch_jobs = {(job.folder / "logs/0.stdout").read_text() for job in jobs}
-    assert len(batch_jobs) <= 8
+    assert len({files.claim_tag(str(job.folder)) for job in jobs}) <= 8
 
 
 def test_a_task_has_the_declared_gpu_that_it_asked_for(new_site):
@@ -161,6 +162,21 @@ def test_what_the_accounting_has_is_dealt_to_the_tasks(new_site):
     site.executor.forget(ids)
     site.executor.booked(ids)
     assert site.files() == ["tag.json"]
+
+
+def test_the_sandbox_holds_in_a_batch_job_too(new_site):
+    site = new_site("santiago")
+    site.runtime = NamespaceRuntime(HostFiles(write_etc(site.folder / "etc")))
+    site.reopen()
+    text = (
+        f"[ -e {site.folder} ] || echo no state; ls /proc | grep -c '^[0-9]'; env | grep -c SLURM"
+    )
+    job = site.job("sh", "-c", text)
+    assert site.run(job).state is ENDED
+    seen = (job.folder / "logs/0.stdout").read_text().splitlines()
+    assert seen[0] == "no state"
+    assert int(seen[1]) < 10  # its own processes and no other
+    assert seen[2] == "0"
 
 
 # --- limits

@@ -11,6 +11,7 @@ from ayni.agent.executors.base import ExecutorUnavailable, Job, JobState, JobSta
 from ayni.agent.executors.slurm.executor import SlurmExecutor
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.runtimes.bare import BareRuntime
+from ayni.agent.runtimes.base import Runtime
 from tests.agent.executors.slurm.pooled import IMAGES, Jobs, until
 
 OVER = (JobState.ENDED, JobState.LOST)
@@ -21,6 +22,7 @@ class Site(Jobs):
 
     def __init__(self, folder: Path, slurm: Any, rules: Rules | None = None) -> None:
         super().__init__(folder)
+        self.runtime: Runtime = BareRuntime()
         self.slurm = slurm
         self.rules = rules or Rules()
         self.told: dict[str, JobStatus] = {}
@@ -34,7 +36,7 @@ class Site(Jobs):
             self.folder / "state",
             self.slurm,
             IMAGES,
-            {"host": BareRuntime()},
+            {"host": self.runtime},
             self.rules,
             clock=lambda: time.monotonic() + self._skipped,
         )
