@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
 
 from ayni.agent.executors.base import EndReason, ExecutorUnavailable, JobState
 from ayni.agent.executors.slurm import executor as module
-from ayni.agent.executors.slurm import pools
+from ayni.agent.executors.slurm import fleet, pools
 from ayni.agent.executors.slurm.books import AGENT
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.supervisor import files, pilot, processes
@@ -474,7 +475,7 @@ def test_batch_jobs_that_end_without_a_task_are_not_asked_for_for_ever(site, slu
     status = site.told[job.id]
     assert status.reason is EndReason.START_FAILED
     assert "end before they can run a task" in status.message
-    assert len(slurm.submissions) == module._BARREN
+    assert len(slurm.submissions) == fleet.BARREN
 
 
 def test_a_task_with_words_cut_off_by_a_full_disk_is_told_all_the_same(site, slurm):
@@ -499,3 +500,30 @@ def test_the_controller_is_asked_the_same_for_one_task_as_for_many(site, slurm):
     for job in jobs:
         site.release(job)
     site.over(*jobs)
+
+
+def test_a_shared_disk_that_is_away_makes_the_site_unavailable_and_decides_nothing(site):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    state = site.folder / "state"
+    state.rename(site.folder / "away")
+    for ask in (
+        lambda: site.executor.poll(),
+        lambda: site.executor.submit([site.job("true", owner="x: y")]),
+        lambda: site.executor.cancel([job.id]),
+    ):
+        with pytest.raises(ExecutorUnavailable, match="shared disk"):
+            ask()
+    (site.folder / "away").rename(state)
+    site.release(job)
+    assert site.over(job).reason is EndReason.EXITED
+
+
+def test_a_task_whose_folder_is_gone_can_be_canceled(site, slurm):
+    slurm.holds = True
+    job = site.job("true")
+    site.submit(job)
+    shutil.rmtree(job.folder)
+    site.executor.cancel([job.id])
+    assert site.over(job).reason is EndReason.CANCELED

@@ -7,12 +7,15 @@ queue. A batch job that is not in the queue is unknown until the accounting says
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from ayni.agent.executors.base import (
     Allocation,
@@ -23,24 +26,25 @@ from ayni.agent.executors.base import (
     PartitionInfo,
 )
 from ayni.agent.executors.jobfiles import JobFiles, status
-from ayni.agent.executors.slurm import ends, parse, pools, script
+from ayni.agent.executors.slurm import ends, parse
 from ayni.agent.executors.slurm.accounting import Accounting
-from ayni.agent.executors.slurm.books import AGENT, ANY, Books, Pilot, Pool, Task
+from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Task
 from ayni.agent.executors.slurm.cluster import Cluster
+from ayni.agent.executors.slurm.fleet import Fleet
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
-from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
+from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
-from ayni.agent.supervisor import files, pilot
+from ayni.agent.supervisor import files
 
 log = logging.getLogger(__name__)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _OFTEN = 1.0  # seconds between two looks at the queue while batch jobs are about to start or end …
 _SELDOM = 10.0  # … and while nothing changes
 _UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
 _PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how a job ended
-_QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
-_BARREN = 4  # times in a row that batch jobs may end without a task; then those that wait end
 _REQUEUED = "the scheduler put its batch job back into the queue"
 
 
@@ -51,6 +55,19 @@ def job_prefix(state: Path) -> str:
         state.mkdir(parents=True, exist_ok=True)
         files.write_json(path, secrets.token_hex(3))
     return f"ayni-{files.read_json(path)}-"
+
+
+def _on_shared_disk(method: Callable[P, R]) -> Callable[P, R]:
+    """A shared disk that is full or away is a site that cannot be asked now, and decides nothing."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except OSError as error:
+            raise ExecutorUnavailable(f"the site's shared disk cannot be used: {error}") from error
+
+    return guarded
 
 
 class SlurmExecutor:
@@ -80,7 +97,6 @@ class SlurmExecutor:
         self._state = state.absolute()
         self._state.mkdir(parents=True, exist_ok=True)
         self._slurm = slurm
-        self._rules = rules or Rules()
         self._clock = clock
         self._user = str(os.getuid())  # not by the environment's word, which may be another's
         self._prefix = job_prefix(self._state)
@@ -88,6 +104,15 @@ class SlurmExecutor:
         self._cluster = Cluster(slurm, allowed, clock)
         self._books = Books(self._state, clock)
         self._accounting = Accounting(self._state)
+        self._fleet = Fleet(
+            self._state,
+            self._prefix,
+            slurm,
+            rules or Rules(),
+            self._cluster,
+            self._books,
+            self._turn_away,
+        )
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
         self._news: dict[str, JobStatus] = {}
@@ -112,6 +137,7 @@ class SlurmExecutor:
                 ours[key.partition] = ours.get(key.partition, 0) + found.slots * key.cores
         return self._cluster.infos(ours)
 
+    @_on_shared_disk
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         refused: dict[str, str] = {}
         for job in jobs:
@@ -126,13 +152,17 @@ class SlurmExecutor:
                 refused[job.id] = str(error)
         return refused
 
+    @_on_shared_disk
     def poll(self) -> Sequence[JobStatus]:
         self._read_events()
         now = self._clock()
         try:
             if now >= self._next_look:
                 self._look(now)
-            self._balance(now)
+            # Until the queue is known, so is not what an earlier executor submitted.
+            if self._looked and self._fleet.balance(now):
+                self._pause = _OFTEN
+                self._next_look = min(self._next_look, now + self._pause)
         except ExecutorUnavailable:
             self._looked = False  # what was asked may have been done: look before asking again
             if not self._news:  # what the pilots told is true, whether or not Slurm answers
@@ -148,15 +178,17 @@ class SlurmExecutor:
             if job_id in self._books.tasks
         }
 
+    @_on_shared_disk
     def cancel(self, ids: Collection[str]) -> None:
         for job_id in ids:
             task = self._books.tasks.get(job_id)
             if task is None or task.ended:
                 continue
             self._books.cancel_mark(job_id).touch()
-            if task.pilot is None and files.claim(task.folder, AGENT):
-                self._decide(task, "ended", "canceled", "canceled before it started")
+            if task.pilot is None:
+                self._turn_away(task, "canceled", "canceled before it started")
 
+    @_on_shared_disk
     def forget(self, ids: Collection[str]) -> None:
         for job_id in ids:
             self._files.path(job_id).unlink(missing_ok=True)
@@ -260,7 +292,7 @@ class SlurmExecutor:
         barren = [p for p in gone if not p.took and not p.withdrawn]
         accounts = self._ask_accounts({p.id for p in gone if p.live} | {p.id for p in barren})
         self._settle([found for found in gone if found.live], accounts, now)
-        self._mind_barren(barren, accounts, now)
+        self._fleet.mind_barren(barren, accounts, now)
         over = [found for found in gone if not found.live]
         for found in over:
             del self._books.pilots[found.id]
@@ -300,7 +332,7 @@ class SlurmExecutor:
         found.took = found.took and not found.waiting
         found.reason = row.reason
         if found.waiting and ends.is_for_ever(row.reason):
-            self._refuse(self._books.pools[found.pool], row.reason, now)
+            self._fleet.refuse(self._books.pools[found.pool], row.reason, now)
         if found.waiting and found.live:
             for job_id in list(found.live):
                 self._decide(self._books.tasks[job_id], "lost", None, _REQUEUED)
@@ -327,116 +359,22 @@ class SlurmExecutor:
             for job_id in list(found.live):
                 self._decide(self._books.tasks[job_id], end.state, end.reason, end.message)
 
-    def _mind_barren(
-        self, barren: Sequence[Pilot], accounts: Mapping[str, parse.Account], now: float
-    ) -> None:
-        """Batch jobs that end without a task though some wait: more of them would only burden the site."""
-        for name, found in {found.pool: found for found in barren}.items():
-            pool = self._books.pools[name]
-            if not pool.waiting:
-                continue
-            pool.barren += 1
-            pool.quiet_until = now + 2.0**pool.barren
-            if pool.barren < _BARREN:
-                continue
-            pool.barren = 0
-            account = accounts.get(found.id)
-            how = f" {account.state}" if account is not None else ""
-            said = f"its batch jobs end before they can run a task (the last was {found.id}{how})"
-            self._turn_away(pool, f"{said}; the site's operator can find out why", now)
+    def _turn_away(self, task: Task, reason: str, message: str) -> None:
+        """A waiting task ends, unless a batch job was quicker."""
+        try:
+            ours = files.claim(task.folder, AGENT)
+        except FileNotFoundError:
+            ours = True  # without its folder nobody can run it
+        if ours:
+            self._decide(task, "ended", reason, message)
 
     def _decide(self, task: Task, state: str, reason: str | None, message: str) -> None:
         """Write, or correct, the exit file in the place of a supervisor."""
         found = files.decided(task.id, state, reason, message)
         before = files.read_exit(task.folder) or {}
         found |= {name: before[name] for name in ("started", "usage") if before.get(name)}
-        files.write_exit(task.folder, found)
+        with contextlib.suppress(FileNotFoundError):  # its folder is gone: it is told all the same
+            files.write_exit(task.folder, found)
         by = self._books.pilots.get(task.pilot or "")
         self._books.ended(task)
         self._news[task.id] = status(found, by.node if by is not None else "")
-
-    # --- as many batch jobs as are needed ---
-
-    def _balance(self, now: float) -> None:
-        if not self._looked:
-            return  # what an earlier executor submitted is not known yet
-        for pool in list(self._books.pools.values()):
-            if pool.waiting and now >= pool.quiet_until:
-                self._submit_for(pool, now)
-        self._withdraw()
-
-    def _of(self, pool: Pool) -> list[Pilot]:
-        name = pool.key.name
-        found = [p for p in self._books.pilots.values() if p.pool == name]
-        return [p for p in found if p.gone is None and not p.withdrawn]
-
-    def _submit_for(self, pool: Pool, now: float) -> None:
-        pilots = self._of(pool)
-        room = self._cluster.room(pool.key)
-        if room is None:
-            return
-        batch = pools.batch(
-            pool.key,
-            room,
-            waiting=len(pool.waiting),
-            pending=sum(p.slots for p in pilots if not (p.took or p.closed)),
-            running=sum(self._turning(p, now) for p in pilots if p.took and not p.closed),
-            seen=pool.seen,
-            most=min(self._cluster.most_elements, pool.most),
-        )
-        if batch is None:
-            return
-        name = f"{self._prefix}{pool.key.name}"
-        log = str(self._state / pilot.POOLS / f"{pool.key.name}.log")
-        text = script.text(str(self._state), pool.key.name, batch, pool.key, self._rules.python)
-        try:
-            number = self._slurm.sbatch(
-                text, script.options(name, batch, pool.key, self._rules, log)
-            )
-        except Refused as error:
-            self._refuse(pool, str(error), now)
-            return
-        except Full:
-            pool.most = max(1, batch.count // 2)
-            pool.quiet_until = now + (_OFTEN if batch.count > 1 else _QUIET)
-            return
-        pool.most = min(2 * pool.most, ANY)
-        for index in range(batch.count):
-            job = f"{number}_{index}" if batch.count > 1 else number
-            self._books.pilots[job] = Pilot(job, pool.key.name, batch.slots, now)
-        pool.quiet_until = now + _OFTEN
-        self._pause = _OFTEN
-        self._next_look = min(self._next_look, now + self._pause)
-
-    def _turning(self, found: Pilot, now: float) -> int:
-        """Slots of a running batch job that soon take another task: none that has taken long already."""
-        tasks = (self._books.tasks[job_id] for job_id in found.live)
-        return max(0, found.slots - sum(now - task.since > pools.SHORT for task in tasks))
-
-    def _refuse(self, pool: Pool, said: str, now: float) -> None:
-        """Slurm does not take such a job."""
-        self._turn_away(pool, ends.refusal(said), now)
-
-    def _turn_away(self, pool: Pool, message: str, now: float) -> None:
-        """The waiting tasks of a pool end, and say why."""
-        pool.quiet_until = now + _QUIET
-        for job_id in list(pool.waiting):
-            task = self._books.tasks[job_id]
-            if files.claim(task.folder, AGENT):
-                self._decide(task, "ended", "start_failed", message)
-
-    def _withdraw(self) -> None:
-        """Batch jobs that wait in the queue for tasks that are gone."""
-        for pool in self._books.pools.values():
-            pilots = [p for p in self._of(pool) if p.waiting]
-            pending = sum(p.slots for p in pilots)
-            extra = pools.surplus(waiting=len(pool.waiting), pending=pending)
-            doomed = []
-            for found in reversed(pilots):
-                if found.slots <= extra:
-                    extra -= found.slots
-                    doomed.append(found)
-            if doomed:
-                self._slurm.scancel([found.id for found in doomed], waiting_only=True)
-                for found in doomed:  # it counts no more, and the next look settles it
-                    found.waiting, found.withdrawn = False, True
