@@ -21,7 +21,7 @@ class Crew:
     """Workers, the poller that hears of them, and signals that come as bytes on a descriptor."""
 
     def __init__(
-        self, state: str, cgroup: str | None, close_in_worker: Callable[[], None], *, claim: bool
+        self, state: str, cgroup: str | None, close_in_worker: Callable[[], None], *, lasting: bool
     ) -> None:
         """Start with nobody.
 
@@ -29,12 +29,14 @@ class Crew:
             state: the executor's state folder.
             cgroup: in which the jobs' own groups are made; None for none.
             close_in_worker: closes what a forked worker must not keep.
-            claim: whether a worker claims its job itself.
+            lasting: a spawner's workers claim their jobs and outlive it. A pilot's do neither: when
+                the scheduler kills its batch job, nothing must be taken for a task's own end.
         """
         self._state = state
         self._cgroup = cgroup
         self._close = close_in_worker
-        self._claim = claim
+        self._lasting = lasting
+        self._pid = os.getpid()
         self.poller = select.poll()
         self.workers = Workers(self._fork, self.poller)
         self.wakeup, self._wakeup_target = os.pipe()
@@ -80,8 +82,12 @@ class Crew:
             os.close(self._wakeup_target)
             os.setsid()
             libc.become_subreaper()
+            if not self._lasting:
+                libc.die_with_parent()
+                if os.getppid() != self._pid:
+                    os._exit(code)
             order = worker.order(job.id, share.cpus, share.gpus)
-            worker.work(self._state, order, worker.Line(line), self._cgroup, claim=self._claim)
+            worker.work(self._state, order, worker.Line(line), self._cgroup, lasting=self._lasting)
             code = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())

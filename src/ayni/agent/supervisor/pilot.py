@@ -66,7 +66,7 @@ class Pilot:
         total = Need(slots * self._need.cores, slots * self._need.memory, len(gpus))
         self._capacity = Capacity(total, [])
         self._capacity.gpus = gpus
-        self._crew = Crew(state, None, lambda: None, claim=False)
+        self._crew = Crew(state, None, lambda: None, lasting=False)
         self._running: dict[int, tuple[Waiting, Share]] = {}
         self._canceled: set[str] = set()
         self._closed = False  # takes no more tasks

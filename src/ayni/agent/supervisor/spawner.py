@@ -40,7 +40,7 @@ class Spawner:
         self._group: str | None = config["cgroup"]
         cpus = sorted(os.sched_getaffinity(0)) if config["pin"] else []
         total = Need(config["cores"], config["memory"], config["gpus"])
-        self._crew = Crew(state, self._group, self._close_in_worker, claim=True)
+        self._crew = Crew(state, self._group, self._close_in_worker, lasting=True)
         self._poller, self._workers = self._crew.poller, self._crew.workers
         self._jobs = Jobs(state, Capacity(total, cpus), self._workers)
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}

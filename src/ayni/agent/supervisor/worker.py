@@ -11,14 +11,16 @@ import json
 import os
 import signal
 import socket
+import time
 from typing import Any
 
 from ayni.agent.supervisor import files
 from ayni.agent.supervisor.cgroup import Group
-from ayni.agent.supervisor.supervise import Supervisor
+from ayni.agent.supervisor.supervise import EXITED, Supervisor
 
 _MOST_JOBS = 32  # then a fresh process, whatever this one has gathered
 _MESSAGE = 1 << 16
+_DOUBT = 0.3  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -56,7 +58,7 @@ def order(job_id: str, cpus: list[int], gpus: list[int]) -> dict[str, Any]:
 
 
 def work(
-    state: str, first: dict[str, Any], line: Line, cgroup: str | None, *, claim: bool = True
+    state: str, first: dict[str, Any], line: Line, cgroup: str | None, *, lasting: bool = True
 ) -> None:
     """Run a job, and others while there are some.
 
@@ -65,7 +67,8 @@ def work(
         first: the first order.
         line: by which the next ones come.
         cgroup: in which the jobs' own groups are made; None for none.
-        claim: whether the jobs must be claimed; a job that somebody else has is passed over.
+        lasting: whether the jobs must be claimed (a job that somebody else has is passed over), and
+            this process outlives whoever forked it.
 
     Raises:
         OSError: a job's folder cannot be used; nothing of it was started.
@@ -77,26 +80,40 @@ def work(
     while message is not None:
         with contextlib.suppress(OSError):  # a core that went offline: run anywhere
             os.sched_setaffinity(0, message["cpus"] or all_cpus)
-        _supervise(state, message, line, wakeup, cgroup, claim=claim)
+        _supervise(state, message, line, wakeup, cgroup, lasting=lasting)
         done += 1
         message = line.next_job() if done < _MOST_JOBS else None
 
 
 def _supervise(
-    state: str, message: dict[str, Any], line: Line, wakeup: int, cgroup: str | None, *, claim: bool
+    state: str,
+    message: dict[str, Any],
+    line: Line,
+    wakeup: int,
+    cgroup: str | None,
+    *,
+    lasting: bool,
 ) -> None:
     job_id = message["run"]
     spec = files.read_json(files.job_file(state, job_id))
     if spec is None:
         raise OSError(f"no such job in {state}: {job_id}")
-    if claim and not files.claim(spec["folder"]):
+    if lasting and not files.claim(spec["folder"]):
         return
     _give_gpus(spec, message["gpus"])
     group = None
     if cgroup is not None:
         group = Group(cgroup, job_id)
         group.create(spec["limits"])
-    files.write_exit(spec["folder"], Supervisor(spec, line, wakeup, group).run())
+    status = Supervisor(spec, line, wakeup, group).run()
+    if not lasting and _was_killed(status):
+        time.sleep(_DOUBT)  # whoever kills a whole batch job is about to kill this process, too
+    files.write_exit(spec["folder"], status)
+
+
+def _was_killed(status: dict[str, Any]) -> bool:
+    codes = [result["exit_code"] for result in status["results"]]
+    return status["reason"] == EXITED and codes[-1:] == [128 + signal.SIGKILL]
 
 
 def _listen_to_signals() -> int:
