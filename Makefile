@@ -40,7 +40,7 @@ slurm-down:  ## end them, and leave nothing of them behind
 	dev/slurm.sh down
 
 fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost
-	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 bench: $(VENV)/.dev  ## where the figures in docs/performance.md come from
 	$(BIN)/python -m bench $(ARGS)

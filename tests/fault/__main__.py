@@ -23,7 +23,9 @@ from typing import Any
 
 import httpx
 
+from ayni.demo.alliance import SITE_OF, clusters
 from ayni.demo.stage import SiteSpec, Stage
+from tests.fault.batch import SlurmPunisher, reconciled
 from tests.fault.mischief import Mischief
 from tests.fault.punisher import Punisher
 from tests.fault.verdict import Evidence, judge
@@ -71,12 +73,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=500, help="a run")
     parser.add_argument("--kills-a-run", type=int, default=50)
+    parser.add_argument("--slurm", type=Path, help="clusters.json: the sites are its clusters")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a run that failed")
     options = parser.parse_args()
     left, number, total = options.kills, 0, Counter[str]()
     while left > 0:
         kills = min(left, options.kills_a_run)
-        broken, killed = run(options.seed + number, options.tasks, kills, options.keep)
+        broken, killed = run(options, options.seed + number, kills)
         total += killed
         if broken:
             print("\n".join(broken[:50]), file=sys.stderr)
@@ -92,13 +95,13 @@ def main() -> int:
     return 0
 
 
-def run(seed: int, count: int, kills: int, keep: bool) -> tuple[list[str], Counter[str]]:
+def run(options: argparse.Namespace, seed: int, kills: int) -> tuple[list[str], Counter[str]]:
     """One run; the broken promises and the kills. In a child process: Django is set up for one state."""
     folder = Path(tempfile.mkdtemp(prefix="ayni-fault-"))
     pid = os.fork()
     if pid == 0:
         try:
-            result = one_run(folder, seed, count, kills)
+            result = one_run(folder, seed, options.tasks, kills, options.slurm)
         except BaseException as error:
             import traceback
 
@@ -108,18 +111,21 @@ def run(seed: int, count: int, kills: int, keep: bool) -> tuple[list[str], Count
         os._exit(0)
     os.waitpid(pid, 0)
     broken, killed = json.loads((folder / "result.json").read_text())
-    if broken and keep:
+    if broken and options.keep:
         print(f"kept {folder}", file=sys.stderr)
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return broken, Counter(killed)
 
 
-def one_run(folder: Path, seed: int, count: int, kills: int) -> tuple[list[str], Counter[str]]:
+def one_run(
+    folder: Path, seed: int, count: int, kills: int, slurm: Path | None
+) -> tuple[list[str], Counter[str]]:
     rng = random.Random(seed)
+    engines = clusters(slurm) if slurm else {}
     specs = [
         SiteSpec(n, n.upper(), c, f"Centro {c}", lat, lon, cores=3, allow_unsandboxed=True,
-                 images={"host": {"runtime": "host"}})
+                 images={"host": {"runtime": "host"}}, slurm=engines.get(SITE_OF[c], {}))
         for n, c, lat, lon in SITES
     ]  # fmt: skip
     stage = Stage(folder, ALLIANCE, specs)
@@ -141,12 +147,15 @@ def one_run(folder: Path, seed: int, count: int, kills: int) -> tuple[list[str],
         reply = api.post("/arrays", json={"task": TASK, "parameters": parameters})
         reply.raise_for_status()
         array = reply.json()["id"]
-        punisher = Punisher(stage, rng)
+        punisher = (
+            SlurmPunisher(stage, rng, clusters=list(engines)) if slurm else Punisher(stage, rng)
+        )
         say(f"seed {seed}: {count} tasks, {kills} kills")
         punish(punisher, api, array, kills, rng)
         for proxy in proxies.values():
             proxy.quiet = True
         finished = wait(api, array)
+        unequal = [word for spec in specs if slurm for word in reconciled(stage, spec.name)]
         deeds = sum((p.deeds for p in proxies.values()), Counter[str]())
     finally:
         stage.stop()
@@ -162,6 +171,7 @@ def one_run(folder: Path, seed: int, count: int, kills: int) -> tuple[list[str],
         punisher.dead_payloads, punisher.dead_supervisors, folder,
     )  # fmt: skip
     broken, ends = judge(evidence)
+    broken += unequal
     if not finished:
         broken.insert(0, "the run did not come to its end in time")
     say(f"  ended {dict(ends)}; killed {dict(punisher.kills)}; messages {dict(deeds)}")

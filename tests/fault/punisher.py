@@ -11,20 +11,24 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from ayni.agent.supervisor import files
 from ayni.demo.stage import Stage
 
-#: What is killed, and how often of ten; supervisors and payloads are there only while tasks run.
-KINDS = {"hub": 1, "agent": 2, "spawner": 1, "supervisor": 3, "payload": 3}
 PATIENCE = 5.0  # seconds for a process to stop
 
 
 @dataclass
 class Punisher:
+    #: What is killed, and how often of ten; supervisors and payloads are there only while tasks run.
+    KINDS: ClassVar[Mapping[str, int]] = {
+        "hub": 1, "agent": 2, "spawner": 1, "supervisor": 3, "payload": 3,
+    }  # fmt: skip
+
     stage: Stage
     rng: random.Random
     kills: Counter[str] = field(default_factory=Counter)
@@ -35,7 +39,8 @@ class Punisher:
 
     def kill_one(self) -> str | None:
         """Kill something that is there; the kind that was killed, or None if nothing was."""
-        kinds = sorted(KINDS, key=lambda kind: self.rng.random() ** (1 / KINDS[kind]), reverse=True)
+        often = self.KINDS
+        kinds = sorted(often, key=lambda kind: self.rng.random() ** (1 / often[kind]), reverse=True)
         for kind in kinds:
             if getattr(self, f"_{kind}")():
                 self.kills[kind] += 1
@@ -67,7 +72,7 @@ class Punisher:
         if not found:
             return False
         folder, pid = self.rng.choice(found)
-        if not strike(pid, lambda: supervisor_of(folder) == pid):
+        if not strike(pid, lambda: self.supervisor_of(folder) == pid):
             return False
         self.dead_supervisors.add(folder.name)
         return True
@@ -80,7 +85,7 @@ class Punisher:
         folder, supervisor, pid = self.rng.choice(found)
 
         def still() -> bool:
-            return supervisor_of(folder) == supervisor and pid in payloads(supervisor)
+            return self.supervisor_of(folder) == supervisor and pid in payloads(supervisor)
 
         if not strike(pid, still):
             return False
@@ -101,8 +106,12 @@ class Punisher:
         """(folder of an attempt, pid of its living supervisor)."""
         for site in self.stage.sites:
             for folder in list_folders(self.stage.site_folder(site) / "state" / "work"):
-                if (pid := supervisor_of(folder)) is not None:
+                if (pid := self.supervisor_of(folder)) is not None:
                     yield folder, pid
+
+    def supervisor_of(self, folder: Path) -> int | None:
+        """The living supervisor of an attempt that has not said yet how it ended."""
+        return claimer_of(folder)
 
 
 def strike(pid: int, still: Callable[[], bool]) -> bool:
@@ -131,8 +140,8 @@ def stops(pid: int) -> bool:
     return False
 
 
-def supervisor_of(folder: Path) -> int | None:
-    """The living supervisor of an attempt that has not said yet how it ended."""
+def claimer_of(folder: Path) -> int | None:
+    """The living process that has claimed an attempt whose end is not known yet."""
     claim = files.claimed_by(str(folder))
     if claim and files.read_exit(str(folder)) is None and files.is_alive(claim):
         return claim.pid
