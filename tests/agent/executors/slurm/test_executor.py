@@ -512,6 +512,7 @@ def test_a_shared_disk_that_is_away_makes_the_site_unavailable_and_decides_nothi
         lambda: site.executor.poll(),
         lambda: site.executor.submit([site.job("true", owner="x: y")]),
         lambda: site.executor.cancel([job.id]),
+        lambda: site.executor.states([job.id]),
     ):
         with pytest.raises(ExecutorUnavailable, match="shared disk"):
             ask()

@@ -170,6 +170,7 @@ class SlurmExecutor:
         news, self._news = self._news, {}
         return list(news.values())
 
+    @_on_shared_disk
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
         self._read_events()
         return {
@@ -199,6 +200,7 @@ class SlurmExecutor:
     def allocations(self) -> Mapping[str, Allocation]:
         return self._accounting.allocations()
 
+    @_on_shared_disk
     def booked(self, ids: Collection[str]) -> None:
         self._accounting.booked(ids)
 
