@@ -371,7 +371,10 @@ class Cycle:
         going = self.work.entries.keys() | self.work.told.keys()
         over = {a: given for a, given in found.items() if a not in going}
         self.journal.allocate({a: allocation_report(given) for a, given in over.items()})
-        self.executor.booked(over)
+        try:
+            self.executor.booked(over)
+        except ExecutorUnavailable as error:  # it tells them again, which does no harm
+            log.warning("the executor cannot be told what is booked: %s", error)
 
     def _sweep(self) -> None:
         """Remove what was given up, and see which datasets there are: in a thread."""
