@@ -1,11 +1,11 @@
 """Memory of the hub's and the agents' processes while tasks end: it must not grow with their number.
 
-    python -m bench.memory [--batch 1000] [--batches 16]
+    python -m bench.memory [--batch 1000] [--batches 30]
 
 Batches of `true` go through the whole network. After each, once all is quiet, the anonymous memory of
 every process is read: what the database's pages in the system's cache take is not counted, since the
-system takes it back. The first half of the batches warms up: every connection to a database has a
-cache of a few MiB that must fill once. Growth is counted over the second half.
+system takes it back. The first two thirds of the batches warm up: every connection to a database has
+a cache of a few MiB that must fill once. Growth is counted over the last third.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def look(parts: dict[str, list[int]]) -> dict[str, int]:
 
 
 def figure(name: str, seen: list[int], batch: int) -> str:
-    """One part's growth over the second half."""
-    half = (len(seen) - 1) // 2
-    first, last = seen[half], seen[-1]
-    growth = (last - first) / 1024 / (len(seen) - 1 - half) * 1000 / batch
+    """One part's growth over the last third."""
+    warm = (len(seen) - 1) * 2 // 3
+    first, last = seen[warm], seen[-1]
+    growth = (last - first) / 1024 / (len(seen) - 1 - warm) * 1000 / batch
     return (
         f"= memory, {name}: {growth:+.0f} KiB per 1,000 ended tasks "
         f"({first / 2**20:.1f} to {last / 2**20:.1f} MiB, ratio {last / first:.3f})"
@@ -72,10 +72,10 @@ def figure(name: str, seen: list[int], batch: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=1000, help="tasks in a batch")
-    parser.add_argument("--batches", type=int, default=16, help="at least two")
+    parser.add_argument("--batches", type=int, default=30, help="at least two")
     options = parser.parse_args()
     if options.batches < 2:
-        parser.error("--batches: at least 2, of which the first half warms up")
+        parser.error("--batches: at least 2, of which the first two thirds warm up")
     seen: dict[str, list[int]] = {name: [] for name in PARTS}
     measured = Measured()
     try:
