@@ -39,7 +39,7 @@ slurm-up:  ## three real Slurm clusters with accounting on this machine (root, D
 slurm-down:  ## end them, and leave nothing of them behind
 	dev/slurm.sh down
 
-fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost
+fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost (SITES=slurm: on three clusters)
 	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 bench: $(VENV)/.dev  ## where the figures in docs/performance.md come from
