@@ -179,6 +179,49 @@ def test_the_sandbox_holds_in_a_batch_job_too(new_site):
     assert seen[2] == "0"
 
 
+# --- several nodes
+
+
+@pytest.fixture
+def sandboxed(new_site: NewSite) -> Site:
+    site = new_site("santiago")
+    site.runtime = NamespaceRuntime(HostFiles(write_etc(site.folder / "etc")))
+    site.reopen()
+    return site
+
+
+def over_nodes(site: Site, *argv: str, **changes: Any) -> Job:
+    """A task of four ranks on two nodes."""
+    return site.job(*argv, cores=2, nodes=2, tasks_per_node=2, network=True, **changes)
+
+
+def test_every_rank_knows_its_place_and_sees_nothing_of_the_site(sandboxed):
+    text = f'echo "$SLURM_PROCID $([ -e {sandboxed.folder} ] && echo leak)"; ls / | grep -c home'
+    job = over_nodes(sandboxed, "sh", "-c", text)
+    assert sandboxed.run(job).state is ENDED
+    lines = (job.folder / "logs/0.stdout").read_text().split()
+    assert sorted(lines) == ["0", "0", "0", "0", "0", "1", "2", "3"], "ranks, and no home"
+
+
+def test_one_rank_that_fails_ends_the_others_with_its_code(sandboxed):
+    job = over_nodes(sandboxed, "sh", "-c", '[ "$SLURM_PROCID" != 3 ] || exit 7; sleep 600')
+    status = sandboxed.run(job)
+    said(status, ENDED, EndReason.EXITED)
+    assert [result.exit_code for result in status.results] == [7]
+    assert status.usage.nodes == 2
+    given = sandboxed.until(lambda: sandboxed.executor.allocations().get(job.id))
+    assert given.node_seconds == pytest.approx(given.core_seconds / 2)
+
+
+def test_a_task_of_several_nodes_is_canceled_everywhere(sandboxed):
+    job = over_nodes(sandboxed, "sh", "-c", "touch /work/$SLURM_PROCID; sleep 600")
+    sandboxed.submit(job)
+    sandboxed.until(lambda: len(list((job.folder / "root/work").glob("?"))) == 4)
+    sandboxed.executor.cancel({job.id})
+    said(sandboxed.over(job), ENDED, EndReason.CANCELED)
+    until(lambda: not sandboxed.left())
+
+
 # --- limits
 
 

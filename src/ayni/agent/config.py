@@ -105,6 +105,7 @@ class SlurmSection(Section):
     conf: Path | None = None  # slurm.conf, where it is not the machine's own
     bin: Path | None = None  # the folder of sbatch and the others, where PATH does not find them
     python: Path | None = None  # of the compute nodes, where it is not the agent's own
+    mpi: str | None = None  # srun's --mpi for tasks of several ranks, where the default is wrong
     partitions: list[str] | None = None  # that the network may use; by default all
     account: str | None = None
     qos: str | None = None

@@ -109,6 +109,7 @@ def _slurm(config: Config, found: dict[str, ImageSpec], host: Runtime | None) ->
             constraint=given.constraint,
             options=tuple(given.options),
             python=None if given.python is None else str(given.python),
+            mpi=given.mpi,
         ),
         allowed=given.partitions,
     )

@@ -181,6 +181,9 @@ def _exec(command: dict[str, Any], streams: tuple[int, int, int]) -> NoReturn:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _prepare(command, processes=None)
+        for fd in sorted(command.get("keep", ())):  # that a rank talks by to its launcher
+            os.closerange(first, fd)
+            first = fd + 1
         os.closerange(first, 1 << 20)
         os.execvpe(command["argv"][0], command["argv"], command["env"])  # noqa: S606
     except OSError as error:

@@ -289,6 +289,7 @@ class Supervisor:
             limit = _mib(self._limits["memory"])
             self._reason, self._message = MEMORY, f"it needed more than its {limit} of memory"
         ended = time.time()
+        nodes = (self._spec.get("ranks") or {"nodes": 1})["nodes"]
         return {
             "id": self._spec["id"],
             "state": "ended",
@@ -301,7 +302,8 @@ class Supervisor:
                 "wall": ended - self._started,
                 "cpu": cpu,
                 "peak_memory": peak,
-                "cores": self._limits["cores"],
+                "cores": self._limits["cores"] * nodes,
+                "nodes": nodes,
                 "gpus": self._spec["gpus"],
                 "queue_wait": max(0.0, self._started - self._spec["submitted"]),
             },

@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any
 
-from ayni.agent.supervisor import files
+from ayni.agent.supervisor import files, ranks
 from ayni.agent.supervisor.cgroup import Group
 from ayni.agent.supervisor.supervise import EXITED, Supervisor
 
@@ -101,11 +101,13 @@ def _supervise(
     if lasting and not files.claim(spec["folder"]):
         return
     _give_gpus(spec, message["gpus"])
+    spec = ranks.spread(state, spec, os.environ)
     group = None
     if cgroup is not None:
         group = Group(cgroup, job_id)
         group.create(spec["limits"])
     status = Supervisor(spec, line, wakeup, group).run()
+    ranks.blame(spec, status)
     if not lasting and _was_killed(status):
         time.sleep(_DOUBT)  # whoever kills a whole batch job is about to kill this process, too
     files.write_exit(spec["folder"], status)

@@ -93,7 +93,7 @@ def test_arrays_stay_below_what_the_cluster_states(name, most):
         ({"limits": Limits(memory=8 * GIB, walltime=60)}, "memory: "),
         ({"limits": Limits(memory=GIB, walltime=7200)}, "walltime: 7200"),
         ({"gpus": 1}, "gpus: 1"),
-        ({"nodes": 2}, "nodes: 2"),
+        ({"nodes": 4}, "nodes: 4"),
     ],
 )
 def test_what_can_never_run_is_refused_by_name(changes, words):
@@ -103,6 +103,21 @@ def test_what_can_never_run_is_refused_by_name(changes, words):
 
 def test_what_fits_is_not_refused():
     cluster().check(job(partition="main", limits=Limits(cores=4, memory=7 * GIB, walltime=7000)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"nodes": 4}, "nodes: 4 asked for, this site has 3"),
+        ({"tasks_per_node": 3}, "tasks_per_node: 3 asked for, with 2 cores a node"),
+        ({"network": False}, "over the network: ask for it"),
+    ],
+)
+def test_ranks_that_cannot_be_are_refused_by_name(changes, words):
+    ranks = {"nodes": 2, "tasks_per_node": 2, "network": True, "limits": Limits(cores=2)}
+    cluster().check(job(partition="main", **ranks))
+    with pytest.raises(PlanError, match=words):
+        cluster().check(job(partition="main", **{**ranks, **changes}))
 
 
 def test_room_is_of_the_nodes_on_which_a_task_fits():

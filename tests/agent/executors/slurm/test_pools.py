@@ -148,3 +148,10 @@ def test_a_pool_s_name_is_the_same_after_a_restart_and_another_for_other_tasks(a
     assert replace(key, cores=cores + 1).name != key.name
     if a != b:
         assert replace(key, owner=b, share=a).name != key.name
+
+
+def test_tasks_of_several_ranks_are_never_side_by_side_in_a_batch_job():
+    key = replace(KEY, nodes=2, tasks_per_node=2, cores=2)
+    found = pools.batch(key, ROOM, waiting=6, pending=0, running=0, seen=1.0, most=100)
+    assert found is not None
+    assert (found.slots, found.cores) == (1, 2)

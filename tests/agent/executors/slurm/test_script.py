@@ -89,3 +89,9 @@ def test_an_owner_of_any_text_is_one_clean_word(owner):
 
 def test_who_is_behind_a_job_can_be_read_by_the_operator():
     assert "--comment=fisica: Ana <ana@x>" in options()
+
+
+def test_the_ranks_of_a_task_are_said_with_the_cores_of_each():
+    wide = replace(KEY, nodes=3, tasks_per_node=2, cores=4)
+    found = options(wide, replace(BATCH, slots=1, cores=4))
+    assert {"--nodes=3", "--ntasks-per-node=2", "--cpus-per-task=2"} <= set(found)

@@ -69,7 +69,7 @@ class Cluster:
         self._look()
         partition = self._partitions.get(key.partition)
         nodes = [n for n in self._nodes_of(key.partition) if n.usable and _fits(key, n)]
-        if partition is None or not partition.up or not nodes:
+        if partition is None or not partition.up or len(nodes) < key.nodes:
             return None
         freest = max(nodes, key=lambda node: node.cores - node.used_cores)
         largest = max(nodes, key=lambda node: node.cores)
@@ -98,10 +98,20 @@ class Cluster:
             "memory": info.memory_per_node,
             "gpus": info.gpus_per_node,
             "walltime": info.max_walltime,
-            "nodes": 1,
+            "nodes": info.nodes,
         }
         if (why := next(excess(job, most), None)) is not None:
             raise PlanError(f"partition {job.partition}: {why}")
+        if job.tasks_per_node > job.limits.cores:
+            raise PlanError(
+                f"tasks_per_node: {job.tasks_per_node} asked for, with {job.limits.cores} cores a "
+                "node; ask for a core to each at least"
+            )
+        if job.nodes * job.tasks_per_node > 1 and not job.network:
+            raise PlanError(
+                "ranks talk to each other over the network: ask for it (network: true); the site's "
+                "policy must give it, too"
+            )
 
     def _nodes_of(self, partition: str) -> list[parse.Node]:
         return [node for node in self._nodes if partition in node.partitions]

@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ayni.agent.executors.base import (
     Allocation,
@@ -98,6 +98,7 @@ class SlurmExecutor:
         self._state.mkdir(parents=True, exist_ok=True)
         self._slurm = slurm
         self._clock = clock
+        self._rules = rules or Rules()
         self._user = str(os.getuid())  # not by the environment's word, which may be another's
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
@@ -108,7 +109,7 @@ class SlurmExecutor:
             self._state,
             self._prefix,
             slurm,
-            rules or Rules(),
+            self._rules,
             self._cluster,
             self._books,
             self._turn_away,
@@ -134,7 +135,9 @@ class SlurmExecutor:
         for found in self._books.pilots.values():
             if not found.waiting and found.gone is None:
                 key = self._books.pools[found.pool].key
-                ours[key.partition] = ours.get(key.partition, 0) + found.slots * key.cores
+                ours[key.partition] = (
+                    ours.get(key.partition, 0) + found.slots * key.cores * key.nodes
+                )
         return self._cluster.infos(ours)
 
     @_on_shared_disk
@@ -146,7 +149,7 @@ class SlurmExecutor:
                 key = Key.of(job)
                 self._books.pool(key)
                 entry = self._books.entry(job.id)
-                if self._files.write(job, pool=key.name, entry=entry):
+                if self._files.write(job, pool=key.name, entry=entry, ranks=self._ranks(key)):
                     self._books.add(Task(job.id, str(job.folder), key.name, entry))
             except PlanError as error:
                 refused[job.id] = str(error)
@@ -206,6 +209,15 @@ class SlurmExecutor:
 
     def close(self) -> None:
         """Nothing is held: what runs goes on."""
+
+    def _ranks(self, key: Key) -> dict[str, Any] | None:
+        """How a task of several ranks is started; None for an ordinary one. See `supervisor.ranks`."""
+        if key.ranks == 1:
+            return None
+        cores = key.cores // key.tasks_per_node
+        return {
+            "nodes": key.nodes, "each": key.tasks_per_node, "cores": cores, "mpi": self._rules.mpi,
+        }  # fmt: skip
 
     # --- what pilots tell ---
 
@@ -326,7 +338,7 @@ class SlurmExecutor:
             pool = self._books.pools.get(row.name.rpartition("-")[2])
             if pool is None:
                 return  # of a pool that is forgotten: it finds nothing and ends
-            slots = max(1, row.cores // pool.key.cores)
+            slots = max(1, row.cores // (pool.key.cores * pool.key.nodes))
             found = Pilot(row.id, pool.key.name, slots, now)
             self._books.pilots[row.id] = found
         found.gone, found.withdrawn = None, False

@@ -31,6 +31,8 @@ class Key:
     walltime: int
     grace: float
     gpus: int
+    nodes: int = 1
+    tasks_per_node: int = 1
 
     @classmethod
     def of(cls, job: Job) -> Key:
@@ -44,7 +46,13 @@ class Key:
             walltime=limits.walltime,
             grace=limits.grace,
             gpus=job.gpus,
+            nodes=job.nodes,
+            tasks_per_node=job.tasks_per_node,
         )
+
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.tasks_per_node
 
     @property
     def name(self) -> str:
@@ -115,7 +123,7 @@ def batch(
     lacking = waiting - pending
     if lacking <= 0:
         return None
-    slots = _slots(key, room, lacking) if short else 1
+    slots = _slots(key, room, lacking) if short and key.ranks == 1 else 1
     count = -(-lacking // slots)
     if short:
         count = min(count, max(1, 2 * room.nodes))

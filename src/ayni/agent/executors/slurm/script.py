@@ -20,6 +20,7 @@ class Rules:
     constraint: str | None = None
     options: tuple[str, ...] = ()
     python: str | None = None  # of the compute nodes; None: the agent's own
+    mpi: str | None = None  # how srun tells ranks of each other; None: the cluster's default
     modules: tuple[str, ...] = ()
     partition_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -53,9 +54,9 @@ def options(name: str, batch: Batch, key: Key, rules: Rules, log: str) -> list[s
     found = [
         f"--job-name={name}",
         f"--partition={key.partition}",
-        "--nodes=1",
-        "--ntasks=1",
-        f"--cpus-per-task={batch.cores}",
+        f"--nodes={key.nodes}",
+        f"--ntasks-per-node={key.tasks_per_node}",
+        f"--cpus-per-task={batch.cores // key.tasks_per_node}",
         f"--mem={mebibytes}M",
         f"--time={minutes}",
         "--no-requeue",
