@@ -16,7 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("executor", "creates", "listing", "network", "memory", "hub_cycle", "store")
+from bench.simulate.document import kept
+
+NAMES = ("executor", "creates", "listing", "network", "memory", "hub_cycle", "store", "simulate")
 HEAD = """# Performance
 
 Claims are ratios or rates measured side by side in one run of `make bench`, on the machine named below.
@@ -73,11 +75,11 @@ def table(runs: list[Run]) -> str:
     return "\n".join(rows)
 
 
-def document(runs: list[Run], where: str) -> str:
+def document(runs: list[Run], where: str, simulations: str) -> str:
     parts = [HEAD, f"{time.strftime('%Y-%m-%d')}, {where}.\n", table(runs), "\n## The runs\n"]
     for r in runs:
         parts.append(f"### `{r.command}` ({r.seconds:.0f} s)\n\n```\n{r.output.rstrip()}\n```\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, simulations])
 
 
 def main() -> None:
@@ -91,7 +93,7 @@ def main() -> None:
     runs = [run(name) for name in options.names or NAMES]
     print("\n" + table(runs))
     if options.write:
-        options.write.write_text(document(runs, where))
+        options.write.write_text(document(runs, where, kept(options.write)))
 
 
 if __name__ == "__main__":
