@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +12,7 @@ from ayni.agent.executors.base import ExecutorUnavailable
 from ayni.agent.executors.slurm.accounting import FOLDER
 from ayni.agent.executors.slurm.executor import job_prefix
 from ayni.agent.executors.slurm.parse import Account
-from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.executors.slurm.tool import Slurm, our_user
 from ayni.errors import UserError
 from ayni.protocol.books import MAX_JOBS, Booked, BooksReply, BooksRequest, JobKey
 
@@ -125,7 +124,7 @@ def reconcile(config: Config, begin: datetime, end: datetime) -> Findings:
         )
     slurm = Slurm(slurm_config.conf, slurm_config.bin)
     prefix = job_prefix(config.executor_folder)
-    user = getpass.getuser()
+    user = our_user()
     try:
         queue = frozenset(row.id for row in slurm.squeue(user) if row.name.startswith(prefix))
         accounts = [

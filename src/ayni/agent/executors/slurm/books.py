@@ -74,7 +74,6 @@ class Pilot:
     slots: int
     submitted: float  # monotonic
     waiting: bool = True
-    reason: str = ""
     node: str = ""
     signaled: float | None = None
     live: set[str] = field(default_factory=set)

@@ -12,9 +12,7 @@ from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import PlanError
 
 _EVERY = 10.0  # seconds between two looks
-_RESERVE = (
-    120  # seconds of a partition's time limit that are not a task's: its pilot's start and end
-)
+_RESERVE = 120  # seconds of a partition's time limit that its pilot's start and end take
 
 
 class Cluster:

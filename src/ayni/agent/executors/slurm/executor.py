@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,7 +32,7 @@ from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.fleet import Fleet
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
-from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.executors.slurm.tool import Slurm, our_user
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files
 
@@ -99,7 +98,7 @@ class SlurmExecutor:
         self._slurm = slurm
         self._clock = clock
         self._rules = rules or Rules()
-        self._user = str(os.getuid())  # not by the environment's word, which may be another's
+        self._user = our_user()
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
@@ -344,7 +343,6 @@ class SlurmExecutor:
         found.gone, found.withdrawn = None, False
         found.waiting = row.state in parse.WAITING
         found.took = found.took and not found.waiting
-        found.reason = row.reason
         if found.waiting and ends.is_for_ever(row.reason):
             self._fleet.refuse(self._books.pools[found.pool], row.reason, now)
         if found.waiting and found.live:

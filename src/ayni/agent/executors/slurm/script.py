@@ -21,7 +21,6 @@ class Rules:
     options: tuple[str, ...] = ()
     python: str | None = None  # of the compute nodes; None: the agent's own
     mpi: str | None = None  # how srun tells ranks of each other; None: the cluster's default
-    modules: tuple[str, ...] = ()
     partition_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 

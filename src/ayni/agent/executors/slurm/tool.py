@@ -32,6 +32,11 @@ _PASSING = (
 )
 
 
+def our_user() -> str:
+    """Whose jobs are ours: the process's own user, not the environment's word, which may be another's."""
+    return str(os.getuid())
+
+
 class Refused(Exception):
     """Slurm does not take such a job; the text is its own."""
 
