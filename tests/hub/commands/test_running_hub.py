@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.living import of_hub
+
 AYNI = [sys.executable, "-m", "ayni"]
 LIMIT = 30.0  # seconds for something that takes two on an idle machine
 
@@ -52,16 +54,8 @@ class Running:
             return False
 
     def family(self) -> list[int]:
-        """Living processes of this hub: those with its state in their environment."""
-        needle = f"AYNI_HUB_STATE={self.state}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                if entry.name.isdigit() and needle in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # it has ended, or is not ours
-        return found
+        """Living processes of this hub."""
+        return of_hub(self.state)
 
 
 def until(holds: object) -> None:
