@@ -270,7 +270,7 @@ def test_a_pending_task_is_canceled_and_its_batch_job_withdrawn(new_site):
     site = new_site("santiago", options=("--hold",))
     job = site.job("true")
     site.submit(job)
-    site.until(lambda: any(p.reason == "JobHeldUser" for p in site.executor._books.pilots.values()))
+    site.until(lambda: any(p.waiting for p in site.executor._books.pilots.values()))
     site.executor.cancel([job.id])
     said(site.over(job), ENDED, EndReason.CANCELED, "canceled before it started")
     site.until(lambda: not site.executor._books.pilots)
