@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 . dev/lib.sh
 
 [ "$(id -u)" = 0 ] || { echo "make live needs root: it installs Debian packages" >&2; exit 2; }
-packages=(bubblewrap charliecloud chromium curl libatomic1 memcached postgresql swift-account
-          swift-container swift-object swift-proxy)
+packages=(bubblewrap charliecloud chromium curl gcc libatomic1 libc6-dev memcached postgresql
+          swift-account swift-container swift-object swift-proxy)
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 
 # Every part runs, whatever became of those before it; what they took and how they ended is told at the end.
@@ -41,6 +41,7 @@ export AYNI_PG_PORT AYNI_S3_PORT
 had_slurm="$(ls "${AYNI_SLURM_DIR:-/var/tmp/ayni-slurm}/ready" 2>/dev/null || true)" # it stays as it was
 trap stop EXIT
 part "servers" servers
+part "environment of MPI" dev/mpi.sh
 [ "$failed" = 0 ] || exit 1
 eval "$(dev/postgres.sh env)"
 eval "$(dev/s3.sh env)"

@@ -278,7 +278,7 @@ accounted() {
 up() {
   local server cluster
   [ "$(id -u)" = 0 ] || die "make slurm-up needs root: it installs Debian packages and runs jobs as their users"
-  install_packages slurm-wlm slurmdbd munge mariadb-server mpich libmpich-dev gcc libc6-dev
+  install_packages slurm-wlm slurmdbd munge mariadb-server
   if [ ! -e "$dir/ready" ]; then
     down # what a start that failed has left
     configure

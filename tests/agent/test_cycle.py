@@ -9,6 +9,9 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+import pytest
+
+from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.journal import Journal, look
 from ayni.agent.staging.folders import Folders
 from ayni.protocol.attempts import FINAL, AttemptState
@@ -258,6 +261,16 @@ def held(root: object, names: Collection[str]) -> set[str]:
                 seen.add(id(one))
                 todo.append(one)
     return found
+
+
+def test_an_executor_that_is_not_idle_is_polled_without_a_task_in_hand(
+    hub: FakeHub, start_agent: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(LocalExecutor, "is_idle", lambda executor: len(asked) > 2)
+    monkeypatch.setattr(LocalExecutor, "poll", lambda executor: asked.append(1) or ())
+    start_agent()
+    assert hub.wait_for(lambda: len(asked) == 3)
 
 
 def test_logs_are_seen_while_somebody_watches(hub: FakeHub, start_agent: Start) -> None:

@@ -17,6 +17,8 @@ from tests.live.alliance import ALLIANCE, SNAKEMAKE, sites
 
 #: What `make slurm-up` tells of its clusters.
 SLURM = Path(os.environ.get("AYNI_SLURM_DIR", "/var/tmp/ayni-slurm")) / "clusters.json"
+#: The software tree of `dev/mpi.sh`.
+MPI = SLURM.with_name("mpi")
 #: What a test may need, whether it is here, and how one gets it.
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "charliecloud": (lambda: shutil.which("ch-run") is not None, "apt install charliecloud"),
@@ -24,6 +26,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: shutil.which("chromium") is not None and _installed("playwright"),
         "apt install chromium, pip install -e '.[live]'",
     ),
+    "mpich": ((MPI / "bin" / "pi").exists, "dev/mpi.sh"),
     "postgres": (
         lambda: "AYNI_TEST_POSTGRES" in os.environ,
         'dev/postgres.sh up, then eval "$(dev/postgres.sh env)"',

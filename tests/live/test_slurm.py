@@ -21,12 +21,13 @@ import pytest
 from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState, JobStatus
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.runtimes.base import ImageSpec
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import HostFiles, NamespaceRuntime
 from ayni.agent.supervisor import files, pilot
 from tests.agent.executors.slurm.pooled import until
 from tests.agent.executors.slurm.site import Site
-from tests.live.conftest import SLURM
+from tests.live.conftest import MPI, SLURM
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("slurm")]
 
@@ -201,6 +202,18 @@ def test_every_rank_knows_its_place_and_sees_nothing_of_the_site(sandboxed):
     assert sandboxed.run(job).state is ENDED
     lines = (job.folder / "logs/0.stdout").read_text().split()
     assert sorted(lines) == ["0", "0", "0", "0", "0", "1", "2", "3"], "ranks, and no home"
+
+
+@pytest.mark.needs("mpich")
+def test_an_mpi_program_computes_over_two_nodes(sandboxed):
+    """A real one, of a software tree that an image names: its ranks talk by TCP out of their sandboxes."""
+    sandboxed.images["mpich"] = ImageSpec(prefixes=(MPI,), path=(f"{MPI}/bin",))
+    sandboxed.reopen()
+    jobs = [over_nodes(sandboxed, "pi", image="mpich") for _ in range(3)]
+    for job, status in zip(jobs, sandboxed.run(*jobs), strict=True):
+        said(status, ENDED, EndReason.EXITED)
+        assert (job.folder / "logs/0.stdout").read_text() == "4 ranks: 3.141592654\n"
+        assert status.usage.nodes == 2
 
 
 def test_one_rank_that_fails_ends_the_others_with_its_code(sandboxed):

@@ -209,7 +209,8 @@ class Cycle:
         try:
             if self._unsure and now >= self._ask_after:
                 self._sort_out(now)
-            statuses = self.executor.poll() if self.work.entries else ()
+            wanted = self.work.entries or not self.executor.is_idle()
+            statuses = self.executor.poll() if wanted else ()
             self.offer.executor_fault = ""
         except ExecutorUnavailable as error:
             if not self.offer.executor_fault:

@@ -197,6 +197,12 @@ class Executor(Protocol):
     def cancel(self, ids: Collection[str]) -> None:
         """End the jobs: SIGTERM, the grace of their limits, SIGKILL. Ended ones are left alone."""
 
+    def is_idle(self) -> bool:
+        """Whether `poll` has nothing to find out beyond what becomes of the jobs in hand.
+
+        A scheduler's accounting may answer long after the last job has ended.
+        """
+
     def forget(self, ids: Collection[str]) -> None:
         """The agent has noted how these jobs ended: their traces outside `folder` may go."""
 

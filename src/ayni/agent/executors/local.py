@@ -206,6 +206,9 @@ class LocalExecutor:
             for job_id in ids:
                 self._told.pop(job_id, None)
 
+    def is_idle(self) -> bool:
+        return True
+
     def allocations(self) -> Mapping[str, Allocation]:
         return {}  # a job's own measurements are the accounts
 

@@ -25,6 +25,7 @@ class Site(Jobs):
         self.runtime: Runtime = BareRuntime()
         self.slurm = slurm
         self.rules = rules or Rules()
+        self.images = dict(IMAGES)
         self.told: dict[str, JobStatus] = {}
         self.states: dict[str, list[JobState]] = {}
         self._skipped = 0.0
@@ -35,7 +36,7 @@ class Site(Jobs):
         self.executor = SlurmExecutor(
             self.folder / "state",
             self.slurm,
-            IMAGES,
+            self.images,
             {"host": self.runtime},
             self.rules,
             clock=lambda: time.monotonic() + self._skipped,

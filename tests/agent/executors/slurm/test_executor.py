@@ -360,6 +360,21 @@ def test_a_task_is_unknown_while_the_accounting_is_and_lost_after_its_patience(s
     assert "no longer knows its batch job" in status.message
 
 
+def test_usage_of_forgotten_tasks_is_still_asked_for_and_by_the_next_executor_too(site, slurm):
+    assert site.executor.is_idle()
+    slurm.forgets = True
+    job = site.job("true")
+    site.run(job)
+    site.executor.forget([job.id])
+    site.until(lambda: site.executor._accounting.open())
+    site.reopen()
+    assert not site.executor.is_idle(), "poll has something to find out, without a task in hand"
+    slurm.forgets = False
+    site.until(lambda: site.executor.allocations())
+    site.executor.booked(site.executor.allocations())
+    assert site.executor.is_idle()
+
+
 def test_an_accounting_that_is_down_keeps_no_other_task_waiting(site, slurm):
     lost = site.waiting()
     site.submit(lost)

@@ -205,6 +205,10 @@ class Books:
         for path in paths:
             path.unlink(missing_ok=True)
 
+    def have_events(self) -> bool:
+        """Whether any batch job's usage is still to be asked for."""
+        return any((self._state / pilot.EVENTS).iterdir())
+
     def stray_events(self, queued: Collection[str]) -> list[Path]:
         """What batch jobs told that are over and of which no task is left."""
         return [

@@ -192,6 +192,10 @@ class SlurmExecutor:
                 self._turn_away(task, "canceled", "canceled before it started")
 
     @_on_shared_disk
+    def is_idle(self) -> bool:
+        return not (self._books.pilots or self._books.have_events() or self._accounting.open())
+
+    @_on_shared_disk
     def forget(self, ids: Collection[str]) -> None:
         for job_id in ids:
             self._files.path(job_id).unlink(missing_ok=True)
@@ -289,7 +293,7 @@ class SlurmExecutor:
 
     def _look(self, now: float) -> None:
         """Ask the scheduler for all of our batch jobs."""
-        if not (self._books.pilots or self._books.tasks or self._accounting.open()):
+        if not self._books.tasks and self.is_idle():
             return
         self._next_look = now + self._pause
         queue = {row.id: row for row in self._slurm.squeue(self._user) if self._is_ours(row)}
