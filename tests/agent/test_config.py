@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent import config, engine
+from ayni.agent.executors.slurm.script import Rules, Terms
+from ayni.agent.runtimes.bare import BareRuntime
+from ayni.agent.runtimes.choose import NoSandbox
 from ayni.errors import UserError
 from ayni.tes.units import parse_size, show_duration, show_size
 
 ROOT = Path(__file__).parents[2]
 HUB = 'hub = "https://hub.example"\n'
+SLURM = HUB + '[executor]\nkind = "slurm"\n[executor.slurm]\nshared = "/scratch/ayni"\n'
 
 
 def read(text: str) -> config.Config:
@@ -34,6 +38,7 @@ def test_the_documented_example_is_right_and_shows_every_key() -> None:
         "images": config.Image,
         "executor": config.ExecutorSection,
         "slurm": config.SlurmSection,
+        "projects": config.ProjectSection,
         "partition": config.PartitionSection,
         "store": config.StoreSection,
         "https": config.HttpsSection,
@@ -88,6 +93,10 @@ def test_relative_paths_count_from_the_files_folder() -> None:
         (HUB + "[executor]\npin = 2", "executor.pin", ""),
         (HUB + "[polcy]", "polcy", "did you mean 'policy'?"),
         ('sandbox = "none"\n' + HUB, "sandbox", "allow_unsandboxed = true"),
+        (SLURM + "qso = 1", "executor.slurm.qso", "did you mean 'qos'?"),
+        (SLURM + "projects.maize.acount = 1", "projects.maize.acount", "did you mean 'account'?"),
+        ('sandbox = "none"\nproduction = false\n' + SLURM, "sandbox", "take the line out"),
+        ("allow_unsandboxed = true\n" + SLURM, "allow_unsandboxed", "take the line out"),
         ("hub = ", "/etc/ayni/agent.toml", "no TOML"),
     ],
 )
@@ -130,6 +139,42 @@ def test_the_local_executor_is_told_whether_to_tie_tasks_to_cores(
         head = f'{HUB}state = "{tmp_path}"\nsandbox = "none"\nproduction = false\n'
         engine.start(read(f"{head}[executor]\npin = {pin}"))
     assert told == [True, False]
+
+
+@pytest.mark.parametrize("said", ["", "production = false\n"])
+def test_one_account_for_all_projects_never_does_without_a_sandbox(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    def none_works(folder: Path, *, allow_unsandboxed: bool) -> Any:
+        assert not allow_unsandboxed
+        raise NoSandbox("no sandbox works here")
+
+    monkeypatch.setattr(engine, "host_runtime", none_works)
+    site = read(said + SLURM.replace("/scratch/ayni", str(tmp_path)))
+    with pytest.raises(UserError, match=r"no sandbox works here\.$"):
+        engine.start(site)
+
+
+def test_a_site_of_its_own_machine_may_do_without_a_sandbox() -> None:
+    local = HUB + '[executor]\nkind = "local"\n[executor.slurm]\nshared = "/scratch/ayni"\n'
+    assert not read('allow_unsandboxed = true\nsandbox = "none"\n' + local).needs_sandbox
+
+
+def test_the_terms_of_projects_reach_the_executor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[Rules] = []
+
+    def executor(*arguments: Any, **_: Any) -> Any:
+        opened.append(arguments[4])
+        return SimpleNamespace(findings=[])
+
+    monkeypatch.setattr(engine, "SlurmExecutor", executor)
+    monkeypatch.setattr(engine, "host_runtime", lambda *_, **__: (BareRuntime(), []))
+    text = SLURM.replace("/scratch/ayni", str(tmp_path)) + 'account = "ayni"\n'
+    engine.start(read(text + '[executor.slurm.projects."clima-*"]\naccount = "a"\nqos = "long"'))
+    assert opened[0].terms("clima-norte") == Terms("a", "long", None)
+    assert opened[0].terms("maize") == Terms("ayni", None, None)
 
 
 def test_every_mistake_is_told_at_once() -> None:

@@ -248,6 +248,7 @@ def test_more_is_promised_than_the_machine_has(make: Make) -> None:
         ("", Level.FAIL),
         ("allow_unsandboxed = true", Level.WARN),
         ("production = false", Level.WARN),
+        ('production = false\n[executor]\nkind = "slurm"\nslurm.shared = "shared"', Level.FAIL),
     ],
 )
 def test_no_sandbox_fails_a_site_in_production_and_warns_others(

@@ -44,6 +44,11 @@ def test_an_image_gives_the_network_only_where_the_policy_does(
         assert job_of(site, task, Path("/work/a")).network is given
 
 
+def test_a_job_is_of_its_project() -> None:
+    site = config.parse('hub = "http://hub"', Path("/etc/ayni/agent.toml"))
+    assert job_of(site, assignment("a"), Path("/work/a")).project == "poesia"
+
+
 @pytest.mark.parametrize("release", [Release.NOTHING, Release.AGGREGATE])
 def test_an_image_gives_no_network_to_a_task_that_read_restricted_data(release: Release) -> None:
     text = """

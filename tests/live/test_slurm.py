@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState, JobStatus
-from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import ImageSpec
 from ayni.agent.runtimes.etc import write_etc
@@ -358,6 +358,30 @@ def test_a_task_whose_node_fails_is_lost_and_others_run(new_site, clusters):
         said(site.run(site.job("true")), ENDED, EndReason.EXITED)
     finally:
         admin(clusters, "bogota", "scontrol", "update", f"nodename={node}", "state=resume")
+
+
+# --- projects and accounts
+
+
+def test_each_project_s_batch_jobs_are_of_its_account_and_qos(new_site, clusters):
+    projects = {"fisica": Terms("fisica", "short"), "lenguas": Terms("lenguas")}
+    site = new_site("santiago", qos="normal", projects=projects)
+    jobs = [site.job("true", project=name) for name in ("fisica", "lenguas", "otra")]
+    for status in site.run(*jobs):
+        said(status, ENDED, EndReason.EXITED)
+    tags = [files.claim_tag(str(job.folder)).rpartition(".")[0] for job in jobs]
+    asked = ("sacct", "-X", "-n", "-P", "-o", "Account,QOS", "-j")
+    expected = ["fisica|short", "lenguas|normal", "ayni|normal"]
+    until(lambda: [admin(clusters, "santiago", *asked, tag) for tag in tags] == expected)
+
+
+def test_a_project_with_a_wrong_account_is_told_so_and_others_run(new_site):
+    site = new_site("mexico", projects={"maize": Terms("nadie"), "clima": Terms(qos="nada")})
+    wrong, none, right = (site.job("true", project=name) for name in ("maize", "clima", "otra"))
+    ends = site.run(wrong, none, right)
+    said(ends[0], ENDED, EndReason.START_FAILED, "account is not allowed there")
+    said(ends[1], ENDED, EndReason.START_FAILED, "quality of service is not allowed")
+    said(ends[2], ENDED, EndReason.EXITED)
 
 
 # --- refused

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -96,6 +96,14 @@ class Image(Section):
         return self
 
 
+class ProjectSection(Section):
+    """On what terms one project's batch jobs run; what is not given is as for every project."""
+
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
+
+
 class SlurmSection(Section):
     """How the agent uses Slurm; everything that it adds to a batch job is the operator's."""
 
@@ -110,6 +118,7 @@ class SlurmSection(Section):
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    projects: dict[str, ProjectSection] = {}  # by name or pattern
     constraint: str | None = None
     options: list[str] = []
 
@@ -258,9 +267,25 @@ class Config(Section):
                 'sandbox: "none" lets tasks read whatever the agent\'s user can; '
                 "a production site must also say allow_unsandboxed = true"
             )
+        if self.has_one_account and (self.sandbox == "none" or self.allow_unsandboxed):
+            raise ValueError(
+                ("sandbox" if self.sandbox == "none" else "allow_unsandboxed")
+                + ": all projects' batch jobs are one user's here, and only the sandbox keeps them "
+                "apart; take the line out"
+            )
         return self
 
     # --- what follows from it ---
+
+    @property
+    def needs_sandbox(self) -> bool:
+        """Whether the site must not run where no sandbox works."""
+        return self.has_one_account or (self.production and not self.allow_unsandboxed)
+
+    @property
+    def has_one_account(self) -> bool:
+        """Whether all projects' batch jobs are one user's: nothing but the sandbox keeps them apart."""
+        return self.executor.kind == "slurm"
 
     @property
     def key_path(self) -> Path:
@@ -393,12 +418,17 @@ def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _unknown(model: type[BaseModel], where: list[str]) -> str:
-    fields: Any = model.model_fields
     for part in where[:-1]:
-        annotation = fields[part].annotation if part in fields else Image
-        known = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        fields = annotation.model_fields if known else Image.model_fields
-    close = difflib.get_close_matches(where[-1], fields, 1)
+        if (field := model.model_fields.get(part)) is not None:  # else a name, as of an image
+            model = _section(field.annotation) or model
+    close = difflib.get_close_matches(where[-1], model.model_fields, 1)
     if close:
         return f"unknown key; did you mean {close[0]!r}?"
-    return f"unknown key; known here are {', '.join(fields)}"
+    return f"unknown key; known here are {', '.join(model.model_fields)}"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds: itself, or None, or by names, or several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)

@@ -10,7 +10,7 @@ from ayni.agent.config import Config
 from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.executors.slurm.executor import SlurmExecutor
-from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
@@ -69,7 +69,8 @@ def start(config: Config) -> Engine:
     if any(image.runtime == "host" for image in found.values()):
         host, findings = _host(config, folder)
         sandbox = _NAMES[type(host)]
-    executor = _slurm(config, found, host) if config.executor.slurm else _local(config, found, host)
+    open_executor = _slurm if config.executor.kind == "slurm" else _local
+    executor = open_executor(config, found, host)
     return Engine(executor, sandbox, [*findings, *executor.findings])
 
 
@@ -106,6 +107,10 @@ def _slurm(config: Config, found: dict[str, ImageSpec], host: Runtime | None) ->
             account=given.account,
             qos=given.qos,
             reservation=given.reservation,
+            projects={
+                name: Terms(terms.account, terms.qos, terms.reservation)
+                for name, terms in given.projects.items()
+            },
             constraint=given.constraint,
             options=tuple(given.options),
             python=None if given.python is None else str(given.python),
@@ -126,15 +131,15 @@ _NAMES: dict[type[Runtime], str] = {
 
 def _host(config: Config, folder: Path) -> tuple[Runtime, Sequence[Finding]]:
     """How images of runtime `host` run here."""
-    may_do_without = config.allow_unsandboxed or not config.production
     if config.sandbox == "none":
         bare = BareRuntime()
         return bare, bare.findings()
     if config.sandbox == "auto":
         try:
-            return host_runtime(folder, allow_unsandboxed=may_do_without)
+            return host_runtime(folder, allow_unsandboxed=not config.needs_sandbox)
         except NoSandbox as error:
-            raise UserError(str(error)) from error
+            advice = " Only if every user of this site is trusted: allow_unsandboxed = true"
+            raise UserError(f"{error}.{'' if config.has_one_account else advice}") from error
     files = HostFiles(write_etc(folder / "etc"))
     wanted = (BubblewrapRuntime if config.sandbox == "bubblewrap" else NamespaceRuntime)(files)
     findings = wanted.findings()

@@ -69,6 +69,7 @@ def job_of(
         gpus=shape["gpus"],
         nodes=shape["nodes"],
         tasks_per_node=shape["tasks_per_node"],
+        project=assignment.who.project,
         owner=owner(assignment.who),
         share=share(assignment),
     )

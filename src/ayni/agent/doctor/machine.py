@@ -94,7 +94,7 @@ def _host(config: Config, findings: list[Finding]) -> Iterator[Check]:
         yield ok("sandbox", "; ".join(f"{f.name.partition(': ')[2]}: {f.detail}" for f in works))
         return
     said = "; ".join(f"{f.name.partition(': ')[2]}: {f.detail}" for f in findings)
-    if config.production and not config.allow_unsandboxed:
+    if config.needs_sandbox:
         yield fail(
             "sandbox", f"none works, so the agent will not start: {said}", findings[0].remedy
         )

@@ -69,6 +69,7 @@ class Job:
     gpus: int = 0
     nodes: int = 1
     tasks_per_node: int = 1
+    project: str = ""  # whose accounts and local user count, where a site tells projects apart
     owner: str = ""  # for the operator's eyes: project, person and e-mail
     share: str = (
         ""  # jobs of one owner with the same mark may be in one batch job: see `jobs.share`

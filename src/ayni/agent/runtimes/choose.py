@@ -43,10 +43,7 @@ def host_runtime(state: Path, *, allow_unsandboxed: bool) -> tuple[Runtime, Sequ
             return runtime, findings
     if not allow_unsandboxed:
         why = ". ".join(f"{f.name}: {f.detail} (remedy: {f.remedy})" for f in findings)
-        raise NoSandbox(
-            f"no sandbox works here. {why}. Only if every user of this site is trusted: "
-            "allow_unsandboxed = true"
-        )
+        raise NoSandbox(f"no sandbox works here. {why}")
     bare = BareRuntime()
     return bare, [*findings, *bare.findings()]
 

@@ -37,6 +37,7 @@ class SimulatedSlurm:
     Attributes:
         down: commands that do not answer.
         refuses: what sbatch says to every submission; nothing for taking it.
+        refuses_options: what it says to those with an option.
         most_jobs: how many may be in the queue.
         holds: whether jobs wait until they are started by hand.
         forgets: whether the accounting has never heard of anything.
@@ -50,6 +51,7 @@ class SimulatedSlurm:
         self.over: dict[str, str] = {}  # lines of sacct, all runs of a job
         self.down: set[str] = set()
         self.refuses = ""
+        self.refuses_options: dict[str, str] = {}
         self.most_jobs = 1000
         self.holds = False
         self.forgets = False
@@ -66,8 +68,9 @@ class SimulatedSlurm:
         given = dict(option.lstrip("-").split("=", 1) for option in options if "=" in option)
         count = int(given["array"].partition("-")[2]) + 1 if "array" in given else 1
         self.submissions.append(list(options))
-        if self.refuses:
-            raise Refused(self.refuses)
+        said = [self.refuses, *(self.refuses_options.get(option, "") for option in options)]
+        if any(said):
+            raise Refused("; ".join(filter(None, said)))
         if len(self.queue) + count > self.most_jobs:
             raise Full("QOSMaxSubmitJobPerUserLimit")
         self._next += 1

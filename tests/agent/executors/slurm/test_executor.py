@@ -12,7 +12,7 @@ from ayni.agent.executors.base import EndReason, ExecutorUnavailable, JobState
 from ayni.agent.executors.slurm import executor as module
 from ayni.agent.executors.slurm import fleet, pools
 from ayni.agent.executors.slurm.books import AGENT
-from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.supervisor import files, pilot, processes
 
 RUNNING, ENDED, LOST = JobState.RUNNING, JobState.ENDED, JobState.LOST
@@ -388,6 +388,44 @@ def test_an_accounting_that_is_down_keeps_no_other_task_waiting(site, slurm):
 
 
 # --- what Slurm decides
+
+
+@pytest.fixture
+def two_projects(site):
+    """A site where each of two projects has an account of its own."""
+    projects = {"fisica": Terms("a-fis", "long"), "lenguas": Terms("a-len")}
+    site.rules = Rules(account="ayni", qos="normal", projects=projects)
+    site.reopen()
+    return site
+
+
+def test_each_project_s_batch_jobs_are_of_its_account_and_never_shared(two_projects, slurm):
+    site = two_projects
+    jobs = [site.job("true", project=name) for name in ("fisica", "lenguas", "otra") * 4]
+    site.submit(*jobs[:6])
+    site.reopen()  # what waits is of its project for whoever takes over, too
+    site.submit(*jobs[6:])
+    site.over(*jobs)
+    terms = {}
+    for given in slurm.submissions:
+        name = next(word for word in given if word.startswith("--job-name="))
+        terms[name] = [word for word in given if word.startswith(("--account=", "--qos="))]
+    assert sorted(terms.values()) == [
+        ["--account=a-fis", "--qos=long"],
+        ["--account=a-len", "--qos=normal"],
+        ["--account=ayni", "--qos=normal"],
+    ]
+    used = {(job.project, files.claim_tag(str(job.folder))) for job in jobs}
+    assert len({tag for _, tag in used}) == len(used), "a batch job had tasks of two projects"
+
+
+def test_a_project_that_slurm_refuses_keeps_no_other_from_running(two_projects, slurm):
+    site = two_projects
+    slurm.refuses_options = {"--account=a-fis": "Invalid account"}
+    refused, runs = site.job("true", project="fisica"), site.job("true", project="lenguas")
+    first, second = site.run(refused, runs)
+    assert (first.reason, second.reason) == (EndReason.START_FAILED, EndReason.EXITED)
+    assert "the site's account is not allowed there" in first.message
 
 
 def test_a_refusal_ends_the_waiting_tasks_with_words(site, slurm):

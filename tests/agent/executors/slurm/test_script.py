@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm import script
 from ayni.agent.executors.slurm.pools import Batch, Key
-from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.script import Rules, Terms
 
 PATIENT = settings(deadline=None)  # of a loaded machine
 
@@ -68,6 +68,31 @@ def test_gpus_are_asked_for_by_number():
 def test_the_operator_s_rules_are_options(name):
     assert f"--{name}=x" in options(rules=Rules(**{name: "x"}))
     assert not any(word.startswith(f"--{name}=") for word in options())
+
+
+@pytest.mark.parametrize(
+    ("project", "account", "qos", "reservation"),
+    [
+        ("maize", "agro", "long", "campaign"),
+        ("clima-norte", "clima", "normal", None),
+        ("clima-sur", "sur", "normal", None),
+        ("poesia", "ayni", "normal", None),
+        ("", "ayni", "normal", None),
+    ],
+)
+def test_a_project_s_own_terms_go_before_a_pattern_s_and_those_before_everybody_s(
+    project, account, qos, reservation
+):
+    projects = {
+        "clima-*": Terms(account="clima"),
+        "clima-sur": Terms(account="sur"),
+        "maize": Terms("agro", "long", "campaign"),
+    }
+    rules = Rules(account="ayni", qos="normal", projects=projects)
+    found = options(replace(KEY, project=project), rules=rules)
+    given = [word for word in found if word.startswith(("--account", "--qos", "--reservation"))]
+    expected = [f"--account={account}", f"--qos={qos}"]
+    assert given == expected + ([f"--reservation={reservation}"] if reservation else [])
 
 
 def test_the_operator_s_own_options_come_last_so_that_they_win():

@@ -21,7 +21,7 @@ _AHEAD = 10.0  # seconds of work for which waiting batch jobs are asked
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What tasks have in common that may share a batch job: owner, data, partition and shape."""
+    """What tasks have in common that may share a batch job: project, owner, data, partition, shape."""
 
     owner: str
     share: str
@@ -33,6 +33,7 @@ class Key:
     gpus: int
     nodes: int = 1
     tasks_per_node: int = 1
+    project: str = ""
 
     @classmethod
     def of(cls, job: Job) -> Key:
@@ -48,6 +49,7 @@ class Key:
             gpus=job.gpus,
             nodes=job.nodes,
             tasks_per_node=job.tasks_per_node,
+            project=job.project,
         )
 
     @property

@@ -5,9 +5,19 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from ayni.agent.executors.slurm.pools import Batch, Key
 from ayni.agent.supervisor import boot
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a project's batch jobs run; what is not given is as for every project."""
+
+    account: str | None = None
+    qos: str | None = None
+    reservation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +27,21 @@ class Rules:
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    projects: Mapping[str, Terms] = field(default_factory=dict)  # by name or pattern
     constraint: str | None = None
     options: tuple[str, ...] = ()
     python: str | None = None  # of the compute nodes; None: the agent's own
     mpi: str | None = None  # how srun tells ranks of each other; None: the cluster's default
     partition_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def terms(self, project: str) -> Terms:
+        """A project's: those of its name, else of the first pattern that fits, else everybody's."""
+        own = self.projects.get(project) or next(
+            (terms for name, terms in self.projects.items() if fnmatchcase(project, name)), Terms()
+        )
+        return Terms(
+            own.account or self.account, own.qos or self.qos, own.reservation or self.reservation
+        )
 
 
 def text(state: str, pool: str, batch: Batch, key: Key, python: str | None = None) -> str:
@@ -69,10 +89,11 @@ def options(name: str, batch: Batch, key: Key, rules: Rules, log: str) -> list[s
         found.append(f"--array=0-{batch.count - 1}")
     if batch.gpus:
         found.append(f"--gres=gpu:{batch.gpus}")
+    terms = rules.terms(key.project)
     for option, value in (
-        ("account", rules.account),
-        ("qos", rules.qos),
-        ("reservation", rules.reservation),
+        ("account", terms.account),
+        ("qos", terms.qos),
+        ("reservation", terms.reservation),
         ("constraint", rules.constraint),
     ):
         if value is not None:
