@@ -235,7 +235,7 @@ class Stage:
             "hub": self.hub_through.get(name, self.url),
             "state": str(self.site_folder(name) / "state"),
             "production": False,
-            "allow_unsandboxed": spec.allow_unsandboxed,
+            "allow_unsandboxed": spec.allow_unsandboxed and not spec.slurm,
             "policy": dict(spec.policy),
             "images": {k: dict(v) for k, v in spec.images.items()},
             "executor": executor,
