@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent import config
-from ayni.agent.executors.base import PartitionInfo
-from ayni.agent.offer import Pace, partition_status, settle
+from ayni.agent.datasets import Datasets
+from ayni.agent.executors.base import ExecutorUnavailable, Fault, PartitionInfo
+from ayni.agent.offer import Offer, Pace, partition_status, settle
+from ayni.agent.staging.folders import Folders
 from ayni.protocol.messages import MAX_ASSIGNMENTS
 
 INFO = PartitionInfo("local", 1, 8, 1 << 30, 2, 86400, 5, 1 << 29, 1)
@@ -69,3 +72,84 @@ def test_the_policys_longest_time_bounds_the_partition() -> None:
     assert (status.name, status.max_walltime, status.depth) == ("main", 3600, 9)
     assert (status.cores, status.memory, status.gpus) == (8, 1 << 30, 2)
     assert status.foreign_cores == 0
+
+
+# --- what is ill ------------------------------------------------------------------------------
+
+MUNGE = Fault("munge", "munge does not work", "start it")
+DATABASE = Fault("accounting", "slurmdbd does not answer", "start it")
+
+
+class Ill:
+    """An executor of which some things are known to be ill."""
+
+    def __init__(self) -> None:
+        self.known: list[Fault] = []
+        self.silent: ExecutorUnavailable | None = None
+
+    def faults(self) -> list[Fault]:
+        return self.known
+
+    def partitions(self) -> list[PartitionInfo]:
+        if self.silent is not None:
+            raise self.silent
+        return [INFO]
+
+
+@pytest.fixture
+def ill() -> Ill:
+    return Ill()
+
+
+@pytest.fixture
+def offer(ill: Ill, tmp_path: Path) -> Offer:
+    loaded = config.parse('hub = "http://hub"\nstate = "state"', tmp_path / "agent.toml")
+    folders = Folders(tmp_path / "work", reserve=0)
+    return Offer(loaded, ill, Datasets(tmp_path / "store"), folders, "none")  # type: ignore[arg-type]
+
+
+def told(offer: Offer) -> list[str]:
+    return [note.code for note in offer.status().health]
+
+
+def test_what_is_ill_is_told_with_its_remedy_until_it_is_well(offer: Offer, ill: Ill) -> None:
+    assert told(offer) == []
+    ill.known = [MUNGE, DATABASE]
+    assert offer.is_news(0.0)
+    assert told(offer) == ["munge", "accounting"]
+    assert [note.remedy for note in offer.status().health] == ["start it", "start it"]
+    ill.known = []
+    assert offer.is_news(0.0)
+    assert told(offer) == []
+
+
+def test_an_executor_that_cannot_be_asked_is_named_by_what_is_known_of_it(
+    offer: Offer, ill: Ill
+) -> None:
+    ill.silent = ExecutorUnavailable("the spawner does not answer")
+    offer.is_news(0.0)
+    assert told(offer) == ["executor"]
+    ill.known = [DATABASE]
+    assert told(offer) == ["accounting", "executor"]
+    ill.known = [MUNGE]
+    assert told(offer) == ["munge"], "that is why"
+    ill.silent, ill.known = None, []
+    offer.is_news(0.0)
+    assert told(offer) == []
+
+
+def test_a_disk_is_told_once_though_two_looks_find_it_full(offer: Offer, tmp_path: Path) -> None:
+    offer.disks.look()
+    assert told(offer) == ["state"], "the state folder is not there"
+    (tmp_path / "state").mkdir()
+    offer.folders.reserve = 1 << 62
+    offer.disks.look()
+    assert told(offer) == ["disk"]
+    offer.folders.reserve = 0
+    assert told(offer) == []
+
+
+def test_a_work_disk_that_is_away_is_told_and_ends_nothing(offer: Offer, tmp_path: Path) -> None:
+    (tmp_path / "work").rename(tmp_path / "away")
+    [note] = offer.status().health
+    assert (note.code, "cannot be used" in note.message) == ("disk", True)

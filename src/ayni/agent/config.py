@@ -296,22 +296,22 @@ class Config(Section):
         return self.store.folder or self.state / "store"
 
     @property
-    def _shared(self) -> Path:
+    def shared(self) -> Path:
         """Where compute nodes look: the state folder itself, if this machine is the only one."""
         slurm = self.executor.slurm if self.executor.kind == "slurm" else None
         return self.state if slurm is None else slurm.shared
 
     @property
     def work_folder(self) -> Path:
-        return self._shared / "work"
+        return self.shared / "work"
 
     @property
     def cache_folder(self) -> Path:
-        return self._shared / "cache"
+        return self.shared / "cache"
 
     @property
     def executor_folder(self) -> Path:
-        return self._shared / "executor"
+        return self.shared / "executor"
 
     @cached_property
     def network_policy(self) -> Policy:

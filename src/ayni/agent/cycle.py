@@ -211,11 +211,11 @@ class Cycle:
                 self._sort_out(now)
             wanted = self.work.entries or not self.executor.is_idle()
             statuses = self.executor.poll() if wanted else ()
-            self.offer.executor_fault = ""
+            self.offer.silence.pop("jobs", None)
         except ExecutorUnavailable as error:
-            if not self.offer.executor_fault:
+            if "jobs" not in self.offer.silence:
                 log.warning("the executor cannot be asked: %s", error)
-            self.offer.executor_fault = str(error)
+            self.offer.silence["jobs"] = error.fault
             statuses, self._pause = (), _SLOWEST
         wall = self.wall()
         for status in statuses:
@@ -311,12 +311,15 @@ class Cycle:
             acts.cancel = set()
             self.executor.forget(acts.forget)
         except ExecutorUnavailable as error:  # to be done when it is there again
-            log.warning("the executor cannot be told: %s", error)
+            if "acts" not in self.offer.silence:
+                log.warning("the executor cannot be told: %s", error)
+            self.offer.silence["acts"] = error.fault
             self.work.acts.submit.update(acts.submit)
             self.work.acts.cancel |= acts.cancel
             self.work.acts.forget |= acts.forget
             self._discard(acts.discard, keep=acts.forget)
         else:
+            self.offer.silence.pop("acts", None)
             self._discard(acts.discard)
 
     def _discard(self, folders: dict[str, bool], keep: Iterable[str] = ()) -> None:
@@ -379,6 +382,7 @@ class Cycle:
 
     def _sweep(self) -> None:
         """Remove what was given up, and see which datasets there are: in a thread."""
+        self.offer.disks.look()
         try:
             self.folders.sweep()
             self.offer.datasets.scan()

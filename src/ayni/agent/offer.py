@@ -13,7 +13,8 @@ from ayni.agent import closures
 from ayni.agent.closures import Closures
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
-from ayni.agent.executors.base import Executor, ExecutorUnavailable, PartitionInfo
+from ayni.agent.disks import SHARED, STATE, Disks
+from ayni.agent.executors.base import Executor, ExecutorUnavailable, Fault, PartitionInfo
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.staging.folders import Folders
 from ayni.errors import UserError
@@ -109,7 +110,8 @@ class Offer:
 
     Attributes:
         partitions: as of the last look.
-        executor_fault: why the executor cannot be asked; empty if it can.
+        silence: why the executor could not be asked the last time, by what it was asked for.
+        disks: looked at by a thread of its own.
         pace: fed by the cycle.
     """
 
@@ -120,12 +122,19 @@ class Offer:
     sandbox: str
     findings: Sequence[Finding] = ()
     partitions: list[PartitionStatus] = field(default_factory=list)
-    executor_fault: str = ""
     pace: Pace = field(default_factory=Pace)
     closures: Closures = field(default_factory=Closures)
+    silence: dict[str, Fault] = field(default_factory=dict)
+    disks: Disks = field(init=False)
     _depth: int = 0
     _slots: int = 0
     _told: SiteStatus | None = None
+
+    def __post_init__(self) -> None:
+        folders = {STATE: self.config.state}
+        if self.config.shared != self.config.state:
+            folders[SHARED] = self.config.shared
+        self.disks = Disks(folders)
 
     def status(self) -> SiteStatus:
         """What to tell the hub; from now on it counts as told."""
@@ -143,8 +152,9 @@ class Offer:
         try:
             infos = self.executor.partitions()
         except ExecutorUnavailable as error:
-            self.executor_fault = str(error)
+            self.silence["partitions"] = error.fault
             return self._now() != self._told
+        self.silence.pop("partitions", None)
         self._slots = sum(info.nodes * info.cores_per_node for info in infos)
         wanted = self.config.partition.depth
         if wanted is None:
@@ -171,24 +181,24 @@ class Offer:
             windows=self.closures.windows,
         )
 
+    def faults(self) -> list[Fault]:
+        """What the operator has to mend, each thing once: batch system, then disks."""
+        known = [*self.executor.faults(), *self.disks.faults()]
+        if not any(fault.code != "accounting" for fault in known):
+            known += self.silence.values()  # nobody knows better what it is
+        if (reason := self.folders.no_room()) is not None:
+            remedy = "free some room, or raise limits.work in the agent's configuration"
+            known.append(Fault(reason.code, reason.message, remedy))
+        return list({fault.code: fault for fault in reversed(known)}.values())[::-1]
+
     def _health(self) -> Iterator[HealthNote]:
-        """Faults that keep work away."""
-        if self.executor_fault:
-            yield HealthNote(
-                code="executor",
-                message=self.executor_fault,
-                remedy="see the agent's log and 'ayni site doctor'",
-            )
+        """What is ill, and what is announced."""
+        for fault in self.faults():
+            yield HealthNote(code=fault.code, message=fault.message, remedy=fault.remedy)
         now = time.time()
         if (window := next_window(self.closures.windows, now)) is not None:
             said = maintenance(window, now)
             when = "maintenance from {begin} to {end}".format(**said.parameters)
             yield HealthNote(
                 code=said.code, message=f"{when}: {window.why}" if window.why else when
-            )
-        if (reason := self.folders.no_room()) is not None:
-            yield HealthNote(
-                code="disk",
-                message=reason.message,
-                remedy="free some room, or raise limits.work in the agent's configuration",
             )

@@ -125,7 +125,7 @@ def _words(who: identity.Identity, cycle: Cycle) -> now.Now:
         sandbox=offer.sandbox,
         heard=line.heard,
         trouble=line.trouble,
-        executor_fault=offer.executor_fault,
+        executor_fault="; ".join(f"{f.message} ({f.remedy})" for f in offer.faults()),
         depth=max((p.depth for p in offer.partitions), default=0),
     )
 

@@ -169,8 +169,27 @@ class PartitionInfo:
     foreign_cores: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What the site's operator has to mend: a name for programs, and words."""
+
+    code: str
+    message: str
+    remedy: str
+
+
 class ExecutorUnavailable(Exception):
-    """The executor cannot be reached now. Nothing was decided: ask again; what runs goes on."""
+    """The executor cannot be reached now. Nothing was decided: ask again; what runs goes on.
+
+    Attributes:
+        fault: what is ill, as far as it is known.
+    """
+
+    def __init__(self, message: str, fault: Fault | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault or Fault(
+            "executor", message, "see the agent's log and 'ayni site doctor'"
+        )
 
 
 class Executor(Protocol):
@@ -215,6 +234,9 @@ class Executor(Protocol):
 
     def booked(self, ids: Collection[str]) -> None:
         """The agent has noted these allocations."""
+
+    def faults(self) -> Sequence[Fault]:
+        """What of the batch system is ill, as it was last seen; never asks for it."""
 
     def close(self) -> None:
         """Let go of connections; what runs goes on running."""

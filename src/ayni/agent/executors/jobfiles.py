@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,11 @@ from ayni.agent.executors.base import CommandResult, EndReason, Job, JobState, J
 from ayni.agent.runtimes.base import ImageSpec, PlanError, Runtime, plan_as_json
 from ayni.agent.supervisor import files
 
+#: Of the disk, and not of what the job has put there.
+_PASSING = frozenset({
+    errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.ENOTCONN, errno.EROFS, errno.ESTALE,
+    errno.ETIMEDOUT,
+})  # fmt: skip
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 
 
@@ -46,19 +52,23 @@ class JobFiles:
 
         Raises:
             PlanError: it cannot run here.
+            OSError: the disk is full or away: nothing is noted, and it may be tried again.
         """
         if not _ID.fullmatch(job.id):
             raise PlanError(f"job id {job.id!r}: only a-z, 0-9 and '-' are allowed")
         path = self.path(job.id)
         if path.exists():
             return False
+        path.parent.stat()  # where it is gone so is the job's folder: that is not the job's fault
         self._check(job)
         image = self._images[job.image]
         try:
             plan = self._runtimes[image.runtime].plan(image, job)
-            files.write_json(str(path), {**plan_as_json(job, plan, time.time()), **more})
         except OSError as error:
+            if error.errno in _PASSING:
+                raise
             raise PlanError(f"the job's folder cannot be used: {error}") from error
+        files.write_json(str(path), {**plan_as_json(job, plan, time.time()), **more})
         return True
 
     def _check(self, job: Job) -> None:

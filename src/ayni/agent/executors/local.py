@@ -13,9 +13,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ayni.agent import disks
 from ayni.agent.executors.base import (
     Allocation,
     ExecutorUnavailable,
+    Fault,
     Job,
     JobState,
     JobStatus,
@@ -125,6 +127,9 @@ class LocalExecutor:
                 self._files.write(job)
             except PlanError as error:
                 refused[job.id] = str(error)
+            except OSError as error:
+                said = f"the executor's folder cannot be used: {error}"
+                raise ExecutorUnavailable(said, disks.fault(disks.STATE, error)) from error
             else:
                 need = (job.limits.cores, job.limits.memory, job.gpus)
                 known.append((job.id, str(job.folder), need))
@@ -214,6 +219,9 @@ class LocalExecutor:
 
     def booked(self, ids: Collection[str]) -> None:
         """There are none."""
+
+    def faults(self) -> Sequence[Fault]:
+        return ()  # what is ill with this machine keeps the calls from being answered
 
     def close(self) -> None:
         self._client.close()

@@ -124,7 +124,12 @@ class Folders:
         Args:
             wanted: bytes that the new work is expected to need.
         """
-        free = disk.free(self.base)
+        try:
+            free = disk.free(self.base)
+        except OSError as error:
+            return Reason(
+                code="disk", message=f"the site's work disk cannot be used: {error.strerror}"
+            )
         if free - wanted < self.reserve:
             return Reason(
                 code="disk",

@@ -67,9 +67,14 @@ def read_json(path: str) -> Any:
 def write_json(path: str, value: Any) -> None:
     """Write a small file that is either there whole or not at all."""
     part = f"{path}.{os.getpid()}"
-    with open(part, "w") as file:
-        file.write(json.dumps(value, separators=(",", ":")))  # `dump` would encode in Python
-    os.replace(part, path)
+    try:
+        with open(part, "w") as file:
+            file.write(json.dumps(value, separators=(",", ":")))  # `dump` would encode in Python
+        os.replace(part, path)
+    except OSError:  # no room, say
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def lines(data: bytes) -> list[list[Any]]:

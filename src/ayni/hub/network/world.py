@@ -23,7 +23,10 @@ from ayni.protocol.policy import Policy, Reason, Who, maintenance, next_window, 
 from ayni.tes.shape import Shape
 
 MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the next ones
-STOPPING = frozenset({"disk", "executor", "sandbox", "store"})  # health notes that keep work away
+#: Health notes that keep work away.
+STOPPING = frozenset(
+    {"controller", "disk", "executor", "munge", "sandbox", "shared", "state", "store"}
+)
 #: Refusals that pass by themselves, and for how long they are remembered, in seconds.
 PASSING = frozenset({"hours", "busy", "tasks", "draining", "maintenance"})
 PASSING_FOR = 300.0

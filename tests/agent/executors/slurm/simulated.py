@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ayni.agent.executors.base import ExecutorUnavailable
-from ayni.agent.executors.slurm import parse
+from ayni.agent.executors.slurm import health, parse
 from ayni.agent.executors.slurm.tool import Full, Refused
 from ayni.agent.supervisor import processes
 
@@ -36,6 +36,7 @@ class SimulatedSlurm:
 
     Attributes:
         down: commands that do not answer.
+        munge_down: whether no command can authenticate.
         refuses: what sbatch says to every submission; nothing for taking it.
         refuses_options: what it says to those with an option.
         most_jobs: how many may be in the queue.
@@ -50,6 +51,7 @@ class SimulatedSlurm:
         self.queue: dict[str, BatchJob] = {}
         self.over: dict[str, str] = {}  # lines of sacct, all runs of a job
         self.down: set[str] = set()
+        self.munge_down = False
         self.refuses = ""
         self.refuses_options: dict[str, str] = {}
         self.most_jobs = 1000
@@ -60,6 +62,7 @@ class SimulatedSlurm:
         self.users: set[str] = set()
         self.calls = 0
         self._next = 1000
+        self.health = health.Health()
 
     # --- the commands
 
@@ -107,6 +110,9 @@ class SimulatedSlurm:
             elif not waiting_only:
                 self.end(job, "CANCELLED by 1000")
 
+    def ask_accounting(self) -> None:
+        self._call("sacctmgr")
+
     def nodes(self) -> list[parse.Node]:
         self._call("scontrol")
         idle = frozenset({"IDLE"})
@@ -122,8 +128,11 @@ class SimulatedSlurm:
 
     def _call(self, name: str) -> None:
         self.calls += 1
-        if name in self.down:
-            raise ExecutorUnavailable(f"{name}: Unable to contact slurm controller")
+        said = "Munge encode failed" if self.munge_down else health.DEAF
+        found = health.fault(name, said) if self.munge_down or name in self.down else None
+        self.health.told(name, found)
+        if found is not None:
+            raise ExecutorUnavailable(f"{name}: {said}", found)
 
     # --- what happens at the site
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -11,8 +12,9 @@ import pytest
 from ayni.agent.executors.base import EndReason, ExecutorUnavailable, JobState
 from ayni.agent.executors.slurm import executor as module
 from ayni.agent.executors.slurm import fleet, pools
-from ayni.agent.executors.slurm.books import AGENT
+from ayni.agent.executors.slurm.books import AGENT, Books
 from ayni.agent.executors.slurm.script import Rules, Terms
+from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.supervisor import files, pilot, processes
 
 RUNNING, ENDED, LOST = JobState.RUNNING, JobState.ENDED, JobState.LOST
@@ -383,8 +385,40 @@ def test_an_accounting_that_is_down_keeps_no_other_task_waiting(site, slurm):
     slurm.crash(site.pilot_of(lost), "NODE_FAIL")
     assert site.run(site.job("true")).reason is EndReason.EXITED
     assert lost.id not in {i for i, s in site.told.items() if s.state is LOST}
+    assert [fault.code for fault in site.executor.faults()] == ["accounting"]
     slurm.down.clear()
+    site.skip(10)
     assert "the compute node failed" in site.over(lost).message
+
+
+def test_an_accounting_that_is_down_is_seen_though_nothing_runs(site, slurm):
+    site.executor.partitions()
+    assert site.executor.faults() == []
+    slurm.down.add("sacctmgr")
+    site.skip(61)
+    site.executor.partitions()
+    assert [fault.code for fault in site.executor.faults()] == ["accounting"]
+    slurm.down.clear()
+    site.skip(11)
+    site.executor.partitions()
+    assert site.executor.faults() == []
+
+
+def test_a_dead_munge_refuses_no_task_and_what_runs_goes_on(site, slurm):
+    runs, later = site.waiting(), site.job("true")
+    site.submit(runs)
+    site.running(runs)
+    slurm.munge_down = True
+    site.submit(later)
+    site.skip(20)
+    with pytest.raises(ExecutorUnavailable) as caught:
+        site.poll()
+    assert caught.value.fault.code == "munge"
+    assert "munge" in {fault.code for fault in site.executor.faults()}
+    site.release(runs)
+    assert site.over(runs).reason is EndReason.EXITED
+    slurm.munge_down = False
+    assert site.over(later).reason is EndReason.EXITED
 
 
 # --- what Slurm decides
@@ -572,6 +606,50 @@ def test_a_shared_disk_that_is_away_makes_the_site_unavailable_and_decides_nothi
     (site.folder / "away").rename(state)
     site.release(job)
     assert site.over(job).reason is EndReason.EXITED
+
+
+def test_a_shared_disk_that_is_away_refuses_no_task_of_a_pool_that_is_known(site):
+    first, second = site.job("true"), site.job("true")
+    site.run(first)
+    state = site.folder / "state"
+    state.rename(site.folder / "away")
+    with pytest.raises(ExecutorUnavailable, match="shared disk"):
+        site.executor.submit([second])
+    (site.folder / "away").rename(state)
+    assert site.run(second).reason is EndReason.EXITED
+
+
+def full(*args: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("what", ["files.write_json", "Books._enter", "BareRuntime.plan"])
+def test_a_full_disk_refuses_no_task_and_it_runs_when_there_is_room(site, monkeypatch, what):
+    first, job = site.job("true"), site.job("true")
+    site.run(first)
+    owner, name = what.split(".")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            {"files": files, "Books": Books, "BareRuntime": BareRuntime}[owner], name, full
+        )
+        with pytest.raises(ExecutorUnavailable) as caught:
+            site.executor.submit([job])
+        assert caught.value.fault.code == "disk"
+    assert site.run(job).reason is EndReason.EXITED
+
+
+def test_a_pool_whose_file_was_lost_is_known_by_its_tasks(site, slurm):
+    slurm.holds = True
+    job = site.job("true")
+    site.submit(job)
+    for path in (site.folder / "state" / "pools").glob("*.json"):
+        path.unlink()
+    site.reopen()
+    assert site.executor.states([job.id])[job.id].state is JobState.PENDING
+    slurm.holds = False
+    slurm.start()
+    assert site.over(job).reason is EndReason.EXITED
+    assert [path.suffix for path in (site.folder / "state" / "pools").iterdir()].count(".json") == 1
 
 
 def test_a_task_whose_folder_is_gone_can_be_canceled(site, slurm):

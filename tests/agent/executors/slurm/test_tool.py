@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ayni.agent.executors.base import ExecutorUnavailable
+from ayni.agent.executors.slurm import health
 from ayni.agent.executors.slurm.ends import refusal
 from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
 from tests.agent.executors.slurm import answers
@@ -96,6 +97,77 @@ def test_a_queue_that_cannot_be_asked_is_not_an_empty_queue(program, name):
 def test_an_accounting_that_cannot_be_asked_is_not_an_empty_one(program, name):
     with pytest.raises(ExecutorUnavailable, match="sacct: "):
         program("sacct", errors=answers.text(name), code=1).sacct({"1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("squeue-slurmctld-down", "controller"),
+        ("sbatch-slurmctld-down", "controller"),
+        ("scancel-slurmctld-down", "controller"),
+        ("squeue-munge-down", "munge"),
+        ("sbatch-munge-down", "munge"),
+        ("scontrol-ping-munge-down", "munge"),
+        ("sacct-munge-down", "accounting"),
+        ("sacct-slurmdbd-down", "accounting"),
+        ("sacctmgr-slurmdbd-down", "accounting"),
+    ],
+)
+def test_each_server_that_is_down_is_told_apart_by_what_is_said(name, code):
+    found = health.fault(name.partition("-")[0], answers.text(name))
+    assert found is not None
+    assert found.code == code
+    assert found.remedy
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED | {"sbatch-qos-too-many", "scancel-not-mine"}))
+def test_what_slurm_says_about_a_job_is_no_fault_of_a_server(name):
+    assert health.fault(name.partition("-")[0], answers.text(name)) is None
+
+
+def test_what_is_ill_is_told_until_it_answers(program):
+    slurm = program("squeue", errors=answers.text("squeue-munge-down"), code=1)
+    program("sacct", errors=answers.text("sacct-slurmdbd-down"), code=1)
+    for ask in (lambda: slurm.squeue("ayni"), lambda: slurm.sacct({"1"})):
+        with pytest.raises(ExecutorUnavailable):
+            ask()
+    assert slurm.health.faults() == [health.MUNGE, health.DATABASE]
+    program("squeue")
+    slurm.squeue("ayni")
+    assert slurm.health.faults() == [health.DATABASE]
+    program("sacct")
+    slurm.sacct({"1"})
+    assert slurm.health.faults() == []
+
+
+def test_a_job_that_cannot_be_canceled_without_a_controller_is_not_taken_for_canceled(program):
+    slurm = program("scancel", errors=answers.text("scancel-slurmctld-down"), code=1)
+    with pytest.raises(ExecutorUnavailable, match="scancel: "):
+        slurm.scancel({"2000012"})
+
+
+def test_a_controller_that_only_munge_keeps_from_us_is_not_called_down(program):
+    slurm = program("squeue", errors=answers.text("squeue-slurmctld-down"), code=1)
+    program("scontrol", errors=answers.text("scontrol-ping-munge-down"))
+    for _ in range(2):
+        with pytest.raises(ExecutorUnavailable) as caught:
+            slurm.squeue("ayni")
+    assert caught.value.fault is health.MUNGE
+
+
+def test_commands_that_are_not_there_are_a_fault_with_a_remedy(tmp_path):
+    slurm = Slurm(bin_folder=tmp_path)
+    with pytest.raises(ExecutorUnavailable):
+        slurm.nodes()
+    [found] = slurm.health.faults()
+    assert (found.code, "executor.slurm.bin" in found.remedy) == ("executor", True)
+
+
+def test_a_cluster_that_keeps_no_accounting_is_told_as_such(program):
+    slurm = program("sacctmgr", errors="Slurm accounting storage is disabled", code=1)
+    with pytest.raises(ExecutorUnavailable):
+        slurm.ask_accounting()
+    assert slurm.health.faults() == [health.NO_DATABASE]
 
 
 def test_a_controller_that_is_down_is_not_waited_for_twice(program, tmp_path):

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.parse import Account
+from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.executors.slurm.usage import Span, deal, deal_run, runs
+
+UNASKED = Slurm()
 
 ACCOUNT = Account(
     id="1000001_3", name="ayni-x-y", state="COMPLETED", by="", exit_code=0, signal=0,
@@ -77,19 +80,19 @@ def told(state: Path, job: str, *tasks: str) -> Path:
 
 
 def test_usage_is_told_until_it_is_booked_and_over_a_restart(tmp_path: Path) -> None:
-    first = Accounting(tmp_path)
+    first = Accounting(tmp_path, UNASKED)
     first.keep(told(tmp_path, "7", "a", "b"))
     assert set(first.open()) == {"7"}
-    again = Accounting(tmp_path)
+    again = Accounting(tmp_path, UNASKED)
     again.take({"7": replace(ACCOUNT, id="7")}, queued=())
     assert again.open() == set()
     assert set(again.allocations()) == {"a", "b"}
     again.booked({"a"})
     assert set(again.allocations()) == {"b"}
-    assert set(Accounting(tmp_path).open()) == {"7"}, "not all of it is booked"
+    assert set(Accounting(tmp_path, UNASKED).open()) == {"7"}, "not all of it is booked"
     again.booked({"b"})
     assert again.allocations() == {}
-    assert set(Accounting(tmp_path).open()) == set()
+    assert set(Accounting(tmp_path, UNASKED).open()) == set()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_usage_is_told_until_it_is_booked_and_over_a_restart(tmp_path: Path) -> 
 def test_what_is_not_over_is_not_dealt(
     tmp_path: Path, account: Account, queued: tuple[str, ...]
 ) -> None:
-    books = Accounting(tmp_path)
+    books = Accounting(tmp_path, UNASKED)
     books.keep(told(tmp_path, "7", "a"))
     books.take({"7": account}, queued)
     assert books.allocations() == {}
@@ -112,7 +115,7 @@ def test_what_is_not_over_is_not_dealt(
 
 
 def test_a_pilot_that_found_no_task_is_nobodys_usage(tmp_path: Path) -> None:
-    books = Accounting(tmp_path)
+    books = Accounting(tmp_path, UNASKED)
     books.keep(told(tmp_path, "7"))
     books.take({"7": replace(ACCOUNT, id="7")}, queued=())
     assert books.allocations() == {}
@@ -120,6 +123,6 @@ def test_a_pilot_that_found_no_task_is_nobodys_usage(tmp_path: Path) -> None:
 
 
 def test_a_batch_job_that_never_started_told_nothing(tmp_path: Path) -> None:
-    books = Accounting(tmp_path)
+    books = Accounting(tmp_path, UNASKED)
     books.keep(tmp_path / "events" / "8")
     assert set(books.open()) == set()

@@ -11,20 +11,26 @@ import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from ayni.agent.executors.base import Allocation
+from ayni.agent.executors.base import Allocation, ExecutorUnavailable
 from ayni.agent.executors.slurm import parse, usage
+from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.supervisor import files
 
 log = logging.getLogger(__name__)
 
 FOLDER = "accounts"
+_PROBE = 60.0  # seconds between two questions whether it answers, if there is nothing to ask
+_AGAIN = 10.0  # … and after it did not
 _GIVE_UP = 7 * 86400.0  # seconds after which an accounting that knows nothing never will
 
 
 class Accounting:
     """The batch jobs whose usage is not booked yet."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, slurm: Slurm) -> None:
+        self._slurm = slurm
+        self._next_probe = float("-inf")
+        self._fails = False
         self._folder = state / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._dealt: dict[str, Mapping[str, Allocation]] = {}  # by batch job, then by task
@@ -41,6 +47,41 @@ class Accounting:
     def open(self) -> Collection[str]:
         """The batch jobs to ask the accounting for."""
         return self._open - self._dealt.keys()
+
+    def probe(self, now: float) -> None:
+        """Ask now and then whether the accounting answers, for what `Slurm.health` tells."""
+        if now < self._next_probe:
+            return
+        self._next_probe = now + _PROBE
+        try:
+            self._slurm.ask_accounting()
+        except ExecutorUnavailable as error:
+            if not self._fails:
+                log.warning("the accounting cannot be asked: %s", error)
+            self._fails, self._next_probe = True, now + _AGAIN
+        else:
+            self._fails = False
+
+    def ask(self, gone: Collection[str], now: float) -> Mapping[str, parse.Account]:
+        """One question for all; an accounting that does not answer keeps nothing else waiting.
+
+        Args:
+            gone: batch jobs that left the queue, beside those that are open.
+            now: on the monotonic clock.
+        """
+        if self._fails:
+            self.probe(now)
+        wanted = {*gone, *self.open()}
+        if self._fails or not wanted:
+            return {}
+        try:
+            found = self._slurm.sacct(wanted)
+        except ExecutorUnavailable as error:
+            log.warning("the accounting cannot be asked: %s", error)
+            self._fails, self._next_probe = True, now + _AGAIN
+            return {}
+        self._next_probe = now + _PROBE
+        return found
 
     def take(self, accounts: Mapping[str, parse.Account], queued: Collection[str]) -> None:
         """Deal what the accounting says of those that are really over."""

@@ -109,8 +109,8 @@ class Books:
                 self.pools[path.stem] = Pool(Key.from_json(data))
         for spec in specs:
             pool = self.pools.get(spec["pool"])
-            if pool is None:
-                continue
+            if pool is None:  # its file was lost
+                pool = self.pool(Key.from_json(spec["key"]))
             task = Task(spec["id"], spec["folder"], spec["pool"], spec["entry"])
             self.tasks[task.id] = task
             tag = files.claim_tag(task.folder)
@@ -150,8 +150,8 @@ class Books:
         return f"{self._last_entry:017d}.{job_id}"
 
     def add(self, task: Task) -> None:
-        self.tasks[task.id] = task
         self._enter(task)
+        self.tasks[task.id] = task
         self.pools[task.pool].waiting.add(task.id)
 
     def _enter(self, task: Task) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from ayni.agent import disks
 from ayni.agent.executors.base import (
     Allocation,
     ExecutorUnavailable,
+    Fault,
     Job,
     JobState,
     JobStatus,
@@ -36,7 +37,6 @@ from ayni.agent.executors.slurm.tool import Slurm, our_user
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files
 
-log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -64,7 +64,8 @@ def _on_shared_disk(method: Callable[P, R]) -> Callable[P, R]:
         try:
             return method(*args, **kwargs)
         except OSError as error:
-            raise ExecutorUnavailable(f"the site's shared disk cannot be used: {error}") from error
+            said = f"the site's shared disk cannot be used: {error}"
+            raise ExecutorUnavailable(said, disks.fault(disks.SHARED, error)) from error
 
     return guarded
 
@@ -103,7 +104,7 @@ class SlurmExecutor:
         self._files = JobFiles(self._state, images, runtimes)
         self._cluster = Cluster(slurm, allowed, clock)
         self._books = Books(self._state, clock)
-        self._accounting = Accounting(self._state)
+        self._accounting = Accounting(self._state, slurm)
         self._fleet = Fleet(
             self._state,
             self._prefix,
@@ -130,6 +131,7 @@ class SlurmExecutor:
     # --- the interface ---
 
     def partitions(self) -> Sequence[PartitionInfo]:
+        self._accounting.probe(self._clock())
         ours: dict[str, int] = {}
         for found in self._books.pilots.values():
             if not found.waiting and found.gone is None:
@@ -143,16 +145,25 @@ class SlurmExecutor:
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         refused: dict[str, str] = {}
         for job in jobs:
+            if job.id in self._books.tasks:
+                continue
             try:
-                self._cluster.check(job)
-                key = Key.of(job)
-                self._books.pool(key)
-                entry = self._books.entry(job.id)
-                if self._files.write(job, pool=key.name, entry=entry, ranks=self._ranks(key)):
-                    self._books.add(Task(job.id, str(job.folder), key.name, entry))
+                self._add(job)
             except PlanError as error:
                 refused[job.id] = str(error)
         return refused
+
+    def _add(self, job: Job) -> None:
+        self._cluster.check(job)
+        key = Key.of(job)
+        self._books.pool(key)
+        entry = self._books.entry(job.id)
+        more = {"pool": key.name, "key": key.as_json(), "entry": entry, "ranks": self._ranks(key)}
+        if not self._files.write(job, **more):  # a full disk kept it from its pool before
+            spec = self._files.read(job.id)
+            assert spec is not None
+            entry = spec["entry"]
+        self._books.add(Task(job.id, str(job.folder), key.name, entry))
 
     @_on_shared_disk
     def poll(self) -> Sequence[JobStatus]:
@@ -209,6 +220,9 @@ class SlurmExecutor:
     @_on_shared_disk
     def booked(self, ids: Collection[str]) -> None:
         self._accounting.booked(ids)
+
+    def faults(self) -> Sequence[Fault]:
+        return self._slurm.health.faults()
 
     def close(self) -> None:
         """Nothing is held: what runs goes on."""
@@ -307,7 +321,8 @@ class SlurmExecutor:
             for job_id in list(found.live):
                 self._ended(job_id)
         barren = [p for p in gone if not p.took and not p.withdrawn]
-        accounts = self._ask_accounts({p.id for p in gone if p.live} | {p.id for p in barren})
+        left = {p.id for p in gone if p.live} | {p.id for p in barren}
+        accounts = self._accounting.ask(left, now)
         self._settle([found for found in gone if found.live], accounts, now)
         self._fleet.mind_barren(barren, accounts, now)
         over = [found for found in gone if not found.live]
@@ -320,17 +335,6 @@ class SlurmExecutor:
         self._accounting.take(accounts, queue)
         busy = gone or any(found.waiting for found in self._books.pilots.values())
         self._pause = _OFTEN if busy else min(self._pause * 1.5, _SELDOM)
-
-    def _ask_accounts(self, gone: set[str]) -> Mapping[str, parse.Account]:
-        """One question for all; an accounting that does not answer keeps nothing else waiting."""
-        wanted = gone | {*self._accounting.open()}
-        if not wanted:
-            return {}
-        try:
-            return self._slurm.sacct(wanted)
-        except ExecutorUnavailable as error:
-            log.warning("the accounting cannot be asked: %s", error)
-            return {}
 
     def _is_ours(self, row: parse.Queued) -> bool:
         return row.name.startswith(self._prefix) and row.state not in parse.OVER

@@ -8,28 +8,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ayni.agent.executors.base import ExecutorUnavailable
-from ayni.agent.executors.slurm import parse
+from ayni.agent.executors.base import ExecutorUnavailable, Fault
+from ayni.agent.executors.slurm import health, parse
 
 _TIMEOUT = 60.0  # seconds: a busy controller answers late
 _MANY = 500  # ids in one command line
-_DEAF = "Unable to contact slurm controller"
-#: What sbatch says when it is only this moment that is wrong.
-_PASSING = (
-    _DEAF,
-    "Socket timed out",
-    "Slurm temporarily unable to accept job",
-    "Resource temporarily unavailable",
-    "Slurm backup controller in standby mode",
-    "Transport endpoint is not connected",
-    "Connection refused",
-    "Slurm controller not responding",
-    "Zero Bytes were transmitted or received",
-    "slurmdbd",
-    "Protocol authentication error",
-    "Munge",
-    "munge",
-)
+_PROBE = 10.0  # … and of the accounting, which nobody need wait for
 
 
 def our_user() -> str:
@@ -64,6 +48,7 @@ class Slurm:
         if conf is not None:
             self._env["SLURM_CONF"] = str(conf)
         self._deaf = False  # the controller did not hear the last command
+        self.health = health.Health()
         self.calls = 0  # for the bench: what the controller is asked
 
     def sbatch(self, script: str, options: Sequence[str]) -> str:
@@ -81,8 +66,6 @@ class Slurm:
         if done.returncode == 0:
             return done.stdout.strip().partition(";")[0]
         said = _last_words(done.stderr)
-        if any(words in done.stderr for words in _PASSING):
-            raise ExecutorUnavailable(f"sbatch: {said}")
         if "MaxSubmitJob" in done.stderr:
             raise Full(said)
         raise Refused(said)
@@ -121,6 +104,14 @@ class Slurm:
             # It exits with an error if one of them is over.
             self._call("scancel", ["--quiet", *state, *wanted[start : start + _MANY]])
 
+    def ask_accounting(self) -> None:
+        """See whether the accounting answers.
+
+        Raises:
+            ExecutorUnavailable: it does not.
+        """
+        self._ask("sacctmgr", "-n", "-P", "show", "cluster", "format=Cluster")
+
     def nodes(self) -> list[parse.Node]:
         return parse.nodes(self._ask("scontrol", "show", "node", "-o"))
 
@@ -133,19 +124,35 @@ class Slurm:
     def _ask(self, *words: str) -> str:
         done = self._call(words[0], words[1:])
         if done.returncode != 0:
-            raise ExecutorUnavailable(f"{words[0]}: {_last_words(done.stderr)}")
+            raise self._unavailable(words[0], _last_words(done.stderr))
         return done.stdout
+
+    def _unavailable(self, name: str, said: str, fault: Fault | None = None) -> ExecutorUnavailable:
+        error = ExecutorUnavailable(f"{name}: {said}", fault)
+        self.health.told(name, error.fault)
+        return error
 
     def _call(
         self, name: str, arguments: Sequence[str], script: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, if it has a chance: without a controller each waits many seconds for one."""
-        if name == "sacct":
-            return self._run(name, arguments)
-        if self._deaf and " is UP" not in self._run("scontrol", ["ping"]).stdout:
-            raise ExecutorUnavailable(f"{name}: {_DEAF}")
+        """Run a command, if it has a chance: without a controller each waits many seconds for one.
+
+        Raises:
+            ExecutorUnavailable: a server that it needs does not answer.
+        """
+        asks_controller = name not in health.ACCOUNTING
+        if asks_controller and self._deaf:
+            ping = self._run("scontrol", ["ping"])
+            if " is UP" not in ping.stdout:
+                fault = health.fault("scontrol", ping.stderr) or health.CONTROLLER
+                raise self._unavailable(name, health.DEAF, fault)
         done = self._run(name, arguments, script)
-        self._deaf = done.returncode != 0 and _DEAF in done.stderr
+        found = health.fault(name, done.stderr) if done.returncode != 0 else None
+        if asks_controller:
+            self._deaf = found is health.CONTROLLER
+        if found is not None:
+            raise self._unavailable(name, _last_words(done.stderr), found)
+        self.health.told(name, None)
         return done
 
     def _run(
@@ -163,16 +170,17 @@ class Slurm:
                 errors="replace",
                 env=self._env,
                 cwd="/",
-                timeout=_TIMEOUT,
+                timeout=_PROBE if name == "sacctmgr" else _TIMEOUT,
                 check=False,
             )
         except FileNotFoundError as error:
-            raise ExecutorUnavailable(
-                f"there is no {program} here: install Slurm's client commands, or name their "
-                "folder in executor.slurm.bin"
-            ) from error
+            remedy = "install Slurm's client commands, or name their folder in executor.slurm.bin"
+            fault = Fault("executor", f"there is no {program} here", remedy)
+            raise self._unavailable(name, f"{fault.message}: {remedy}", fault) from error
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ExecutorUnavailable(f"{name} did not answer: {error}") from error
+            said = f"did not answer: {error}"
+            self._deaf = self._deaf or name not in health.ACCOUNTING
+            raise self._unavailable(name, said, health.fault(name, said)) from error
 
 
 def _sacct_time(seconds: float) -> str:

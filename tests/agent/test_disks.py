@@ -1,0 +1,81 @@
+"""Disks that are full, read-only, away or do not answer: each is named, with its remedy."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from pathlib import Path
+
+import pytest
+
+from ayni.agent import disks
+from ayni.agent.disks import SHARED, STATE, Disks
+
+
+def full(*args: object) -> int:
+    raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
+def test_folders_in_order_are_no_fault_and_nothing_is_left_there(tmp_path: Path) -> None:
+    found = Disks({STATE: tmp_path})
+    found.look()
+    assert found.faults() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shared_folder_that_is_not_mounted_is_told_until_it_is(tmp_path: Path) -> None:
+    found = Disks({SHARED: tmp_path / "scratch"})
+    found.look()
+    [fault] = found.faults()
+    assert fault.code == "shared"
+    assert "mounted" in fault.remedy
+    (tmp_path / "scratch").mkdir()
+    found.look()
+    assert found.faults() == []
+
+
+def test_a_full_disk_is_told_apart_from_one_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", full)
+    found = Disks({SHARED: tmp_path})
+    found.look()
+    [fault] = found.faults()
+    assert (fault.code, "quota" in fault.message) == ("disk", True)
+
+
+def test_a_disk_that_is_nearly_full_is_told_before_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disks.disk, "free", lambda folder: disks.LEAST - 1)
+    found = Disks({STATE: tmp_path})
+    found.look()
+    [fault] = found.faults()
+    assert fault.code == "disk"
+    assert "state folder" in fault.message
+
+
+def test_a_disk_that_does_not_answer_is_told_while_the_look_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, inside, answer = [0.0], threading.Event(), threading.Event()
+
+    def hang(folder: Path) -> int:
+        inside.set()
+        answer.wait(60)
+        return 1 << 40
+
+    monkeypatch.setattr(disks.disk, "free", hang)
+    found = Disks({SHARED: tmp_path}, lambda: now[0])
+    thread = threading.Thread(target=found.look)
+    thread.start()
+    try:
+        assert inside.wait(60)
+        assert found.faults() == [], "it may only be slow"
+        now[0] = 61.0
+        [fault] = found.faults()
+        assert (fault.code, "does not answer" in fault.message) == ("shared", True)
+    finally:
+        answer.set()
+        thread.join()
+    assert found.faults() == []
