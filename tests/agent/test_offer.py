@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent import config
+from ayni.agent.closures import Closures
 from ayni.agent.datasets import Datasets
 from ayni.agent.executors.base import ExecutorUnavailable, Fault, PartitionInfo
 from ayni.agent.offer import Offer, Pace, partition_status, settle
 from ayni.agent.staging.folders import Folders
-from ayni.protocol.messages import MAX_ASSIGNMENTS
+from ayni.protocol.messages import MAX_ASSIGNMENTS, PartitionStatus
+from ayni.protocol.policy import Window
 
 INFO = PartitionInfo("local", 1, 8, 1 << 30, 2, 86400, 5, 1 << 29, 1)
 
@@ -153,3 +156,43 @@ def test_a_work_disk_that_is_away_is_told_and_ends_nothing(offer: Offer, tmp_pat
     (tmp_path / "work").rename(tmp_path / "away")
     [note] = offer.status().health
     assert (note.code, "cannot be used" in note.message) == ("disk", True)
+
+
+# --- what is announced ------------------------------------------------------------------------
+
+SOON, LATER = Window(begin=2e9, end=2e9 + 60), Window(begin=3e9, end=3e9 + 60, why="switches")
+
+
+def partitioned(name: str, *windows: Window) -> PartitionStatus:
+    info = replace(INFO, windows=windows)
+    loaded = config.parse(f'hub = "http://hub"\n[partition]\nname = "{name}"', Path("/a"))
+    return partition_status(loaded, info, depth=1)
+
+
+def announced(offer: Offer) -> list[str]:
+    return [note.message for note in offer.status().health if note.code == "maintenance"]
+
+
+def test_maintenance_of_a_partition_keeps_its_tasks_away_and_no_others(offer: Offer) -> None:
+    offer.partitions = [partitioned("main", SOON), partitioned("large")]
+    found = offer.against("main", 61, SOON.begin - 60)
+    assert found is not None and found.code == "maintenance"
+    assert offer.against("main", 60, SOON.begin - 60) is None
+    assert offer.against("large", 61, SOON.begin - 60) is None
+    offer.closures = Closures(draining="moving")
+    found = offer.against("large", 61, SOON.begin - 60)
+    assert found is not None and found.code == "draining"
+
+
+def test_maintenance_is_announced_for_the_partitions_that_it_closes(offer: Offer) -> None:
+    offer.partitions = [partitioned("main", LATER, SOON), partitioned("large")]
+    [words] = announced(offer)
+    assert words == "partition main: maintenance from 2033-05-18 03:33 UTC to 2033-05-18 03:34 UTC"
+    offer.partitions = [partitioned("main", SOON), partitioned("large", SOON)]
+    assert [words.partition(" from")[0] for words in announced(offer)] == ["maintenance"]
+    offer.partitions = [partitioned("main", LATER), partitioned("large", SOON)]
+    offer.closures = Closures(windows=[LATER])
+    assert [words.partition(" from")[0] for words in announced(offer)] == [
+        "partition large: maintenance", "partition main: maintenance",
+    ]  # fmt: skip
+    assert "switches" in announced(offer)[1]

@@ -62,6 +62,27 @@ def test_a_task_that_ends_before_the_maintenance_is_placed() -> None:
     assert (later.site, later.hopeless) == (None, False), "it waits until the maintenance is over"
 
 
+def test_maintenance_of_one_partition_keeps_tasks_from_that_one_only() -> None:
+    soon = {"maintenance": Reason(code="maintenance", message="soon"), "until": 600.0}
+    there = site("andes", partition(name="main", **soon), partition(name="large"))
+    [decision] = decide(group(wants={"walltime": 3600}), there)
+    assert (decision.site, decision.partition) == ("andes", "large")
+    g = group(wants={"walltime": 3600, "partition": "main"})
+    assert (reason(g, there).code, reason(g, there).message) == ("maintenance", "soon")
+    assert decide(group(wants={"walltime": 600, "partition": "main"}), there)[0].site == "andes"
+
+
+def test_of_several_partitions_in_maintenance_the_last_one_says_why() -> None:
+    parts = [
+        partition(name=name, maintenance=Reason(code="maintenance", message=name), until=until)
+        for name, until in (("main", 60.0), ("large", 600.0))
+    ]
+    g = group(wants={"walltime": 3600})
+    assert reason(g, site("andes", *parts)).message == "large"
+    whole = Reason(code="maintenance", message="all")
+    assert reason(g, site("andes", *parts, maintenance=whole, until=90.0)).message == "all"
+
+
 def test_what_waits_at_a_site_is_asked_back_before_its_maintenance() -> None:
     soon = Reason(code="maintenance", message="soon")
     there = site("andes", maintenance=soon, until=600.0)

@@ -64,7 +64,9 @@ def faults(g: Group, s: Site, p: Partition) -> list[str]:
         "the data are elsewhere": g.sites is not None and s.name not in g.sites,
         "refused": s.name in g.objections,
         "unwell": s.banned or s.draining or bool(s.ill) or s.closed is not None,
-        "maintenance comes first": s.maintenance is not None and shape.walltime > s.until,
+        "maintenance comes first": any(
+            there.maintenance is not None and shape.walltime > there.until for there in (s, p)
+        ),
         "silent": s.silent_for > SETTINGS.silent_after,
         "a node is too small": shape.cores > p.cores_per_node
         or shape.memory > p.memory_per_node

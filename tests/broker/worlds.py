@@ -52,6 +52,12 @@ def _mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([*[usual] * 8, *others])
 
 
+MAINTENANCE: dict[str, Any] = {
+    "maintenance": Reason(code="maintenance", message="has maintenance"),
+    "until": 1800.0,
+}
+
+
 @st.composite
 def partitions(draw: st.DrawFn, name: str) -> Partition:
     nodes, each = draw(st.integers(1, 3)), draw(st.integers(1, 8))
@@ -73,13 +79,8 @@ def partitions(draw: st.DrawFn, name: str) -> Partition:
         used_memory=live * GIB,
         live=live,
         waiting=draw(st.integers(0, live)),
+        **draw(_mostly({}, {**MAINTENANCE, "until": 600.0}, {**MAINTENANCE, "until": 2400.0})),
     )
-
-
-MAINTENANCE: dict[str, Any] = {
-    "maintenance": Reason(code="maintenance", message="has maintenance"),
-    "until": 1800.0,
-}
 
 
 @st.composite

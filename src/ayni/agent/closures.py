@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from ayni.errors import UserError
-from ayni.protocol.policy import Model, Reason, Window, maintenance, next_window
+from ayni.protocol.policy import Model, Reason, Window, reaches
 
 FILE = "closures.json"
 MOST = 100  # windows
@@ -30,10 +30,7 @@ class Closures(Model):
         if self.draining is not None:
             why = f": {self.draining}" if self.draining else ""
             return Reason(code="draining", message=f"takes no new tasks, by its operator{why}")
-        window = next_window(self.windows, now)
-        if window is None or now + walltime <= window.begin:
-            return None
-        return maintenance(window, now)
+        return reaches(self.windows, walltime, now)
 
 
 def read(folder: Path) -> Closures:

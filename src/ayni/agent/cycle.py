@@ -165,7 +165,7 @@ class Cycle:
         closed = self._closed(len(fresh)) if fresh else None
         for assignment in fresh:
             walltime = float(assignment.shape.get("walltime", 0))
-            against = closed or self.offer.closures.against(walltime, now)
+            against = closed or self.offer.against(assignment.partition, walltime, now)
             self.work.accept(assignment, now, against)
         for attempt in reply.withdrawals:
             self.work.withdraw(attempt, now)

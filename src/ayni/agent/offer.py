@@ -24,7 +24,7 @@ from ayni.protocol.messages import (
     PartitionStatus,
     SiteStatus,
 )
-from ayni.protocol.policy import maintenance, next_window
+from ayni.protocol.policy import Reason, Window, maintenance, next_window, reaches
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def partition_status(config: Config, info: PartitionInfo, depth: int) -> Partiti
         gpus=info.nodes * info.gpus_per_node,
         foreign_cores=info.foreign_cores,
         depth=depth,
+        windows=list(info.windows),
     )
 
 
@@ -181,6 +182,12 @@ class Offer:
             windows=self.closures.windows,
         )
 
+    def against(self, partition: str, walltime: float, now: float) -> Reason | None:
+        """Why a task of so many seconds is not taken now: its operator's word, or maintenance."""
+        known = (p.windows for p in self.partitions if p.name == partition)
+        windows = [window for windows in known for window in windows]
+        return self.closures.against(walltime, now) or reaches(windows, walltime, now)
+
     def faults(self) -> list[Fault]:
         """What the operator has to mend, each thing once: batch system, then disks."""
         known = [*self.executor.faults(), *self.disks.faults()]
@@ -195,10 +202,19 @@ class Offer:
         """What is ill, and what is announced."""
         for fault in self.faults():
             yield HealthNote(code=fault.code, message=fault.message, remedy=fault.remedy)
-        now = time.time()
+        yield from self._announced(time.time())
+
+    def _announced(self, now: float) -> Iterator[HealthNote]:
+        """The next maintenance of the site, and of partitions: together, where it is the same."""
+        places: dict[tuple[float, float, str], list[str]] = {}
         if (window := next_window(self.closures.windows, now)) is not None:
-            said = maintenance(window, now)
-            when = "maintenance from {begin} to {end}".format(**said.parameters)
-            yield HealthNote(
-                code=said.code, message=f"{when}: {window.why}" if window.why else when
-            )
+            places[window.begin, window.end, window.why] = []
+        for partition in self.partitions:
+            if (window := next_window(partition.windows, now)) is not None:
+                places.setdefault((window.begin, window.end, window.why), []).append(partition.name)
+        for (begin, end, why), names in sorted(places.items()):
+            some = 0 < len(names) < len(self.partitions)
+            said = maintenance(Window(begin=begin, end=end, why=why), now)
+            message = "maintenance from {begin} to {end}".format(**said.parameters)
+            message = f"partition {', '.join(names)}: {message}" if some else message
+            yield HealthNote(code=said.code, message=f"{message}: {why}" if why else message)

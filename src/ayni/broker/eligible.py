@@ -30,9 +30,10 @@ def judge(site: Site, group: Group, settings: Settings) -> Eligibility:
     """Judge one site for one group, room apart. What is final is named before what passes."""
     fitting = _fitting(site, group.shape)
     no = unwanted(site, group) or (None if fitting else unfit(site, group.shape))
-    if no := no or unwell(site, settings) or in_the_way(site, group.shape.walltime):
+    if no := no or unwell(site, settings):
         return Eligibility(reason=no)
-    return Eligibility(partitions=fitting)
+    in_time = tuple(p for p in fitting if group.shape.walltime <= until(site, p))
+    return Eligibility(in_time) if in_time else Eligibility(reason=in_the_way(site, fitting))
 
 
 def _no(site: Site, code: str, message: str, **parameters: object) -> SiteReason:
@@ -134,11 +135,16 @@ def _fitting(site: Site, shape: Shape) -> tuple[Partition, ...]:
     )
 
 
-def in_the_way(site: Site, walltime: float) -> SiteReason | None:
-    """Maintenance that begins before a task of so many seconds must have ended."""
-    if site.maintenance is None or walltime <= site.until:
-        return None
-    no = site.maintenance
+def until(site: Site, partition: Partition) -> float:
+    """Seconds until maintenance: a task must have ended by then."""
+    return min(site.until, partition.until)
+
+
+def in_the_way(site: Site, partitions: Iterable[Partition]) -> SiteReason:
+    """Maintenance that begins too early: of the partition, of some, that has the most time left."""
+    latest = max(partitions, key=lambda p: until(site, p))
+    no = site.maintenance if site.until <= latest.until else latest.maintenance
+    assert no is not None
     return _no(site, no.code, no.message, **no.parameters)
 
 

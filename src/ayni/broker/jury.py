@@ -19,6 +19,7 @@ from ayni.broker.eligible import (
     offered,
     too_small,
     unfit,
+    until,
     unwanted,
     unwell,
 )
@@ -63,7 +64,7 @@ class Jury:
         for n, p in enumerate(partitions):
             self._named[p.name] = self._named.get(p.name, 0) | 1 << n
         self._tables = [_Table(offers) for offers in zip(*map(offered, partitions), strict=True)]
-        self._until = _Table([site.until for site in sites for _ in site.partitions])
+        self._until = _Table([until(site, p) for site in sites for p in site.partitions])
         self._known: dict[
             tuple[Bits, Bits], Verdicts
         ] = {}  # of groups that only size keeps from anywhere
@@ -98,11 +99,11 @@ class Jury:
             elif bench.banned:
                 verdicts.append(bench.banned)
             elif here and bench.unwell is None and not here & in_time:
-                verdicts.append(bench.in_maintenance)
+                verdicts.append(bench.in_maintenance(here))
             elif here:
-                verdicts.append(bench.fitting(here))
+                verdicts.append(bench.fitting(here & in_time))
                 if bench.unwell is None:
-                    partitions |= here
+                    partitions |= here & in_time
             else:
                 verdicts.append(bench.unfit(group.shape, wanted))
                 shared = False
@@ -131,11 +132,15 @@ class _Bench:
         self.first, self.end = first, first + len(site.partitions)  # its partitions' numbers
         self.bits = (1 << self.end) - (1 << first)
         self.banned = Eligibility(reason=banned(site)) if site.banned else None
-        self.in_maintenance = Eligibility(reason=in_the_way(site, float("inf")))
         self.unwell = Eligibility(reason=no) if (no := unwell(site, settings)) else None
         self.offers = [offered(p) for p in site.partitions]
         self._fitting: dict[Bits, Eligibility] = {}
         self._unfit: dict[tuple[int, int, int], Eligibility] = {}
+
+    def in_maintenance(self, here: Bits) -> Eligibility:
+        """To groups that fit into these partitions, and would not end in time in any."""
+        there = [self.site.partitions[n - self.first] for n in members(here)]
+        return Eligibility(reason=in_the_way(self.site, there))
 
     def fitting(self, here: Bits) -> Eligibility:
         """To groups that fit into these partitions."""

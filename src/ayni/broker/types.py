@@ -38,6 +38,8 @@ class Partition:
     used_gpus: int = 0
     live: int = 0  # live attempts
     waiting: int = 0  # of these, not yet running
+    maintenance: Objection | None = None  # of this partition, as a site's
+    until: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

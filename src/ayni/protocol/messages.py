@@ -96,6 +96,9 @@ class Message(Model):
 # --- agent to hub -----------------------------------------------------------------------------
 
 
+Windows = Annotated[list[Window], Field(max_length=100)]
+
+
 class PartitionStatus(Message):
     name: str
     nodes: int = 1
@@ -108,6 +111,7 @@ class PartitionStatus(Message):
     gpus: int = 0
     foreign_cores: int = 0  # of these, in use by others than the network
     depth: int = 8  # tasks that the site wants waiting in its own queue, beyond those that fit
+    windows: Windows = []  # maintenance of this one alone: its batch system knows of it
 
 
 class DatasetStatus(Message):
@@ -143,7 +147,7 @@ class SiteStatus(Message):
     health: Many[HealthNote] = []
     sandbox: str = ""  # bubblewrap, unshare, container or none
     draining: Annotated[str, _cut(500)] | None = None  # why the operator takes nothing new now
-    windows: Annotated[list[Window], Field(max_length=100)] = []  # maintenance, announced
+    windows: Windows = []  # maintenance, announced
 
 
 class CommandReport(Message):

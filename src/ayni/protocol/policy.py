@@ -193,6 +193,14 @@ def next_window(windows: Iterable[Window], now: float) -> Window | None:
     return min(ahead, key=lambda window: window.begin, default=None)
 
 
+def reaches(windows: Iterable[Window], walltime: float, now: float) -> Reason | None:
+    """Why a task of so many seconds is not taken now: it might not end before a window."""
+    window = next_window(windows, now)
+    if window is None or now + walltime <= window.begin:
+        return None
+    return maintenance(window, now)
+
+
 def maintenance(window: Window, now: float) -> Reason:
     """Why a task that would not end before the window is not taken."""
     begin = datetime.fromtimestamp(window.begin, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -13,6 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from ayni.protocol.policy import Window
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -153,7 +155,8 @@ class JobStatus:
 class PartitionInfo:
     """A queue of the site and what it has free; memory in bytes, walltime in seconds.
 
-    `foreign_cores` are in use by others than the network's jobs, where there are such others.
+    `foreign_cores` are in use by others than the network's jobs, where there are such others. In
+    `windows` it runs nothing: maintenance that the batch system knows of.
     """
 
     name: str
@@ -167,6 +170,7 @@ class PartitionInfo:
     free_gpus: int
     pending: int = 0
     foreign_cores: int = 0
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

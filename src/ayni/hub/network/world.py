@@ -18,8 +18,17 @@ from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import MAX_LIVE, SiteStatus
-from ayni.protocol.policy import Policy, Reason, Who, maintenance, next_window, not_now, refusal
+from ayni.protocol.messages import MAX_LIVE, PartitionStatus, SiteStatus
+from ayni.protocol.policy import (
+    Policy,
+    Reason,
+    Who,
+    Window,
+    maintenance,
+    next_window,
+    not_now,
+    refusal,
+)  # fmt: skip
 from ayni.tes.shape import Shape
 
 MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the next ones
@@ -286,7 +295,7 @@ class Loader:
             name=facts.name,
             member=facts.member,
             partitions=tuple(
-                _partition(p, loads.get((facts.id, p.name), _Load()))
+                _partition(p, loads.get((facts.id, p.name), _Load()), now)
                 for p in (status.partitions if status else ())
             ),
             silent_for=now - seen.timestamp() if seen else 0.0,
@@ -294,7 +303,7 @@ class Loader:
             banned=bool(facts.banned),
             closed=not_now(status.policy, at) if status else None,
             maintenance=None if window is None else maintenance(window, now),
-            until=float("inf") if window is None else max(0.0, window.begin - now),
+            until=_until(window, now),
             max_tasks=MAX_LIVE if most is None else min(most, MAX_LIVE),
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
             waited={
@@ -359,16 +368,22 @@ def _content(shape: Any, sites: Any, data: Any, datasets: Any, hosts: Any) -> Co
     )
 
 
-def _partition(told: Any, load: _Load) -> Partition:
-    fields = told.model_dump()
+def _partition(told: PartitionStatus, load: _Load, now: float) -> Partition:
+    window = next_window(told.windows, now)
     return Partition(
-        **fields,
+        **told.model_dump(exclude={"windows"}),
+        maintenance=None if window is None else maintenance(window, now),
+        until=_until(window, now),
         used_cores=load.cores,
         used_memory=load.memory,
         used_gpus=load.gpus,
         live=load.live,
         waiting=load.waiting,
     )
+
+
+def _until(window: Window | None, now: float) -> float:
+    return float("inf") if window is None else max(0.0, window.begin - now)
 
 
 def _group_rows(groups: Collection[int]) -> dict[int, _Row]:

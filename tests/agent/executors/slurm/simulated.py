@@ -52,6 +52,7 @@ class SimulatedSlurm:
         self.over: dict[str, str] = {}  # lines of sacct, all runs of a job
         self.down: set[str] = set()
         self.munge_down = False
+        self.reserved: list[parse.Reservation] = []
         self.refuses = ""
         self.refuses_options: dict[str, str] = {}
         self.most_jobs = 1000
@@ -121,6 +122,10 @@ class SimulatedSlurm:
     def partitions(self) -> list[parse.Partition]:
         self._call("scontrol")
         return [parse.Partition("main", up=True, max_walltime=7200, default=True)]
+
+    def reservations(self) -> list[parse.Reservation]:
+        self._call("scontrol")
+        return self.reserved
 
     def config(self) -> dict[str, str]:
         self._call("scontrol")

@@ -21,8 +21,9 @@ KEY = Key("x", "", "spare", 1, GIB, 600, 10.0, 0)
 class RecordedSlurm:
     """One of the clusters, as it was recorded."""
 
-    def __init__(self, name: str, nodes: str = "") -> None:
+    def __init__(self, name: str, nodes: str = "", reservations: str = "no-reservations") -> None:
         self._name = name
+        self._reservations = f"scontrol-show-{reservations}"
         self._nodes = nodes or f"scontrol-show-nodes-{name}"
         self.looks = 0
 
@@ -32,6 +33,9 @@ class RecordedSlurm:
 
     def partitions(self) -> list[parse.Partition]:
         return parse.partitions(answers.text(f"scontrol-show-partitions-{self._name}"))
+
+    def reservations(self) -> list[parse.Reservation]:
+        return parse.reservations(answers.text(self._reservations))
 
     def config(self) -> dict[str, str]:
         return parse.config(answers.text(f"scontrol-show-config-{self._name}"))
@@ -145,3 +149,62 @@ def test_the_controller_is_asked_now_and_then_and_not_for_each_job():
     now[0] = 60.0
     found.infos({})
     assert slurm.looks == 2
+
+
+# --- maintenance that Slurm knows of
+
+#: When `scontrol-show-reservations-active` was recorded: two of main's three nodes are in maintenance.
+RECORDED = 1795707250.0
+ALL, WEEKLY = 1795710841.0, 1795721641.0  # when that of all nodes, and that of `large`, begin
+
+
+def bogota(now: float = RECORDED, nodes: str = "", reservation: str | None = None) -> Cluster:
+    slurm = RecordedSlurm("bogota", nodes, "reservations-active")
+    return Cluster(slurm, None, lambda: 0.0, reservation, lambda: now)  # type: ignore[arg-type]
+
+
+def windows(found: Cluster) -> dict[str, list[tuple[float, float, str]]]:
+    return {i.name: [(w.begin, w.end, w.why) for w in i.windows] for i in found.infos({})}
+
+
+def test_maintenance_of_all_nodes_of_a_partition_is_its_window_and_ends_batch_jobs_before():
+    whole = (ALL - 120, 1795718041.0, "Slurm reservation mudanza")
+    weekly = (WEEKLY - 120, 1795723441.0, "Slurm reservation nube")
+    assert windows(bogota()) == {"main": [whole], "large": [whole, weekly]}
+
+
+def test_maintenance_of_some_nodes_takes_their_capacity_while_it_lasts():
+    main = next(info for info in bogota().infos({}) if info.name == "main")
+    assert (main.nodes, main.free_cores, main.foreign_cores) == (3, 2, 4)
+    assert bogota().room(replace(KEY, partition="main")).nodes == 1
+    after = bogota(now=1795709041.0)
+    main = next(info for info in after.infos({}) if info.name == "main")
+    assert (main.free_cores, main.foreign_cores) == (6, 0)
+
+
+def test_maintenance_of_all_nodes_that_are_not_down_closes_the_partition():
+    found = bogota(nodes="scontrol-show-nodes-drained-and-silent")  # one node of main is left
+    assert [why for _, _, why in windows(found)["main"]] == [
+        "Slurm reservation switches", "Slurm reservation mudanza",
+    ]  # fmt: skip
+    assert found.room(replace(KEY, partition="main")) is None
+    assert bogota(now=ALL).room(replace(KEY, partition="main")) is None
+
+
+def test_a_batch_job_asks_for_no_more_time_than_there_is_before_maintenance():
+    key = replace(KEY, partition="main")
+    assert bogota().room(key).max_walltime == 3591
+    assert bogota(now=ALL - 900).room(key).max_walltime == 900
+
+
+def test_maintenance_that_is_over_or_that_our_own_jobs_run_in_is_none():
+    assert windows(bogota(now=1795723441.0)) == {"main": [], "large": []}
+    assert [why for _, _, why in windows(bogota(reservation="mudanza"))["large"]] == [
+        "Slurm reservation nube"
+    ]
+
+
+def test_a_reservation_for_people_is_no_maintenance():
+    slurm = RecordedSlurm("bogota", "", "reservations")
+    found = Cluster(slurm, None, lambda: 0.0, None, lambda: 1795692050.0)  # type: ignore[arg-type]
+    assert [why for _, _, why in windows(found)["main"]] == ["Slurm reservation mantenimiento"]

@@ -259,3 +259,30 @@ def test_values_are_never_negative(junk):
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CONFIGURING", "RESIZING", "SUSPENDED"])
 def test_a_job_that_has_its_nodes_is_not_one_that_waits(state):
     assert state not in parse.WAITING | parse.OVER
+
+
+# --- reservations
+
+
+def test_reservations_have_their_times_nodes_and_flags():
+    course, maintenance = parse.reservations(answers.text("scontrol-show-reservations"))
+    assert (course.name, course.begin, course.end) == ("curso", 1795692047, 1795695647)
+    assert course.nodes == {"bogota-n1"}
+    assert maintenance.nodes == {f"bogota-n{n}" for n in range(1, 5)}
+    assert "MAINT" in maintenance.flags and "MAINT" not in course.flags
+    assert parse.reservations(answers.text("scontrol-show-no-reservations")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a-n[1-3,07],b", ["a-n1", "a-n2", "a-n3", "a-n07", "b"]),
+        ("r[1-2]n[09-10]", ["r1n09", "r1n10", "r2n09", "r2n10"]),
+        ("node", ["node"]),
+        ("gpu[a,b]", ["gpua", "gpub"]),
+        ("(null)", []),
+        ("", []),
+    ],
+)
+def test_lists_of_hosts_are_the_names_that_they_stand_for(text, names):
+    assert list(parse.hosts(text)) == names

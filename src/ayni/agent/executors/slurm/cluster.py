@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ayni.agent.executors.base import ExecutorUnavailable, Job, PartitionInfo
 from ayni.agent.executors.jobfiles import excess
@@ -10,18 +11,37 @@ from ayni.agent.executors.slurm import parse
 from ayni.agent.executors.slurm.pools import OVERHEAD, Key, Room
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import PlanError
+from ayni.protocol.policy import Window
 
 _EVERY = 10.0  # seconds between two looks
-_RESERVE = 120  # seconds of a partition's time limit that its pilot's start and end take
+_RESERVE = 120  # seconds that a pilot's start and end take of a time limit, or before a window
+_WINDOWS = 20  # of one partition, at most
 
 
 class Cluster:
     """What the site has."""
 
     def __init__(
-        self, slurm: Slurm, allowed: Collection[str] | None, clock: Callable[[], float]
+        self,
+        slurm: Slurm,
+        allowed: Collection[str] | None,
+        clock: Callable[[], float],
+        reservation: str | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """Say of which.
+
+        Args:
+            slurm: its commands.
+            allowed: the partitions that may be used; None for all.
+            clock: monotonic time.
+            reservation: the one that our batch jobs run in: its nodes are open to them.
+            wall: Unix time.
+        """
         self._slurm = slurm
+        self._reservation = reservation
+        self._wall = wall
+        self._maintenance: list[parse.Reservation] = []
         self._allowed = allowed
         self._clock = clock
         self._looked = float("-inf")
@@ -43,7 +63,7 @@ class Cluster:
                 continue
             total = sum(node.cores for node in nodes)
             used = sum(node.used_cores for node in nodes)
-            up = [node for node in nodes if node.usable] if partition.up else []
+            up = self._open(nodes) if partition.up else []
             held = ours.get(partition.name, 0)
             lost = total - sum(node.cores for node in up)
             found.append(
@@ -58,6 +78,7 @@ class Cluster:
                     free_memory=sum(max(0, node.memory - node.used_memory) for node in up),
                     free_gpus=sum(max(0, node.gpus - node.used_gpus) for node in up),
                     foreign_cores=min(total, max(0, used - held) + lost),
+                    windows=tuple(self._windows(nodes)),
                 )
             )
         return found
@@ -66,7 +87,7 @@ class Cluster:
         """A pool's partition as its tasks see it; None if it is down, or every node that fits one."""
         self._look()
         partition = self._partitions.get(key.partition)
-        nodes = [n for n in self._nodes_of(key.partition) if n.usable and _fits(key, n)]
+        nodes = [n for n in self._open(self._nodes_of(key.partition)) if _fits(key, n)]
         if partition is None or not partition.up or len(nodes) < key.nodes:
             return None
         freest = max(nodes, key=lambda node: node.cores - node.used_cores)
@@ -79,7 +100,7 @@ class Cluster:
             free_memory=max(0, freest.memory - freest.used_memory),
             free_gpus=max(0, freest.gpus - freest.used_gpus),
             nodes=len(nodes),
-            max_walltime=partition.max_walltime,
+            max_walltime=min([partition.max_walltime, *self._until_closed(nodes)]),
         )
 
     def check(self, job: Job) -> None:
@@ -111,6 +132,28 @@ class Cluster:
                 "policy must give it, too"
             )
 
+    def _open(self, nodes: Collection[parse.Node]) -> list[parse.Node]:
+        """Those that can be given work, now or when what runs there ends."""
+        now = self._wall()
+        closed = {name for r in self._maintenance if r.begin <= now < r.end for name in r.nodes}
+        return [node for node in nodes if node.usable and node.name not in closed]
+
+    def _closing(self, nodes: Collection[parse.Node]) -> list[parse.Reservation]:
+        """Maintenance after which, until it is over, none of the nodes is left."""
+        names = {node.name for node in nodes if node.usable} or {node.name for node in nodes}
+        return [r for r in self._maintenance if names <= r.nodes]
+
+    def _windows(self, nodes: Collection[parse.Node]) -> Iterator[Window]:
+        """When a partition of these nodes runs nothing; a batch job must have ended by then."""
+        for found in self._closing(nodes)[:_WINDOWS]:
+            why = f"Slurm reservation {found.name}"
+            yield Window(begin=max(0.0, found.begin - _RESERVE), end=found.end, why=why)
+
+    def _until_closed(self, nodes: Collection[parse.Node]) -> Iterator[int]:
+        """Seconds until each, or Slurm lets a longer batch job wait until it is over."""
+        now = self._wall()
+        return (max(0, int(found.begin - now)) for found in self._closing(nodes))
+
     def _nodes_of(self, partition: str) -> list[parse.Node]:
         return [node for node in self._nodes if partition in node.partitions]
 
@@ -121,13 +164,25 @@ class Cluster:
         partitions, nodes = self._slurm.partitions(), self._slurm.nodes()
         if self._looked == float("-inf"):
             self.most_elements = _most_elements(self._slurm.config())
+        maintenance = self._announced()
         self._looked = now
+        self._maintenance = maintenance
         self._nodes = nodes
         self._partitions = {
             p.name: p for p in partitions if self._allowed is None or p.name in self._allowed
         }
         if not self._partitions:
             raise ExecutorUnavailable("the cluster has none of the partitions that may be used")
+
+    def _announced(self) -> list[parse.Reservation]:
+        """What is not over, in the order in which it begins."""
+        now = self._wall()
+        found = [
+            r
+            for r in self._slurm.reservations()
+            if "MAINT" in r.flags and r.end > now and r.name != self._reservation
+        ]
+        return sorted(found, key=lambda r: r.begin)
 
 
 def _fits(key: Key, node: parse.Node) -> bool:

@@ -102,7 +102,7 @@ class SlurmExecutor:
         self._user = our_user()
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes)
-        self._cluster = Cluster(slurm, allowed, clock)
+        self._cluster = Cluster(slurm, allowed, clock, self._rules.reservation)
         self._books = Books(self._state, clock)
         self._accounting = Accounting(self._state, slurm)
         self._fleet = Fleet(

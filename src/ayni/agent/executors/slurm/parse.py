@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 SQUEUE = "%i|%T|%r|%j|%P|%C|%N|%S|%V"
 SACCT = (
@@ -44,6 +45,7 @@ _KEY = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_:/]*)=")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]*)?")
 DAY = 86400
+_MOST_HOSTS = 100_000  # in one span of names
 FOREVER = 365 * DAY
 
 
@@ -127,6 +129,17 @@ class Partition:
     up: bool
     max_walltime: int  # seconds
     default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Nodes set apart for a time, in Unix seconds."""
+
+    name: str
+    begin: float
+    end: float
+    nodes: frozenset[str]
+    flags: frozenset[str]
 
 
 def squeue(text: str) -> list[Queued]:
@@ -232,6 +245,19 @@ def partitions(text: str) -> list[Partition]:
     ]
 
 
+def reservations(text: str) -> list[Reservation]:
+    """The answer to `scontrol show reservation -o`; one without times or nodes is passed over."""
+    found = []
+    for row in _records(text):
+        begin, end = moment(row.get("StartTime", "")), moment(row.get("EndTime", ""))
+        if "ReservationName" not in row or begin is None or end is None:
+            continue
+        names = frozenset(hosts(row.get("Nodes", "")))
+        flags = frozenset(row.get("Flags", "").split(","))
+        found.append(Reservation(row["ReservationName"], begin, end, names, flags))
+    return found
+
+
 def config(text: str) -> dict[str, str]:
     """The answer to `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines() if " = " in line)
@@ -260,6 +286,27 @@ def gres(text: str) -> int:
         if name == "gpu":
             total += _whole(rest.rpartition(":")[2] or "1")
     return total
+
+
+def hosts(text: str) -> Iterator[str]:
+    """The names in `a-n[1-3,07],b`; in `r[1-2]n[01-04]` every place varies."""
+    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        if item != "(null)":
+            yield from map("".join, product(*map(_varied, re.split(r"(\[[^\]]*\])", item))))
+
+
+def _varied(part: str) -> list[str]:
+    if not part.startswith("["):
+        return [part]
+    found = []
+    for span in part[1:-1].split(","):
+        first, dash, last = span.partition("-")
+        if dash and first.isdecimal() and last.isdecimal():
+            numbers = range(int(first), min(int(last), int(first) + _MOST_HOSTS) + 1)
+            found += [f"{number:0{len(first)}}" for number in numbers]
+        else:
+            found.append(span)
+    return found
 
 
 def moment(text: str) -> float | None:

@@ -118,6 +118,9 @@ class Slurm:
     def partitions(self) -> list[parse.Partition]:
         return parse.partitions(self._ask("scontrol", "show", "partition", "-o"))
 
+    def reservations(self) -> list[parse.Reservation]:
+        return parse.reservations(self._ask("scontrol", "show", "reservation", "-o"))
+
     def config(self) -> dict[str, str]:
         return parse.config(self._ask("scontrol", "show", "config"))
 
