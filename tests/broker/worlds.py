@@ -52,10 +52,10 @@ def _mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from([*[usual] * 8, *others])
 
 
-MAINTENANCE: dict[str, Any] = {
-    "maintenance": Reason(code="maintenance", message="has maintenance"),
-    "until": 1800.0,
-}
+_SOON = Reason(code="maintenance", message="has maintenance")
+_closing: st.SearchStrategy[dict[str, Any]] = _mostly(
+    {}, *({"maintenance": _SOON, "until": until} for until in (600.0, 1800.0, 2400.0))
+)
 
 
 @st.composite
@@ -79,7 +79,7 @@ def partitions(draw: st.DrawFn, name: str) -> Partition:
         used_memory=live * GIB,
         live=live,
         waiting=draw(st.integers(0, live)),
-        **draw(_mostly({}, {**MAINTENANCE, "until": 600.0}, {**MAINTENANCE, "until": 2400.0})),
+        **draw(_closing),
     )
 
 
@@ -96,7 +96,7 @@ def sites(draw: st.DrawFn) -> list[Site]:
             ill=draw(_mostly((), ("disk",))),
             max_tasks=draw(_mostly(None, 0, 3, 20)),
             closed=draw(_mostly(None, Reason(code="hours", message="is closed"))),
-            **draw(_mostly({}, MAINTENANCE)),
+            **draw(_closing),
         )
         for name in sorted(draw(st.sets(_names, min_size=draw(_mostly(2, 0)), max_size=4)))
     ]
