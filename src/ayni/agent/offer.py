@@ -217,4 +217,8 @@ class Offer:
             said = maintenance(Window(begin=begin, end=end, why=why), now)
             message = "maintenance from {begin} to {end}".format(**said.parameters)
             message = f"partition {', '.join(names)}: {message}" if some else message
-            yield HealthNote(code=said.code, message=f"{message}: {why}" if why else message)
+            yield HealthNote(
+                code=said.code,
+                message=f"{message}: {why}" if why else message,
+                parameters={**said.parameters, "partitions": ", ".join(names) if some else ""},
+            )

@@ -135,6 +135,7 @@ class HealthNote(Message):
     code: str
     message: str
     remedy: str = ""
+    parameters: dict[str, str] = {}  # for translation
 
 
 class SiteStatus(Message):

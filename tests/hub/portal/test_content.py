@@ -6,6 +6,7 @@ import re
 from urllib.parse import unquote
 
 import pytest
+from django.core.cache import cache
 from django.utils import timezone
 
 from ayni.hub.catalogue.models import Dataset
@@ -36,6 +37,25 @@ def test_the_home_page_tells_each_sites_state_load_and_policy(work: Alliance) ->
     text = page(work, "/")
     assert "Recibe tareas de Chile y Colombia." in text
     assert "Por tarea, a lo más 8 núcleos y 2\u00a0h." in text
+
+
+def test_the_home_page_names_what_is_ill_with_a_site_and_the_remedy(work: Alliance) -> None:
+    site = work.sites["santiago"]
+    assert site.status is not None
+    note = {"code": "controller", "message": "slurmctld", "remedy": "start it"}
+    site.status["health"] = [note, {**note, "code": "accounting"}]
+    site.status_at = timezone.now()
+    site.save()
+    text = page(work, "/")
+    assert "Con una falla" in text
+    assert "(slurmctld) no responde" in text
+    assert "Remedio: arrancar slurmdbd" in text
+    site.status["health"] = [{**note, "code": "accounting"}]
+    site.status_at = timezone.now()
+    site.save()
+    cache.clear()
+    told = {row.name: row.state_key for row in overview.overview().sites}
+    assert told["santiago"] == "healthy", "the accounting keeps no work away"
 
 
 def test_hours_cross_borders_from_giver_to_receiver(work: Alliance) -> None:

@@ -10,8 +10,10 @@ import pytest
 from django.utils import translation
 
 import ayni
+from ayni.hub.network.world import STOPPING
 from ayni.hub.portal.failures import TEXTS as FAILURES
 from ayni.hub.portal.failures import sentence
+from ayni.hub.portal.health import FAULTS, note_text
 from ayni.hub.portal.reasons import TEXTS, reason_text
 
 ROOT = Path(ayni.__file__).parent
@@ -105,3 +107,54 @@ def test_numbers_are_said_with_their_units() -> None:
 )
 def test_what_is_not_known_is_said_in_its_own_words(reason: dict[str, object]) -> None:
     assert reason_text(reason) == sentence(reason) == "words"
+
+
+# --- what is ill ------------------------------------------------------------------------------
+
+
+def agent_codes() -> set[str]:
+    """Those of every `Fault` that an agent may tell."""
+    places = [
+        *(ROOT / "agent/executors").rglob("*.py"), ROOT / "agent/disks.py", ROOT / "agent/offer.py"
+    ]  # fmt: skip
+    calls = (n for path in places for n in ast.walk(ast.parse(path.read_text())))
+    named = [
+        n.args[0]
+        for n in calls
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "Fault"
+    ]
+    return {"state", "shared"} | {str(n.value) for n in named if isinstance(n, ast.Constant)}
+
+
+def test_every_fault_of_a_site_has_its_words_and_keeps_work_away_unless_it_is_the_accounting() -> (
+    None
+):
+    assert agent_codes() >= {"controller", "munge", "accounting", "executor", "disk"}
+    assert agent_codes() == FAULTS.keys()
+    assert agent_codes() - STOPPING == {"accounting"}
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("es", "(munge) no funciona: lo que ya corre sigue, nada nuevo empieza. Remedio: arrancar"),
+        ("pt", "(munge) não funciona: o que já roda continua, nada novo começa. Remédio: iniciar"),
+        ("en", "(munge) does not work: what runs goes on, nothing new starts. Remedy: start"),
+    ],
+)
+def test_a_fault_is_told_with_its_remedy_in_the_readers_language(language: str, words: str) -> None:
+    with translation.override(language):
+        assert words in note_text({"code": "munge", "message": "?", "remedy": "?"})
+
+
+def test_maintenance_is_told_with_its_times_and_partitions() -> None:
+    note = {"code": "maintenance", "message": "?", "parameters": {"begin": "8", "end": "9"}}
+    with translation.override("pt"):
+        assert note_text(note) == "Manutenção de 8 a 9."
+        note["parameters"] = {"begin": "8", "end": "9", "partitions": "main"}
+        assert note_text(note) == "Manutenção de main, de 8 a 9."
+
+
+def test_a_note_of_another_version_is_shown_in_its_own_words() -> None:
+    assert note_text({"code": "new", "message": "something is ill"}) == "something is ill"
+    assert note_text({"code": "maintenance", "message": "soon"}) == "soon"

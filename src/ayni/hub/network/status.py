@@ -50,7 +50,8 @@ def _check(told: SiteStatus) -> None:
     _limit("datasets", len(told.datasets), MOST_DATASETS)
     _limit("health", len(told.health), MOST_NOTES)
     for note in told.health:
-        _limit("health: characters", len(note.code + note.message + note.remedy), _TEXT)
+        words = (note.code, note.message, note.remedy, *note.parameters, *note.parameters.values())
+        _limit("health: characters", sum(map(len, words)), _TEXT)
     _limit("agent_version: characters", len(told.agent_version), _TEXT)
     _limit("sandbox: characters", len(told.sandbox), _TEXT)
     for field, value in told.policy:

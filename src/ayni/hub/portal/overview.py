@@ -16,6 +16,7 @@ from ayni.hub.ledger.models import UsageRecord
 from ayni.hub.network import sites
 from ayni.hub.portal import network_map, words
 from ayni.hub.portal.charts import ROW, Balance, balances
+from ayni.hub.portal.health import note_text
 
 _SITES_FOR = 5  # seconds that the sites are remembered
 _HOURS_FOR = 30  # and the sums over all usage
@@ -35,6 +36,7 @@ class SiteRow:
     running: int
     waiting: int
     last_seen: datetime | None
+    notes: list[str]  # what is ill, or announced
     policy: list[str]
     latitude: float | None
     longitude: float | None
@@ -131,6 +133,7 @@ def _row(told: Mapping[str, Any], members: Mapping[str, str]) -> SiteRow:
         running=sum(p["running"] for p in parts),
         waiting=sum(p["waiting"] for p in parts),
         last_seen=datetime.fromtimestamp(seen, UTC) if seen is not None else None,
+        notes=[note_text(note) for note in told["health"]],
         policy=words.policy(told["policy"]),
         latitude=told["latitude"],
         longitude=told["longitude"],
