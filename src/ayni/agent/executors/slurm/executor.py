@@ -43,7 +43,7 @@ R = TypeVar("R")
 _OFTEN = 1.0  # seconds between two looks at the queue while batch jobs are about to start or end …
 _SELDOM = 10.0  # … and while nothing changes
 _UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
-_PATIENCE = 600.0  # seconds beyond all limits after which nobody will know how a job ended
+_PATIENCE = 120.0  # seconds beyond a task's walltime after which nobody will know how it ended
 _REQUEUED = "the scheduler put its batch job back into the queue"
 
 
@@ -370,14 +370,20 @@ class SlurmExecutor:
         for found in gone:
             account = accounts.get(found.id)
             over = account is not None and account.state in parse.OVER
-            assert found.gone is not None
-            late = now - found.gone > self._books.pools[found.pool].key.walltime + _PATIENCE
-            if not (over or late):
-                continue
             alone = len(found.live) == 1 and found.slots == 1
             end = ends.of_account(account, alone=alone)
-            for job_id in list(found.live):
-                self._decide(self._books.tasks[job_id], end.state, end.reason, end.message)
+            for task in [self._books.tasks[job_id] for job_id in found.live]:
+                if over or self._is_past_hope(task, found, now):
+                    self._decide(task, end.state, end.reason, end.message)
+
+    def _is_past_hope(self, task: Task, by: Pilot, now: float) -> bool:
+        """Whether a task of a batch job that is gone would have been ended by its supervisor long since.
+
+        A controller that was killed may have lost a batch job, whose end the accounting then never learns.
+        """
+        assert by.gone is not None
+        key = self._books.pools[task.pool].key
+        return now - max(by.gone, task.since + key.walltime + key.grace) > _PATIENCE
 
     def _turn_away(self, task: Task, reason: str, message: str) -> None:
         """A waiting task ends, unless a batch job was quicker."""
