@@ -48,7 +48,7 @@ TASK = {
     "resources": {
         "cpu_cores": 1,
         "ram_gb": 0.1,
-        "backend_parameters": {"max_attempts": "20", "walltime": "120"},
+        "backend_parameters": {"max_attempts": "20", "walltime": "60"},
     },
 }
 ALLIANCE = {
