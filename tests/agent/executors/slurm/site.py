@@ -10,6 +10,7 @@ from typing import Any
 from ayni.agent.executors.base import ExecutorUnavailable, Job, JobState, JobStatus
 from ayni.agent.executors.slurm.executor import SlurmExecutor
 from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import our_user
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.base import Runtime
 from tests.agent.executors.slurm.pooled import IMAGES, Jobs, until
@@ -63,7 +64,24 @@ class Site(Jobs):
                 self.poll()
             return probe()
 
-        return until(polled)
+        try:
+            return until(polled)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._described()}") from None
+
+    def _described(self) -> str:
+        """All that is known of what there is, for the reader of a test that failed."""
+        try:
+            queue = [str(row) for row in self.slurm.squeue(our_user())]
+        except ExecutorUnavailable as error:
+            queue = [str(error)]
+        pilots = [str(found) for found in self.executor._books.pilots.values()]
+        events = (self.folder / "state" / "events").iterdir()
+        logs = [*(self.folder / "state" / "pools").glob("*.log"), *self.folder.glob("work-*/logs/*")]
+        words = [f"{path}: {path.read_text(errors='replace')[-2000:]}" for path in [*events, *logs]]
+        left = [f"{pid}: {_command_line(pid)}" for pid in self.left()]
+        told = [str(status) for status in self.told.values()]
+        return "\n".join([*told, *pilots, *queue, *words, *left])
 
     def over(self, *jobs: Job) -> Any:
         """Wait for the ends of jobs: the status of each, or of the only one."""
@@ -93,3 +111,10 @@ class Site(Jobs):
         """What lies in the state folder."""
         state = self.folder / "state"
         return sorted(str(path.relative_to(state)) for path in state.rglob("*") if path.is_file())
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return "has ended"
