@@ -56,7 +56,7 @@ class Disks:
         """Try each; may take as long as the slowest."""
         for place, folder in self._folders.items():
             self._looking = place, self._clock()
-            found = _try(place, folder)
+            found = fault_at(place, folder)
             self._looking = None
             if found is None:
                 self._found.pop(place, None)
@@ -74,7 +74,13 @@ class Disks:
         return list(found.values())
 
 
-def _try(place: str, folder: Path) -> Fault | None:
+def fault_at(place: str, folder: Path) -> Fault | None:
+    """Try to write into a folder; what is ill with it, or None.
+
+    Args:
+        place: STATE or SHARED.
+        folder: where that is.
+    """
     path = folder / f".writable.{os.getpid()}"
     try:
         try:

@@ -45,7 +45,7 @@ def fail(name: str, message: str, remedy: str) -> Check:
 
 def examine(path: Path | None) -> Iterator[Check]:
     """Look at everything, in the order in which an operator would mend it."""
-    from ayni.agent.doctor import disk, machine, network
+    from ayni.agent.doctor import disk, machine, network, slurm
 
     try:
         found = configuration.find(path)
@@ -54,6 +54,7 @@ def examine(path: Path | None) -> Iterator[Check]:
         yield fail("configuration", str(error), "docs/operators/agent.example.toml shows each key")
         return
     yield ok("configuration", str(found))
-    checkers: tuple[Checker, ...] = (*network.CHECKS, *disk.CHECKS, *machine.CHECKS)
+    batch = slurm.CHECKS if config.executor.kind == "slurm" else ()
+    checkers: tuple[Checker, ...] = (*network.CHECKS, *disk.CHECKS, *batch, *machine.CHECKS)
     for checker in checkers:
         yield from checker(config)

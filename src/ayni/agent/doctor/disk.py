@@ -14,7 +14,7 @@ from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.supervisor import disk
 from ayni.tes.units import show_size
 
-_SHARED = ("nfs", "nfs4", "lustre", "cifs", "smb3", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p")
+SHARED = ("nfs", "nfs4", "lustre", "cifs", "smb3", "gpfs", "beegfs", "ceph", "fuse.sshfs", "9p")
 _LEAST = 2 << 30
 _SLOW_SYNC = 0.1  # seconds
 _PROBES = 5
@@ -34,7 +34,7 @@ def state(config: Config) -> Iterator[Check]:
         )
         return
     kind = file_system(folder)
-    if kind in _SHARED:
+    if kind in SHARED:
         yield fail(
             "state",
             f"{folder} is on {kind}: the journal and the supervisors' files need a local disk",
@@ -82,18 +82,24 @@ def file_system(folder: Path) -> str:
 
 
 def _room(config: Config) -> Iterator[Check]:
-    free = disk.free(config.state)
+    """Of the state folder's disk, and of that of the work folders, which may be another."""
     wanted = config.limits.work + config.limits.cache
-    if free < _LEAST:
-        yield fail("disk", f"{show_size(free)} free at {config.state}", "free some room there")
-    elif free < wanted:
-        yield warn(
-            "disk",
-            f"{show_size(free)} free, while limits.work and limits.cache allow {show_size(wanted)}",
-            "lower the limits, or give the state folder a larger disk",
-        )
-    else:
-        yield ok("disk", f"{show_size(free)} free")
+    for folder in dict.fromkeys((config.state, config.shared)):
+        try:
+            free = disk.free(folder)
+        except OSError:
+            continue  # `shared` says so
+        if free < _LEAST:
+            yield fail("disk", f"{show_size(free)} free at {folder}", "free some room there")
+        elif folder == config.shared and free < wanted:
+            yield warn(
+                "disk",
+                f"{show_size(free)} free at {folder}, while limits.work and limits.cache allow "
+                f"{show_size(wanted)}",
+                "lower the limits, or name a folder on a larger disk",
+            )
+        else:
+            yield ok("disk", f"{show_size(free)} free at {folder}")
 
 
 def datasets(config: Config) -> Iterator[Check]:

@@ -39,6 +39,11 @@ CONTROLLER = Fault(
     "start it on its machine, look whether the disk of its StateSaveLocation is full, and try: "
     "scontrol ping",
 )
+CONFIG = Fault(
+    "executor",
+    "Slurm's commands find no configuration on the agent's machine",
+    "name slurm.conf in executor.slurm.conf",
+)
 DATABASE = Fault(
     "accounting",
     "Slurm's accounting (slurmdbd) does not answer; what it alone knows waits for it",
@@ -58,6 +63,8 @@ def fault(command: str, said: str) -> Fault | None:
         command: its name.
         said: its standard error.
     """
+    if "configuration source" in said:
+        return CONFIG
     if command in ACCOUNTING:
         return NO_DATABASE if "storage is disabled" in said else DATABASE
     if any(words in said for words in _MUNGE):

@@ -259,9 +259,22 @@ def reservations(text: str) -> list[Reservation]:
 
 
 def config(text: str) -> dict[str, str]:
-    """The answer to `scontrol show config`."""
+    """The answer to `scontrol show config`; `at` is when, in Unix seconds, by the controller's clock."""
     pairs = (line.partition("=") for line in text.splitlines() if " = " in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    found = {name.strip(): value.strip() for name, _, value in pairs}
+    if (told := re.match(r"Configuration data as of ([0-9]+)\s", text)) is not None:
+        found["at"] = told[1]
+    return found
+
+
+def associations(text: str) -> dict[str, set[str]]:
+    """The answer to `sacctmgr -n -P show assoc format=Account,QOS`: the QOS of each account."""
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        account, bar, qos = line.partition("|")
+        if bar:
+            found.setdefault(account, set()).update(filter(None, qos.split(",")))
+    return found
 
 
 def _records(text: str) -> Iterator[dict[str, str]]:

@@ -112,6 +112,16 @@ class Slurm:
         """
         self._ask("sacctmgr", "-n", "-P", "show", "cluster", "format=Cluster")
 
+    def associations(self, user: str) -> dict[str, set[str]]:
+        """What the accounting lets a user use: the QOS of each account."""
+        words = ("user=" + user, "format=Account,QOS")
+        return parse.associations(
+            self._ask("sacctmgr", "-n", "-P", "show", "assoc", "where", *words)
+        )
+
+    def version(self) -> str:
+        return self._ask("scontrol", "--version").strip()
+
     def nodes(self) -> list[parse.Node]:
         return parse.nodes(self._ask("scontrol", "show", "node", "-o"))
 
