@@ -77,7 +77,10 @@ class Site(Jobs):
             queue = [str(error)]
         pilots = [str(found) for found in self.executor._books.pilots.values()]
         events = (self.folder / "state" / "events").iterdir()
-        logs = [*(self.folder / "state" / "pools").glob("*.log"), *self.folder.glob("work-*/logs/*")]
+        logs = [
+            *(self.folder / "state" / "pools").glob("*.log"),
+            *self.folder.glob("work-*/logs/*"),
+        ]
         words = [f"{path}: {path.read_text(errors='replace')[-2000:]}" for path in [*events, *logs]]
         left = [f"{pid}: {_command_line(pid)}" for pid in self.left()]
         told = [str(status) for status in self.told.values()]
