@@ -10,16 +10,10 @@ from pathlib import Path
 
 from bench.__main__ import machine
 from bench.simulate import document, report
+from bench.simulate.central import by_list
 from bench.simulate.metrics import Figures, least_makespan, measure
 from bench.simulate.ours import Ours
-from bench.simulate.policies import (
-    Progress,
-    Schedule,
-    StrandedError,
-    at_random,
-    by_list,
-    home,
-)
+from bench.simulate.policies import Progress, Schedule, StrandedError, at_random, home
 from bench.simulate.profiles import PROFILES, Profile, SiteSpec, synthetic
 from bench.simulate.workload import Log, LogError, Workload, from_log, peak, read_swf
 

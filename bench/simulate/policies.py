@@ -1,4 +1,4 @@
-"""What ours is compared with: tasks at home, at random, and by a list with true run times.
+"""What ours is compared with: tasks at home, and at random; `central` has a third.
 
 A policy says for every task when and where it starts; the sites are the same for all. It runs over a
 workload without losing or inventing a task, which is checked at the end.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 
 import numpy as np
 
 from bench.simulate.profiles import SiteSpec
-from bench.simulate.site import Need, Partition, Queue
+from bench.simulate.site import Need, Partition
 from bench.simulate.workload import Ints, Workload
 
-OCTAVES = 64  # a class of the list is a shape, and a run time's power of two
 #: Told how many tasks have ended.
 Progress = Callable[[int], None]
 
@@ -99,84 +97,6 @@ def run_apart(
             ended += 1
         progress(ended)
     return checked(workload, started, where, ended)
-
-
-def by_list(
-    workload: Workload, sites: Sequence[SiteSpec], seed: int, progress: Progress
-) -> Schedule:
-    """One list for all sites, in the order of submission, and every run time known beforehand.
-
-    Whenever something is free somewhere, the list is gone through, and what fits starts; the oldest
-    task that does not fit has a reservation at every site, until something ends there. Of tasks
-    alike in what they ask, those whose run times have the same power of two above them are one
-    class: the oldest is tried for all.
-    """
-    return _List(workload, sites).run(progress)
-
-
-class _List:
-    def __init__(self, workload: Workload, sites: Sequence[SiteSpec]) -> None:
-        self.workload = workload
-        self.shapes, self.runs = workload.shape.tolist(), workload.run.tolist()
-        pairs = zip(self.shapes, self.runs, strict=True)
-        self.classes = [s * OCTAVES + run.bit_length() for s, run in pairs]
-        self.started = [-1] * len(workload)
-        fits = eligible(workload, sites)
-        classes = [(c, c // OCTAVES) for c in set(self.classes)]
-        self.partitions: dict[str, list[Partition]] = {}
-        for kind in sorted({s.kind for s in workload.shapes}):
-            mine = [(c, s) for c, s in classes if workload.shapes[s].kind == kind]
-            queue = Queue()
-            for n, site in enumerate(sites):
-                if kind in site.sizes():
-                    needs = {c: workload.shapes[s].need for c, s in mine if n in fits[s]}
-                    size = site.sizes()[kind]
-                    made = Partition(n, size, needs, self.runs, self.runs, self.started, queue)
-                    self.partitions.setdefault(kind, []).append(made)
-
-    def run(self, progress: Progress) -> Schedule:
-        submits = self.workload.submit.tolist()
-        where = [-1] * len(submits)
-        ended = 0
-        for kind, partitions in self.partitions.items():
-            mine = [t for t, s in enumerate(self.shapes) if self.workload.shapes[s].kind == kind]
-            ends: list[tuple[int, int]] = []  # when something ends next, in which partition
-            for task in [*mine, None]:
-                until = 1 << 62 if task is None else submits[task]
-                while ends and ends[0][0] <= until:
-                    moment, n = heappop(ends)
-                    for _ in partitions[n].advance(moment):
-                        ended += 1
-                    self._news(partitions[n], n, where, ends)
-                progress(ended)
-                if task is not None:
-                    self._submit(task, until, partitions, where, ends)
-        return checked(self.workload, self.started, where, ended)
-
-    def _submit(
-        self, task: int, now: int, partitions: list[Partition], where: list[int], ends: list[tuple[int, int]]
-    ) -> None:  # fmt: skip
-        """It starts where most is free, if that delays nobody; else it waits for all to free something."""
-        kind = self.classes[task]
-        large = [(p.needs[kind], n, p) for n, p in enumerate(partitions) if kind in p.needs]
-        for need, n, partition in sorted(large, key=lambda one: -one[2].free_cores):
-            if not partition.queue.length:
-                partition.reserved = None
-            if partition.starts(now, task, need):
-                self._news(partition, n, where, ends)
-                return
-        partitions[0].queue.add(kind, task)
-        for need, _, partition in large:
-            if partition.reserved is None:  # it is the oldest there
-                partition.reserve(now, need)
-
-    def _news(
-        self, partition: Partition, n: int, where: list[int], ends: list[tuple[int, int]]
-    ) -> None:
-        for moment, task in partition.news:
-            where[task] = partition.site
-            heappush(ends, (moment + self.runs[task], n))
-        partition.news.clear()
 
 
 def checked(

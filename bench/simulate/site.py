@@ -17,10 +17,27 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 Need = tuple[int, int, int]  # cores, memory, GPUs
 Entry = tuple[int, int]  # order of arrival, task
+Running = tuple[int, int, int, int]  # when it ends, and the cores, memory and GPUs that it frees
+
+
+def reservation(
+    now: int, free: Sequence[int], running: Sequence[Running], need: Need
+) -> tuple[int, Need]:
+    """When enough will be free for a task, and what it leaves free then. `running` is sorted."""
+    cores, memory, gpus = free
+    when = now
+    n = 0
+    while cores < need[0] or memory < need[1] or gpus < need[2]:
+        when, c, m, g = running[n]
+        cores, memory, gpus, n = cores + c, memory + m, gpus + g, n + 1
+    while n < len(running) and running[n][0] == when:
+        _, c, m, g = running[n]
+        cores, memory, gpus, n = cores + c, memory + m, gpus + g, n + 1
+    return when, (cores - need[0], memory - need[1], gpus - need[2])
 
 
 class Queue:
-    """What waits, by class. One partition's own, or shared by several (the central list)."""
+    """What waits, by class."""
 
     def __init__(self) -> None:
         self.classes: dict[int, deque[Entry]] = {}
@@ -68,7 +85,6 @@ class Partition:
         runs: Sequence[int],
         limits: Sequence[int],
         started: list[int],
-        queue: Queue | None = None,
     ) -> None:
         self.site = site
         self.size = size
@@ -76,8 +92,8 @@ class Partition:
         self.needs = needs
         self.runs, self.limits = runs, limits
         self.started = started  # moment by task, -1 before
-        self.queue = Queue() if queue is None else queue
-        self.running: list[tuple[int, int, int, int]] = []  # end by limit, and what it frees
+        self.queue = Queue()
+        self.running: list[Running] = []  # sorted; ends by limit
         self.ends: list[tuple[int, int, int, Need]] = []  # heap: true end, task, end by limit
         self.news: list[tuple[int, int]] = []  # moment of start, task: for who wants to know
         self.reserved: int | None = None  # when the oldest that waits can start at the latest
@@ -160,9 +176,7 @@ class Partition:
         blocked: tuple[Entry, int] | None = None
         cores, memory, gpus = self.free_cores, self.free_memory, self.free_gpus
         for kind, waiting in self.queue.classes.items():
-            need = self.needs.get(kind)
-            if need is None:
-                continue  # of a shared queue: too large for here
+            need = self.needs[kind]
             if need[0] <= cores and need[1] <= memory and need[2] <= gpus:
                 heads.append((waiting[0], kind))
             elif blocked is None or waiting[0] < blocked[0]:
@@ -171,18 +185,8 @@ class Partition:
 
     def reserve(self, now: int, need: Need) -> None:
         """Find when enough will be free for the oldest, and what it leaves."""
-        cores, memory, gpus = self.free_cores, self.free_memory, self.free_gpus
-        when = now
-        running = self.running
-        n = 0
-        while cores < need[0] or memory < need[1] or gpus < need[2]:
-            when, c, m, g = running[n]
-            cores, memory, gpus, n = cores + c, memory + m, gpus + g, n + 1
-        while n < len(running) and running[n][0] == when:
-            _, c, m, g = running[n]
-            cores, memory, gpus, n = cores + c, memory + m, gpus + g, n + 1
-        self.reserved = when
-        self._spare = cores - need[0], memory - need[1], gpus - need[2]
+        free = self.free_cores, self.free_memory, self.free_gpus
+        self.reserved, self._spare = reservation(now, free, self.running, need)
 
     def _may_pass(self, now: int, task: int, need: Need) -> bool:
         """Whether it can start without delaying the oldest; takes of what that leaves, if it must."""

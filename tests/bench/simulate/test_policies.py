@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bench.simulate.central import by_list
 from bench.simulate.metrics import bounded_slowdown, jain, least_makespan, measure
 from bench.simulate.ours import Ours
-from bench.simulate.policies import Schedule, StrandedError, at_random, by_list, home
+from bench.simulate.policies import Schedule, StrandedError, at_random, home
 from bench.simulate.profiles import PROFILES, SiteSpec, alliance, synthetic
 from bench.simulate.workload import Shape, Workload, in_order
 from hypothesis import given, settings

@@ -6,21 +6,7 @@ from bench.simulate.site import Partition
 from bench.simulate.workload import Workload
 from hypothesis import given
 
-from tests.bench.simulate.worlds import silent, worlds
-
-Need = tuple[int, int, int]
-
-
-def plus(a: Need, b: Need) -> Need:
-    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
-
-
-def within(need: Need, free: Need) -> bool:
-    return all(n <= f for n, f in zip(need, free, strict=True))
-
-
-def minus(a: Need, b: Need) -> Need:
-    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+from tests.bench.simulate.worlds import Need, earliest, minus, plus, silent, within, worlds
 
 
 def by_the_book(workload: Workload, size: Need, mine: list[int]) -> dict[int, int]:
@@ -39,15 +25,8 @@ def by_the_book(workload: Workload, size: Need, mine: list[int]) -> dict[int, in
         for task in list(queue):
             if not within(needs[task], free):
                 if reserved is None:
-                    ends = sorted(start[t] + limits[t] for t in running)
-                    for reserved in ends:
-                        gone = [t for t in running if start[t] + limits[t] <= reserved]
-                        spare = free
-                        for other in gone:
-                            spare = plus(spare, needs[other])
-                        if within(needs[task], spare):
-                            break
-                    spare = minus(spare, needs[task])
+                    ends = [(start[t] + limits[t], needs[t]) for t in running]
+                    reserved, spare = earliest(needs[task], free, ends)
                 continue
             if reserved is not None and now + limits[task] > reserved:
                 if not within(needs[task], spare):

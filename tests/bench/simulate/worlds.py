@@ -11,6 +11,31 @@ from bench.simulate.workload import Shape, Workload, in_order
 from hypothesis import strategies as st
 
 MEMORY = 8
+Need = tuple[int, int, int]
+
+
+def plus(a: Need, b: Need) -> Need:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def minus(a: Need, b: Need) -> Need:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def within(need: Need, free: Need) -> bool:
+    return all(n <= f for n, f in zip(need, free, strict=True))
+
+
+def earliest(need: Need, free: Need, running: list[tuple[int, Need]]) -> tuple[int, Need]:
+    """When enough will be free, and what is left then: tried at every moment at which something ends."""
+    for moment, _ in sorted(running):
+        there = free
+        for end, frees in running:
+            if end <= moment:
+                there = plus(there, frees)
+        if within(need, there):
+            return moment, minus(there, need)
+    raise AssertionError("it would never fit")
 
 
 def silent(done: int) -> None:
@@ -53,17 +78,18 @@ def sites(draw: st.DrawFn, most: int = 3) -> list[SiteSpec]:
 
 @st.composite
 def worlds(
-    draw: st.DrawFn, exact: bool = False, most_sites: int = 3
+    draw: st.DrawFn, exact: bool = False, most_sites: int = 3, fewest: int = 1, span: int = 60
 ) -> tuple[Workload, list[SiteSpec]]:
+    """At least `fewest` tasks, submitted within `span` seconds."""
     offered, places = draw(shapes(exact)), draw(sites(most_sites))
     homes = draw(st.lists(st.integers(0, len(places) - 1), min_size=1, max_size=4))
     task = st.tuples(
-        st.integers(0, 60),
+        st.integers(0, span),
         st.integers(1, 20),
         st.integers(0, len(offered) - 1),
         st.integers(0, len(homes) - 1),
     )
-    rows = draw(st.lists(task, min_size=1, max_size=40))
+    rows = draw(st.lists(task, min_size=fewest, max_size=40))
     if exact:
         rows = [(submit, offered[shape].limit, shape, p) for submit, _, shape, p in rows]
     return in_order(iter(rows), offered, homes), places
