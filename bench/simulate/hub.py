@@ -132,7 +132,7 @@ class Desk:
             if told is None:
                 load = self.loads.setdefault(p.name, Load())
                 told = self.told[p.name] = Partition(
-                    **p.model_dump(),
+                    **p.model_dump(exclude={"windows"}),  # simulated sites have none
                     used_cores=load.cores,
                     used_memory=load.memory,
                     used_gpus=load.gpus,
