@@ -18,7 +18,17 @@ from pathlib import Path
 
 from bench.simulate.document import kept
 
-NAMES = ("executor", "creates", "listing", "network", "memory", "hub_cycle", "store", "simulate")
+NAMES = (
+    "executor",
+    "creates",
+    "listing",
+    "network",
+    "memory",
+    "hub_cycle",
+    "store",
+    "simulate",
+    "slurm",
+)
 HEAD = """# Performance
 
 Claims are ratios or rates measured side by side in one run of `make bench`, on the machine named below.

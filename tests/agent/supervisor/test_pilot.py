@@ -99,7 +99,7 @@ def test_a_batch_job_that_finds_nothing_ends_at_once(pooled):
     job = pooled.job("true")
     pool = pooled.add(job)
     pooled.fly(pool)
-    assert [words[0] for words in pooled.fly(pool, "1001")] == ["pilot", "over"]
+    assert [words[0] for words in pooled.fly(pool, "1001", linger=PATIENCE)] == ["pilot", "over"]
 
 
 def test_it_lingers_for_tasks_that_come_later(pooled):

@@ -72,6 +72,7 @@ class Pilot:
         self._closed = False  # takes no more tasks
         self._signaled = False
         self._freed = False  # a task has ended: look for another at once
+        self._took = False  # a pilot that came in vain does not linger: its cores are others'
         self._idle_since = time.monotonic()
         path = os.path.join(state, EVENTS, self._key)
         self._earlier = path if self._restart else None
@@ -92,13 +93,16 @@ class Pilot:
                 self._take()
             if self._running:
                 self._idle_since = time.monotonic()
-            elif self._closed or time.monotonic() - self._idle_since >= self._linger:
+            elif self._closed or not self._took or self._has_idled():
                 break
             self._crew.workers.dismiss_idle()
             for fd, _ in self._crew.poller.poll(_LOOK * 1000 if self._running else 100):
                 self._hear(fd)
             self._reap()
         self._tell("over")
+
+    def _has_idled(self) -> bool:
+        return time.monotonic() - self._idle_since >= self._linger
 
     def _hear(self, fd: int) -> None:
         if fd == self._crew.wakeup:
@@ -156,6 +160,7 @@ class Pilot:
                 os.unlink(entry)
 
     def _start(self, job: Waiting, share: Share) -> bool:
+        self._took = True
         self._tell("started", job.id, time.time())
         try:
             pid = self._crew.workers.start(job, share)

@@ -14,7 +14,9 @@ from ayni.agent.supervisor import pilot
 
 _OFTEN = 1.0  # seconds between two submissions of a pool
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
-BARREN = 4  # times in a row that batch jobs may end without a task; then those that wait end
+#: Times in a row that batch jobs may end without a task; then those that wait end. With the pauses between
+#: them that is a minute: so long may NFS hide from a node what is new in a folder (acdirmax).
+BARREN = 6
 
 
 class Fleet:
