@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from ayni.agent import config
 from ayni.agent.closures import Closures
 from ayni.agent.datasets import Datasets
-from ayni.agent.executors.base import ExecutorUnavailable, Fault, PartitionInfo
-from ayni.agent.offer import Offer, Pace, partition_status, settle
+from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart, Fault, PartitionInfo
+from ayni.agent.offer import Offer, Pace, partition_status, settle, settle_starts
 from ayni.agent.staging.folders import Folders
-from ayni.protocol.messages import MAX_ASSIGNMENTS, PartitionStatus
+from ayni.protocol.messages import MAX_ASSIGNMENTS, PartitionStatus, StartStatus
 from ayni.protocol.policy import Window
+from ayni.tes.size import Size
 
 INFO = PartitionInfo("local", 1, 8, 1 << 30, 2, 86400, 5, 1 << 29, 1)
 
@@ -65,6 +67,34 @@ def test_a_depth_that_hardly_changed_is_no_news() -> None:
     assert settle(100, 126) == 126
     assert settle(100, 60) == 100
     assert settle(100, 49) == 49
+
+
+SIZE = Size(1, 1, 0, 3600)
+OTHER = Size(4, 4, 0, 3600)
+
+
+def moments(
+    *seen: ExpectedStart, before: Sequence[StartStatus] = (), now: float = 0.0
+) -> list[float]:
+    return [one.at for one in settle_starts(before, seen, now)]
+
+
+def test_starts_are_told_anew_only_where_they_are_off_by_a_quarter_of_the_time_left() -> None:
+    before = settle_starts([], [ExpectedStart(SIZE, 4000.0)], 0.0)
+    assert [one.at for one in before] == [4000.0]
+    assert moments(ExpectedStart(SIZE, 4900.0), before=before) == [4000.0]
+    assert moments(ExpectedStart(SIZE, 6000.0), before=before) == [6000.0]
+    assert moments(ExpectedStart(SIZE, 2000.0), before=before) == [2000.0]
+    assert moments(ExpectedStart(SIZE, 3975.0), before=before, now=3900.0) == [4000.0]
+    assert moments(ExpectedStart(SIZE, 5000.0), before=before, now=9000.0) == [4000.0], (
+        "both are past"
+    )
+
+
+def test_a_start_that_became_a_bound_is_news_and_one_that_is_gone_is_not_told() -> None:
+    before = settle_starts([], [ExpectedStart(SIZE, 4000.0), ExpectedStart(OTHER, 4000.0)], 0.0)
+    [now] = settle_starts(before, [ExpectedStart(OTHER, 4010.0, at_least=True)], 0.0)
+    assert (now.cores, now.at, now.at_least) == (4, 4010.0, True)
 
 
 def test_the_policys_longest_time_bounds_the_partition() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from ayni.client import Network, models
 from ayni.client.commands import console
 from ayni.client.models import LogPage
+from ayni.hub.network import waits
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import CommandReport, HealthNote
+from ayni.protocol.messages import CommandReport, HealthNote, StartStatus
 from ayni.protocol.policy import Policy, Reason
 from tests.client.conftest import Run, World
 from tests.hub import factories as make
 from tests.hub.network import simulated
 
+SMALL = {"executors": [{"image": "host", "command": ["true"]}]}
 FAILED = AttemptState.EXECUTOR_ERROR
 EXITED = Reason(code="exit", message="command 0 exited with 3")
 CODES = [CommandReport(exit_code=3, started=1.0, ended=2.0)]
@@ -39,6 +44,59 @@ def test_sites_are_told_with_what_they_offer_and_how_they_are(cli: Run, world: W
     assert "minas" not in result.out + result.err
     names = [site["name"] for site in cli("sites", "--json").json["sites"]]
     assert names == ["bogota", "chile", "mexico"]
+
+
+def small_starting_in(seconds: float) -> StartStatus:
+    return StartStatus(cores=1, memory=1, gpus=0, walltime=3600, at=time.time() + seconds)
+
+
+def test_sites_for_a_task_are_told_in_the_order_in_which_it_would_start_there(
+    cli: Run, world: World
+) -> None:
+    waits = simulated.partition(starts=[small_starting_in(7000.0)])
+    world.agent("bogota", offers=simulated.status(waits))
+    world.agent("chile")
+    world.agent("lima", offers=simulated.status(policy=Policy(images=["other"])))
+    Path("task.json").write_text(json.dumps(SMALL))
+    result = cli("sites", "--for", "task.json")
+    assert result.code == 0
+    lines = [line.split() for line in result.out.splitlines()]
+    assert [line[0] for line in lines] == ["SITE", "chile", "bogota", "lima"]
+    assert "at once" in result.out.splitlines()[1]
+    assert "there is room" in result.out.splitlines()[1]
+    assert "in about 1 h 56 min" in result.out.splitlines()[2]
+    assert "its scheduler" in result.out.splitlines()[2]
+    assert "has no image host" in result.out.splitlines()[3]
+    answer = cli("sites", "--for", "task.json", "--json").json
+    assert [one["site"] for one in answer["sites"]] == ["chile", "bogota", "lima"]
+    assert answer["sites"][2]["start_in"] is None
+    assert answer["chosen"] == "chile"
+
+
+def test_the_usual_error_is_told_beside_the_start_and_of_every_site(cli: Run, world: World) -> None:
+    agent = world.agent("chile")
+    began = waits.Began("main", "1-1-0-3600", "free", 1.0, 90.0)
+    waits.learn(agent.site.pk, [began], timezone.now())
+    result = cli("sites", "--for", "-", stdin=json.dumps(SMALL))
+    assert "± 1 min 30 s" in result.out
+    assert "± 1 min 30 s" in cli("sites").out
+    assert cli("sites", "--json").json["sites"][0]["foresight"]["by"]["free"]["count"] == 1
+
+
+def test_sites_for_a_task_that_nobody_takes_or_that_is_none(cli: Run, world: World) -> None:
+    world.agent("chile")
+    Path("large.json").write_text(json.dumps({**SMALL, "resources": {"cpu_cores": 5000}}))
+    result = cli("sites", "--for", "large.json")
+    assert result.code == 1
+    assert "offers 4 cores a node" in result.out
+    Path("bad.json").write_text(json.dumps({"executors": [{"image": "host"}]}))
+    for option in (["sites", "--for"], ["submit", "--dry-run"]):
+        refused = cli(*option, "bad.json")
+        assert refused.code == 2
+        assert "executors.0.command" in refused.err
+        missing = cli(*option, "none.json")
+        assert missing.code == 2
+        assert "none.json: No such file or directory" in missing.err
 
 
 def test_datasets_are_told_by_the_url_that_a_task_names(

@@ -95,6 +95,8 @@ def test_the_reasons_are_told_however_many_decisions_came_after(api):
     placed(task, here, "was given 1 task")
     for n in range(40):
         placed(task, there, "later", 60 + n, mark=str(n))
+    told = {s["site"]: (s["start_in"], s["by"]) for s in why(api, task)["sites"]}
+    assert told["aqui"] == (None, None), "an older hub's decision says nothing of a start"
     assert {s["site"]: s["message"] for s in why(api, task)["sites"]}["aqui"] == "was given 1 task"
 
 

@@ -18,13 +18,21 @@ from typing import Any
 
 import pytest
 
-from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState, JobStatus
+from ayni.agent.executors.base import (
+    EndReason,
+    ExecutorUnavailable,
+    ExpectedStart,
+    Job,
+    JobState,
+    JobStatus,
+)
 from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.base import ImageSpec
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import HostFiles, NamespaceRuntime
 from ayni.agent.supervisor import files, pilot
+from ayni.tes.size import Size
 from tests.agent.executors.slurm.pooled import until
 from tests.agent.executors.slurm.site import Site
 from tests.live.conftest import MPI, SLURM
@@ -178,6 +186,48 @@ def test_the_sandbox_holds_in_a_batch_job_too(new_site):
     assert seen[0] == "no state"
     assert int(seen[1]) < 10  # its own processes and no other
     assert seen[2] == "0"
+
+
+# --- foresight
+
+
+def starts(site: Site, size: Size) -> ExpectedStart | None:
+    [info] = [info for info in site.executor.partitions() if info.name == "main"]
+    return next((one for one in info.starts if one.size == size), None)
+
+
+def test_a_start_behind_somebody_elses_jobs_is_foreseen_as_the_scheduler_does(
+    new_site, clusters, capsys
+):
+    """All of `main` is another user's for a minute: first a bound is told, then the queue's own word."""
+    site = new_site("bogota")
+    size = Size(cores=2, memory=1, gpus=0, walltime=300)
+    words = (
+        "--account=fisica --partition=main --cpus-per-task=2 --time=1 --chdir=/ --output=/dev/null"
+    )
+    theirs = admin(
+        clusters, "bogota", "runuser", "-u", "ayni-ana", "--", "sbatch", "--parsable", "--array=0-2",
+        *words.split(), "--wrap", "sleep 55",
+    )  # fmt: skip
+    try:
+        site.until(lambda: site.slurm.squeue("ayni-ana"))
+        until(lambda: all(row.state == "RUNNING" for row in site.slurm.squeue("ayni-ana")))
+        last = max(row.start for row in site.slurm.squeue("ayni-ana"))
+        job = site.job("true", cores=2)
+        site.submit(job)
+        bound = site.until(lambda: starts(site, size))
+        told = site.until(lambda: (it := starts(site, size)) and not it.at_least and it)
+        [ours] = [row for row in site.slurm.squeue(USER) if row.start is not None]
+        assert told.at == ours.start
+        assert told.at >= last + 60, "the scheduler counts on the others' time limit"
+        status = site.over(job)
+        said(status, ENDED, EndReason.EXITED)
+        with capsys.disabled():
+            began = status.results[0].started
+            off, first = told.at - began, bound.at - began
+            print(f"\nforeseen {off:+.0f} s after the start (the first word: {first:+.0f} s)")
+    finally:
+        admin(clusters, "bogota", "scancel", theirs)
 
 
 # --- several nodes

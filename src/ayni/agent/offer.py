@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
 from ayni import __version__
 from ayni.agent import closures
@@ -14,15 +14,23 @@ from ayni.agent.closures import Closures
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
 from ayni.agent.disks import SHARED, STATE, Disks
-from ayni.agent.executors.base import Executor, ExecutorUnavailable, Fault, PartitionInfo
+from ayni.agent.executors.base import (
+    Executor,
+    ExecutorUnavailable,
+    ExpectedStart,
+    Fault,
+    PartitionInfo,
+)
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.staging.folders import Folders
 from ayni.errors import UserError
 from ayni.protocol.messages import (
     MAX_ASSIGNMENTS,
+    MAX_STARTS,
     HealthNote,
     PartitionStatus,
     SiteStatus,
+    StartStatus,
 )
 from ayni.protocol.policy import Reason, Window, maintenance, next_window, reaches
 
@@ -32,6 +40,7 @@ _SLOTS = 64  # of a large machine: long tasks need no long queue
 _WINDOW = 2.0  # seconds: depth is about what ends in so long
 _GROWTH = 8  # times what did end: how much more is asked for where short tasks seem to want it
 _SHORTEST = 0.001  # seconds
+_NEAR = 30.0  # seconds by which a foreseen start may be off without being told anew
 
 
 class Pace:
@@ -77,6 +86,33 @@ def settle(told: int, wanted: int) -> int:
     grown = wanted > told * 5 // 4
     shrunk = wanted < told // 2
     return wanted if grown or shrunk or told == 0 else told
+
+
+def settle_starts(
+    told: Sequence[StartStatus], seen: Sequence[ExpectedStart], now: float
+) -> list[StartStatus]:
+    """The starts to tell: those told stay until they are wrong by a quarter of the time that is left.
+
+    A scheduler looks again every few seconds; a status, which is sent whole, should not go out as often.
+
+    Args:
+        told: as last told of this partition.
+        seen: by the executor, now.
+        now: Unix seconds.
+    """
+    before = {(one.cores, one.memory, one.gpus, one.walltime): one for one in told}
+    answer = []
+    for one in sorted(seen, key=lambda one: one.size)[:MAX_STARTS]:
+        known = before.get(astuple(one.size))
+        fresh = StartStatus(**asdict(one.size), at=one.at, at_least=one.at_least)
+        same = known is not None and known.at_least == one.at_least
+        answer.append(known if known and same and _is_near(known.at, one.at, now) else fresh)
+    return answer
+
+
+def _is_near(told: float, seen: float, now: float) -> bool:
+    left = max(0.0, told - now), max(0.0, seen - now)
+    return abs(left[0] - left[1]) <= max(_NEAR, left[1] / 4)
 
 
 def partition_status(config: Config, info: PartitionInfo, depth: int) -> PartitionStatus:
@@ -161,8 +197,14 @@ class Offer:
         if wanted is None:
             wanted = settle(self._depth, self.pace.depth(now, self._slots))
         self._depth = wanted
-        self.partitions = [partition_status(self.config, info, wanted) for info in infos]
+        self.partitions = [self._status_of(info) for info in infos]
         return self._now() != self._told
+
+    def _status_of(self, info: PartitionInfo) -> PartitionStatus:
+        bare = partition_status(self.config, info, self._depth)
+        told = next((p.starts for p in self.partitions if p.name == bare.name), [])
+        starts = settle_starts(told, info.starts, time.time())
+        return bare.model_copy(update={"starts": starts})
 
     def _look_at_closures(self) -> None:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ayni.broker import reasons
 from ayni.broker.eligible import Eligibility
+from ayni.broker.foresight import Start
 from ayni.broker.jury import Bits, Jury, Verdicts, members
 from ayni.broker.order import Ask, serve
 from ayni.broker.room import Room, rooms_of, service_guess
@@ -40,22 +41,41 @@ class Hold:
 
 
 @dataclass(slots=True)
+class Given:
+    """Tasks of a group that a partition gets."""
+
+    first: Start
+    count: int = 0
+    waits: float = 0.0  # seconds, of all of them together
+
+    @property
+    def start(self) -> Start:
+        """The mean of them."""
+        return Start(self.waits / self.count, self.first.by)
+
+
+@dataclass(slots=True)
 class Case:
     """One group in this cycle."""
 
     group: Group
     judged: Judged
     service: float  # seconds that one task runs
-    given: dict[RoomKey, int] = field(default_factory=dict)
+    given: dict[RoomKey, Given] = field(default_factory=dict)
     held: dict[str, Hold] = field(default_factory=dict)  # by site
     again: bool = False  # nobody else has room: also where an attempt has failed
 
     @property
     def left(self) -> int:
-        return self.group.queued - sum(self.given.values())
+        return self.group.queued - sum(given.count for given in self.given.values())
 
     def given_to(self, site: Site) -> int:
-        return sum(count for (name, _), count in self.given.items() if name == site.name)
+        return sum(given.count for (name, _), given in self.given.items() if name == site.name)
+
+    def first_at(self, site: Site) -> Start:
+        """When the first of those given to a site would start."""
+        firsts = [given.first for (name, _), given in self.given.items() if name == site.name]
+        return min(firsts, key=lambda start: start.seconds)
 
     def unfailed(self, site: Site) -> int:
         """How many of its tasks the site may have that it has not just failed."""
@@ -136,11 +156,17 @@ class _Cycle:
         given = 0
         while given < count and (tier := self._best(case)):
             for room, share in _shares(case, tier, count - given):
+                self._note(case, room, share)
                 self._take(room, case.group.shape, share)
-                key = (room.site.name, room.partition.name)
-                case.given[key] = case.given.get(key, 0) + share
                 given += share
         return given
+
+    def _note(self, case: Case, room: Room, count: int) -> None:
+        first = room.start(case.group.shape, case.service)
+        last = room.start_in(case.group.shape, case.service, count - 1)
+        given = case.given.setdefault((room.site.name, room.partition.name), Given(first))
+        given.count += count
+        given.waits += count * (first.seconds + last) / 2
 
     def _take(self, room: Room, shape: Shape, count: int) -> None:
         room.take(shape, count)
@@ -171,7 +197,7 @@ class _Cycle:
     def cost(self, case: Case, room: Room, ahead: int = 0) -> float:
         """Seconds until one more task's commands would run there."""
         start = room.start_in(case.group.shape, case.service, ahead)
-        return start + bytes_to_move(case.group, room.site) / room.site.bandwidth
+        return start + time_to_move(case.group, room.site)
 
     def _worth_taking(
         self, case: Case, costs: list[tuple[float, Room]]
@@ -207,8 +233,11 @@ class _Cycle:
 
     def decide(self, case: Case) -> Iterator[Decision]:
         why = self._reasons(case)
-        for (site, partition), count in sorted(case.given.items()):
-            yield Decision(case.group.id, site, partition, count, why)
+        for (site, partition), given in sorted(case.given.items()):
+            move = time_to_move(case.group, self.rooms[site, partition].site)
+            yield Decision(
+                case.group.id, site, partition, given.count, why, start=given.start, move=move
+            )
         if case.left:
             hopeless = not case.given and case.judged.verdicts.hopeless
             yield Decision(case.group.id, None, None, case.left, why, hopeless)
@@ -230,7 +259,8 @@ class _Cycle:
         shape = case.group.shape
         rooms = [self.rooms[site.name, p.name] for p in eligibility.partitions]
         if case.given and (count := case.given_to(site)):
-            return reasons.chosen(site, count)
+            start = case.first_at(site)
+            return reasons.chosen(site, count, start, time_to_move(case.group, site))
         if case.judged.full or all(room.of_shape(shape) == 0 for room in rooms):
             return self._full_site(site, eligibility)
         if hold := case.held.get(site.name):
@@ -238,14 +268,15 @@ class _Cycle:
             return reasons.held(site, hold.cost, hold.better.site.name, hold.start_in, limit)
         if case.unfailed(site) <= 0:
             return reasons.failed(site)
-        cost = min(self.cost(case, room) for room in rooms)
-        return self._possible_site(site, cost, bytes_to_move(case.group, site), bool(case.given))
+        starts = (room.start(shape, case.service) for room in rooms)
+        start = min(starts, key=lambda start: start.seconds)
+        return self._possible_site(site, start, bytes_to_move(case.group, site), bool(case.given))
 
-    def _possible_site(self, site: Site, cost: float, move: int, chosen: bool) -> SiteReason:
-        key = site.name, cost, move, chosen
+    def _possible_site(self, site: Site, start: Start, move: int, chosen: bool) -> SiteReason:
+        key = site.name, start, move, chosen
         told = self._told_possible.get(key)
         if told is None:
-            told = reasons.possible(site, cost, move, chosen=chosen)
+            told = reasons.possible(site, start, move, chosen=chosen)
             self._told_possible[key] = told
         return told
 
@@ -262,6 +293,11 @@ class _Cycle:
 def bytes_to_move(group: Group, site: Site) -> int:
     """Bytes of the group's inputs that are not at the site."""
     return sum(group.data.values()) - group.data.get(site.name, 0)
+
+
+def time_to_move(group: Group, site: Site) -> float:
+    """Seconds until these have come."""
+    return bytes_to_move(group, site) / site.bandwidth
 
 
 def _shares(case: Case, tier: list[Room], count: int) -> Iterator[tuple[Room, int]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ayni.broker.foresight import Start
 from ayni.broker.room import Room
 from ayni.broker.types import Site, SiteReason, Verdict
+
+_AT_ONCE = 5.0  # seconds: sooner is at once for a person
 
 
 def span(seconds: float) -> str:
@@ -24,20 +27,31 @@ def size(count: int) -> str:
     return f"{count} bytes"
 
 
-def chosen(site: Site, count: int) -> SiteReason:
-    tasks = "1 task" if count == 1 else f"{count} tasks"
-    return SiteReason(site.name, Verdict.CHOSEN, "chosen", f"was given {tasks}", {"count": count})
+def soon(seconds: float) -> str:
+    """When something is expected, as people say it."""
+    return "at once" if seconds < _AT_ONCE else f"in about {span(seconds)}"
 
 
-def possible(site: Site, cost: float, move: int, *, chosen: bool) -> SiteReason:
+def chosen(site: Site, count: int, start: Start, move: float) -> SiteReason:
+    """It was given so many, of which the first starts then, after `move` seconds for its inputs."""
+    start_in = start.seconds + move
+    when = f"expected to start {soon(start_in)}"
+    given = (
+        f"was given 1 task, {when}" if count == 1 else f"was given {count} tasks, the first {when}"
+    )
+    parameters = {"count": count, "start_in": round(start_in), "by": start.by.value}
+    return SiteReason(site.name, Verdict.CHOSEN, "chosen", given, parameters)
+
+
+def possible(site: Site, start: Start, move: int, *, chosen: bool) -> SiteReason:
     """It has room; another was better, or this cycle's share ended before its turn."""
+    cost = start.seconds + move / site.bandwidth
     moving = f", {size(move)} to move" if move else ""
     code = "later" if chosen else "turn"
     why = "another was better" if chosen else "the project's turn comes"
     message = f"could start it in {span(cost)}{moving}; {why}"
-    return SiteReason(
-        site.name, Verdict.POSSIBLE, code, message, {"start_in": round(cost), "move": move}
-    )
+    parameters = {"start_in": round(cost), "by": start.by.value, "move": move}
+    return SiteReason(site.name, Verdict.POSSIBLE, code, message, parameters)
 
 
 def failed(site: Site) -> SiteReason:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ayni.broker.eligible import Eligibility
 from ayni.broker.jury import Jury
-from ayni.broker.place import bytes_to_move
+from ayni.broker.place import time_to_move
 from ayni.broker.room import Room, rooms_of, service_guess
 from ayni.broker.types import Recall, Settings, Site, Waiting
 
@@ -52,7 +52,7 @@ def _to_better(
             continue
         for partition in eligibility.partitions:
             there = rooms[site.name, partition.name]
-            move = there.start_in(shape, service) + bytes_to_move(w.group, site) / site.bandwidth
+            move = there.start_in(shape, service) + time_to_move(w.group, site)
             sooner = move * settings.hold_gain < stay and stay - move >= settings.least_gain
             count = min(left, there.fits(shape), there.of_shape(shape)) if sooner else 0
             if count:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ayni.broker.foresight import UNKNOWN, Start, expected
 from ayni.broker.types import Partition, Site
 from ayni.tes.shape import Shape
+from ayni.tes.size import size_of
 
 
 def service_guess(shape: Shape) -> float:
@@ -78,19 +80,20 @@ class Room:
         self.gpus -= count * shape.gpus * shape.nodes
         self.shared.tasks -= count
 
-    def start_in(self, shape: Shape, service: float, ahead: int = 0) -> float:
-        """Seconds until one more task would start, with `ahead` more before it.
+    def start(self, shape: Shape, service: float, ahead: int = 0) -> Start:
+        """When one more task would start, with `ahead` more before it, and how that is known."""
+        name, fits = self.partition.name, self.fits(shape)
+        counted = 0.0
+        if fits <= ahead:
+            queue = ahead - fits + self.backlog + 1
+            counted = queue * service / max(1, self._slots(shape))
+        lately = self.site.waited.get(name, 0.0)
+        known = self.site.foresight.get(name, UNKNOWN)
+        return expected(known, size_of(shape), free=fits > ahead, counted=counted, lately=lately)
 
-        Where it has to wait, the queue is known twice: counted now, and by how long tasks waited there
-        lately. Both tell of the same queue, so the longer holds: the counted one knows nothing of what
-        others have waiting, the learnt one nothing of what has just been placed.
-        """
-        fits = self.fits(shape)
-        if fits > ahead:
-            return 0.0
-        queue = ahead - fits + self.backlog + 1
-        counted = queue * service / max(1, self._slots(shape))
-        return max(counted, self.site.waited.get(self.partition.name, 0.0))
+    def start_in(self, shape: Shape, service: float, ahead: int = 0) -> float:
+        """`start`, in seconds."""
+        return self.start(shape, service, ahead).seconds
 
     def _slots(self, shape: Shape) -> int:
         """Tasks of this shape that the whole partition runs at once."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ayni.broker.foresight import Foresight, Start
 from ayni.tes.shape import Shape
 
 
@@ -57,6 +58,7 @@ class Site:
     ill: tuple[str, ...] = ()  # health notes that keep work away
     bandwidth: float = 12.5e6  # bytes a second from the hub, for inputs that must move
     waited: Mapping[str, float] = field(default_factory=dict)  # seconds, lately, by partition
+    foresight: Mapping[str, Foresight] = field(default_factory=dict)  # by partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Decision:
     count: int
     reasons: tuple[SiteReason, ...]
     hopeless: bool = False  # no site of the network would ever take it
+    start: Start | None = None  # there, of the mean of these tasks, …
+    move: float = 0.0  # … and the seconds that its inputs take to come there
 
 
 @dataclass(frozen=True, slots=True)

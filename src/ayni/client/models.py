@@ -104,6 +104,19 @@ class HealthNote(Answer):
     remedy: str = ""
 
 
+class ForesightError(Answer):
+    """How far off foreseen starts were lately."""
+
+    error: float = 0.0  # seconds, the mean
+    count: int = 0  # of so many starts
+
+
+class Foresight(ForesightError):
+    """All starts at a site, and apart for each way in which they were known."""
+
+    by: dict[str, ForesightError] = {}
+
+
 class Site(Answer):
     name: str
     title: str = ""
@@ -116,17 +129,25 @@ class Site(Answer):
     takes_you: bool | None = None  # whether its policy takes your project and you
     datasets: list[Dataset] = []
     health: list[HealthNote] = []
+    foresight: Foresight | None = None
     latitude: float | None = None
     longitude: float | None = None
 
 
 class SiteVerdict(Answer):
-    """What the broker thinks of one site for one task."""
+    """What the broker thinks of one site for one task.
+
+    What it expects of a start is told of a task that is not sent yet (`Network.can_run`).
+    """
 
     site: str
     verdict: str
     code: str = ""
     message: str = ""
+    partition: str | None = None  # where it would start first …
+    start_in: float | None = None  # … in so many seconds; None: it cannot run there
+    by: str | None = None  # how that is known: free, scheduler, history or queue
+    usual_error: float | None = None  # seconds
 
 
 class Chances(Answer):
@@ -134,6 +155,15 @@ class Chances(Answer):
 
     sites: list[SiteVerdict] = []
     chosen: str | None = None
+
+    @property
+    def in_order(self) -> list[SiteVerdict]:
+        """The sites, where it would start soonest first; last those where it cannot run."""
+        return sorted(self.sites, key=lambda one: (_soon(one), one.site))
+
+
+def _soon(one: SiteVerdict) -> float:
+    return float("inf") if one.start_in is None else one.start_in
 
 
 class PlacementInfo(Answer):

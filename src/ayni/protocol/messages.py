@@ -31,6 +31,7 @@ MAX_NAMES = 4 << 20  # bytes of the paths and URLs of one attempt's outputs
 MAX_BODY = 8 << 20  # bytes of a request as sent …
 MAX_PLAIN = 24 << 20  # … and unpacked: all of the above, and a status
 MAX_ASSIGNMENTS = 1000  # in one reply
+MAX_STARTS = 32  # foreseen, in one partition
 MAX_WAIT = 25.0  # seconds that the hub may hold a sync open
 
 MAX_COMMANDS = 100  # of a task
@@ -99,6 +100,17 @@ class Message(Model):
 Windows = Annotated[list[Window], Field(max_length=100)]
 
 
+class StartStatus(Message):
+    """When a task of some size (`tes.size.Size`) would start, as the site's scheduler expects it."""
+
+    cores: int
+    memory: int  # GiB
+    gpus: int
+    walltime: int
+    at: Instant
+    at_least: bool = False  # not sooner, perhaps later
+
+
 class PartitionStatus(Message):
     name: str
     nodes: int = 1
@@ -112,6 +124,8 @@ class PartitionStatus(Message):
     foreign_cores: int = 0  # of these, in use by others than the network
     depth: int = 8  # tasks that the site wants waiting in its own queue, beyond those that fit
     windows: Windows = []  # maintenance of this one alone: its batch system knows of it
+    # Foreseen starts, a size once; a site that has no scheduler, or an older agent, says none.
+    starts: Annotated[Many[StartStatus], AfterValidator(lambda starts: starts[:MAX_STARTS])] = []
 
 
 class DatasetStatus(Message):

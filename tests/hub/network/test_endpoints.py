@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ayni.hub.accounts.tokens import digest
-from ayni.hub.network import wake
+from ayni.hub.network import waits, wake
 from ayni.hub.network.cycle import Broker
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.life import TaskState
@@ -28,6 +28,7 @@ from ayni.protocol.messages import (
     MAX_REPORTS,
     LogReport,
     Report,
+    StartStatus,
 )
 from ayni.protocol.policy import Policy
 from tests.hub import factories
@@ -326,7 +327,29 @@ def test_the_sites_and_a_dry_run_are_told_to_members(client: Client) -> None:
     body["task"]["resources"] = {"cpu_cores": 500}  # type: ignore[assignment]
     dry = client.post("/api/v1/sites/for", body, content_type=JSON, headers=headers)
     assert (dry.json()["chosen"], dry.json()["sites"][0]["code"]) == (None, "cores")
+    assert dry.json()["sites"][0]["start_in"] is None
     assert client.get("/api/v1/sites").status_code == 401
+
+
+@pytest.mark.django_db
+def test_a_dry_run_tells_when_it_would_start_how_that_is_known_and_the_usual_error(
+    client: Client,
+) -> None:
+    now = timezone.now()
+    small = {"cores": 1, "memory": 1, "gpus": 0, "walltime": 3600}
+    start = StartStatus(**small, at=now.timestamp() + 600)
+    for name, starts in (("andes", [start]), ("bravo", [])):
+        Agent(factories.site(name=name), offers=status(partition(starts=starts))).sync()
+    one = waits.Began("main", "1-1-0-3600", "scheduler", 500.0, 100.0)
+    waits.learn(Site.objects.get(name="andes").pk, [one], now)
+    body = {"task": {"executors": [{"image": "host", "command": ["true"]}]}}
+    headers = factories.auth(factories.token())
+    answer = client.post("/api/v1/sites/for", body, content_type=JSON, headers=headers).json()
+    andes, bravo = answer["sites"]
+    assert answer["chosen"] == "bravo"
+    assert (andes["partition"], andes["by"], andes["usual_error"]) == ("main", "scheduler", 100.0)
+    assert andes["start_in"] == pytest.approx(600.0, abs=5.0)
+    assert (bravo["start_in"], bravo["by"], bravo["usual_error"]) == (0.0, "free", None)
 
 
 @pytest.mark.django_db

@@ -78,6 +78,15 @@ def test_the_agents_codes_have_their_words() -> None:
     assert said - TEXTS.keys() - FAILURES.keys() == set()
 
 
+def test_a_site_that_was_chosen_although_the_task_had_to_wait_there_tells_how_long() -> None:
+    chosen = {"code": "chosen", "message": "was given 1 task"}
+    with translation.override("en"):
+        for soon in ({}, {"start_in": 0}, {"start_in": "x"}):
+            assert reason_text({**chosen, "parameters": soon}) == "was given the task"
+        later = reason_text({**chosen, "parameters": {"count": 1, "start_in": 600}})
+        assert later.startswith("was given the task; it was expected to start in 10")
+
+
 @pytest.mark.parametrize("language", ["pt", "en"])
 def test_every_text_is_translated_with_the_same_parameters(language: str) -> None:
     texts = [*TEXTS.values(), *(text for pair in FAILURES.values() for text in pair)]

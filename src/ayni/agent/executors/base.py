@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ayni.protocol.policy import Window
+from ayni.tes.size import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +153,21 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedStart:
+    """When the batch system expects one more task of this size to start."""
+
+    size: Size
+    at: float  # Unix seconds
+    at_least: bool = False  # not sooner, perhaps later
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionInfo:
     """A queue of the site and what it has free; memory in bytes, walltime in seconds.
 
     `foreign_cores` are in use by others than the network's jobs, where there are such others. In
-    `windows` it runs nothing: maintenance that the batch system knows of.
+    `windows` it runs nothing: maintenance that the batch system knows of. `starts` are those that it
+    foresees, each size once.
     """
 
     name: str
@@ -171,6 +182,7 @@ class PartitionInfo:
     pending: int = 0
     foreign_cores: int = 0
     windows: tuple[Window, ...] = ()
+    starts: tuple[ExpectedStart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

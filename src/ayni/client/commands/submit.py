@@ -219,7 +219,16 @@ def _command(arguments: Sequence[str], dashes: bool) -> tuple[tuple[str, ...], T
     first = arguments[0]
     if dashes or len(arguments) > 1 or not (first == "-" or first.endswith(TASK_SUFFIXES)):
         return words(arguments), None
-    return (), read_task(_read(first), "stdin" if first == "-" else first)
+    return (), task_in(first)
+
+
+def task_in(name: str) -> Task:
+    """The task in a file; `-` is stdin.
+
+    Raises:
+        InvalidTask: there is none, or it is not well formed.
+    """
+    return read_task(_read(name), "stdin" if name == "-" else name)
 
 
 def _read(name: str) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest
 from ninja import Router, Schema
 
+from ayni.broker.outlook import Outlook
 from ayni.hub.accounts.tokens import caller
-from ayni.hub.network import explain, sites
+from ayni.hub.network import explain, sites, waits
 from ayni.tes.models import Task
 
 router = Router(tags=["network"])
@@ -52,6 +54,19 @@ class HealthOut(Schema):
     remedy: str
 
 
+class ErrorOut(Schema):
+    """How far off foreseen starts were lately, in seconds: the mean, and of how many starts."""
+
+    error: float
+    count: int
+
+
+class ForesightOut(ErrorOut):
+    """All starts at a site, and apart for each way in which they were known: see `by` in `/sites/for`."""
+
+    by: dict[str, ErrorOut]
+
+
 class SiteOut(Schema):
     name: str
     title: str
@@ -66,6 +81,7 @@ class SiteOut(Schema):
     health: list[HealthOut]
     latitude: float | None
     longitude: float | None
+    foresight: ForesightOut | None  # null: no task has started there yet
 
 
 class Sites(Schema):
@@ -77,6 +93,10 @@ class ReasonOut(Schema):
     verdict: str  # chosen, possible, full, held or ineligible
     code: str
     message: str
+    partition: str | None  # where it would start first; null as below if it cannot run there
+    start_in: float | None  # seconds until it would, its inputs moved
+    by: str | None  # how that is known: free, scheduler, history or queue
+    usual_error: float | None  # seconds that such a word of this site is off; null: not known yet
 
 
 class Dry(Schema):
@@ -102,11 +122,29 @@ def list_sites(request: HttpRequest) -> dict[str, Any]:
 def sites_for(request: HttpRequest, body: Dry) -> dict[str, Any]:
     """A dry run: nothing is created."""
     who = caller(request, "tasks:read")
-    decision = explain.where(who.project, who.person, body.task)
+    found = explain.where(who.project, who.person, body.task)
+    errors = waits.errors()
     return {
         "sites": [
-            {"site": r.site, "verdict": r.verdict.value, "code": r.code, "message": r.message}
-            for r in decision.reasons
+            {
+                "site": r.site,
+                "verdict": r.verdict.value,
+                "code": r.code,
+                "message": r.message,
+                **_expected(found.outlooks[r.site], errors.get(r.site, {})),
+            }
+            for r in found.decision.reasons
         ],
-        "chosen": decision.site,
+        "chosen": found.decision.site,
+    }
+
+
+def _expected(seen: Outlook, errors: Mapping[str, waits.Error]) -> dict[str, Any]:
+    start = seen.start
+    error = errors.get(start.by) if start else None
+    return {
+        "partition": seen.partition,
+        "start_in": round(seen.start_in, 1) if start else None,
+        "by": start.by.value if start else None,
+        "usual_error": round(error.error, 1) if error else None,
     }

@@ -14,7 +14,7 @@ from django.utils import timezone
 from ayni.broker.place import place
 from ayni.broker.recall import recall
 from ayni.broker.types import Decision, Recall, Settings, Waiting
-from ayni.hub.network import bulk, failures, wake
+from ayni.hub.network import bulk, failures, waits, wake
 from ayni.hub.network.record import Recorder
 from ayni.hub.network.world import Loader, World
 from ayni.hub.tasks import ids
@@ -35,6 +35,7 @@ _ATTEMPT = bulk.Insert(
         "id": "bigint", "task_id": "bigint", "number": "smallint", "site_id": "bigint",
         "partition": "text", "state": "text", "live": "boolean", "superseded": "boolean",
         "withdraw": "boolean", "cancel": "boolean", "seq": "bigint", "assigned": "timestamptz",
+        "foreseen": "jsonb",
     },
 )  # fmt: skip
 _PLACED = "UPDATE tasks_task SET state = %s, tries = tries + 1 WHERE {tasks}"
@@ -45,6 +46,8 @@ FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
 WHERE a.live AND NOT a.withdraw AND NOT a.cancel AND a.state IN ({marks})
 GROUP BY a.site_id, a.partition, t.group_id
 """
+
+Wanted = tuple[int, int, str, str | None]  # a task, its site and partition, what is foreseen
 
 
 @dataclass
@@ -105,7 +108,8 @@ def _write(world: World, decisions: Sequence[Decision]) -> int:
     for d in decisions:
         if d.site is not None:
             wanted[d.group].append(d)
-    wanted_at: list[tuple[int, int, str]] = []  # task, site, partition
+    wanted_at: list[Wanted] = []
+    shapes = {g.id: g.shape for g in world.groups}
     retried = {g.id for g in world.groups if g.failed}
     for group, parts in wanted.items():
         queue = _pick(group, sum(d.count for d in parts))
@@ -113,7 +117,8 @@ def _write(world: World, decisions: Sequence[Decision]) -> int:
         for d in parts:
             site = world.site_ids[d.site or ""]
             queue = failures.elsewhere_first(queue, failed, site)
-            wanted_at += [(task, site, d.partition or "") for task in queue[: d.count]]
+            told = waits.foreseen(shapes[group], d.start, d.move) if d.start else None
+            wanted_at += [(task, site, d.partition or "", told) for task in queue[: d.count]]
             queue = queue[d.count :]
     if not wanted_at:
         return 0
@@ -125,7 +130,7 @@ def _write(world: World, decisions: Sequence[Decision]) -> int:
     return len(wanted_at)
 
 
-def _attempt(wanted: Sequence[tuple[int, int, str]]) -> None:
+def _attempt(wanted: Sequence[Wanted]) -> None:
     """Make an attempt at each task, at the site and partition beside it."""
     numbers = _NUMBERS.format(tasks=bulk.among("task_id"))
     tried = dict(bulk.select(numbers, [bulk.these(task for task, *_ in wanted)]))
@@ -134,9 +139,9 @@ def _attempt(wanted: Sequence[tuple[int, int, str]]) -> None:
         [
             [
                 first + n, task, tried.get(task, 0) + 1, site, partition,
-                AttemptState.ASSIGNED.value, True, False, False, False, 0, now,
+                AttemptState.ASSIGNED.value, True, False, False, False, 0, now, told,
             ]
-            for n, (task, site, partition) in enumerate(wanted)
+            for n, (task, site, partition, told) in enumerate(wanted)
         ]
     )  # fmt: skip
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from ayni.broker.outlook import Outlook, outlook
 from ayni.broker.place import place
 from ayni.broker.types import Decision, Settings, Verdict
 from ayni.hub.accounts.models import Person
@@ -19,8 +21,16 @@ def why(group_id: int) -> Decision:
     return _decide(look(lambda loader: loader.load_groups(time.time(), [group_id])))
 
 
-def where(project: Project, person: Person, task: Task) -> Decision:
-    """What the broker would do with this task of the person's; nothing is stored.
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What the broker would do with a task, and when it would start at each site."""
+
+    decision: Decision
+    outlooks: Mapping[str, Outlook]  # by site
+
+
+def where(project: Project, person: Person, task: Task) -> Where:
+    """Judge this task of the person's; nothing is stored.
 
     Raises:
         ProblemError: 400, as if the task were created.
@@ -35,7 +45,9 @@ def where(project: Project, person: Person, task: Task) -> Decision:
         https_hosts=frozenset(place.https_hosts),
     )
     who = project.pk, person.email
-    return _decide(look(lambda loader: loader.hypothetical(time.time(), *who, content)))
+    world = look(lambda loader: loader.hypothetical(time.time(), *who, content))
+    seen = outlook(world.groups[0], world.sites, Settings())
+    return Where(_decide(world), {one.site: one for one in seen})
 
 
 def summary(decision: Decision) -> str:

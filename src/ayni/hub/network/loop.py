@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.utils import timezone
 
-from ayni.hub.network import bans, bulk, lost, record, wake
+from ayni.hub.network import bans, bulk, lost, record, waits, wake
 from ayni.hub.network.cycle import Broker
 from ayni.hub.tasks.idempotency import forget_old
 
@@ -77,6 +77,7 @@ class Loop:
             Chore("bans", 60.0, bans.enforce),
             Chore("recalls", RECALL_EVERY, self.broker.recall),
             Chore("old placements", 3600.0, lambda: record.prune(timezone.now() - KEEP_PLACEMENTS)),
+            Chore("old waits", 3600.0, lambda: waits.forget(timezone.now() - waits.KEEP)),
             Chore("old keys", 3600.0, lambda: forget_old(timezone.now())),
             Chore("old sessions", 86400.0, SessionStore.clear_expired),
         ]

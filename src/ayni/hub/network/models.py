@@ -46,3 +46,26 @@ class Site(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Wait(models.Model):
+    """How long attempts of one size waited in a partition, and how far off their foreseen start was.
+
+    Moving means, apart for each way in which a start was known. See `network.waits`.
+    """
+
+    site = models.ForeignKey(Site, on_delete=models.CASCADE, related_name="waits")
+    partition = models.CharField(max_length=64)
+    size = models.CharField(max_length=80)  # tes.size.Size, as text
+    source = models.CharField(max_length=16)  # broker.foresight.Source
+    count = models.BigIntegerField(default=0)
+    wait = models.FloatField(default=0.0)  # seconds
+    error = models.FloatField(default=0.0)  # seconds, without its sign
+    at = models.DateTimeField()  # of the last start
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["site", "partition", "size", "source"], name="wait_of_size"
+            )
+        ]

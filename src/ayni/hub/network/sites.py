@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ayni.broker.eligible import unwell
 from ayni.broker.types import Partition, Settings, Site
 from ayni.hub.accounts.tokens import Caller
 from ayni.hub.catalogue.models import Dataset
+from ayni.hub.network import waits
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.world import look
 from ayni.protocol.policy import Policy, Who, unwelcome
@@ -29,10 +31,16 @@ def overview(reader: Caller | None = None) -> list[dict[str, Any]]:
         cards.setdefault(card.site_id or 0, []).append(
             {**values, "release_limit": card.release_limit}
         )
+    errors = waits.errors()
     rows = SiteRow.objects.select_related("institution").order_by("name")
     who = None if reader is None else _who(reader)
     return [
-        _site(row, seen[row.name], cards.get(row.id, []), who) for row in rows if row.name in seen
+        {
+            **_site(row, seen[row.name], cards.get(row.id, []), who),
+            "foresight": _foresight(errors.get(row.name, {})),
+        }
+        for row in rows
+        if row.name in seen
     ]
 
 
@@ -67,6 +75,18 @@ def _site(
         "latitude": row.latitude,
         "longitude": row.longitude,
     }
+
+
+def _foresight(errors: Mapping[str, waits.Error]) -> dict[str, Any] | None:
+    """How far off foreseen starts were lately."""
+    if not errors:
+        return None
+    by = {source: _error(one) for source, one in sorted(errors.items())}
+    return {**_error(waits.in_all(errors)), "by": by}
+
+
+def _error(one: waits.Error) -> dict[str, Any]:
+    return {"error": round(one.error, 1), "count": one.count}
 
 
 def _told(policy: dict[str, Any] | None) -> dict[str, Any] | None:

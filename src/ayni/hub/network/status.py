@@ -65,6 +65,9 @@ def _check(told: SiteStatus) -> None:
                 400, "Bad status", "partitions.name: use letters, digits, '.', '_', '-'"
             )
         _limit(f"partitions.{p.name}.depth", p.depth, MOST_DEPTH)
+        for start in p.starts:
+            for name in ("cores", "memory", "gpus", "walltime"):
+                _limit(f"partitions.{p.name}.starts.{name}", getattr(start, name), _BIG)
         for name, value in p:
             if isinstance(value, int):
                 _limit(f"partitions.{p.name}.{name}", value, _BIG)

@@ -1,5 +1,6 @@
-"""What the broker learns from the usage that was booked: who had how much, how long tasks run, how long
-they wait in a site's queue. Read once when the broker starts, then by increments."""
+"""What the broker learns from the usage that was booked: who had how much, how long tasks run.
+
+Read once when the broker starts, then by increments."""
 
 from __future__ import annotations
 
@@ -15,16 +16,13 @@ from ayni.hub.ledger.models import UsageRecord
 from ayni.hub.network import bulk
 
 _NEW = """
-SELECT u.id, u.project_id, u.core_seconds, u.ended, u.wall, u.queue_wait, u.site_id, a.partition,
-       t.group_id
+SELECT u.id, u.project_id, u.core_seconds, u.wall, t.group_id
 FROM ledger_usagerecord u
 JOIN tasks_attempt a ON a.id = u.attempt_id
 JOIN tasks_task t ON t.id = a.task_id
 WHERE u.id > %s ORDER BY u.id LIMIT 20000
 """
 _WEIGHT = 0.2  # of the newest value in a moving mean
-#: Seconds after which a wait counts for half: a queue that was long once must not be shunned for ever.
-WAIT_HALF_LIFE = 600.0
 _MOST_GROUPS = 20_000
 
 
@@ -36,7 +34,6 @@ class Past:
     at: float = 0.0
     usage: dict[int, float] = field(default_factory=dict)  # core seconds by project
     service: OrderedDict[int, float] = field(default_factory=OrderedDict)  # seconds by group
-    queue_wait: dict[tuple[int, str], float] = field(default_factory=dict)  # by site, partition
     _last: int = -1
 
     def update(self, now: float) -> None:
@@ -46,15 +43,11 @@ class Past:
         if now > self.at:
             factor = decayed(1.0, now - self.at, self.half_life)
             self.usage = {project: used * factor for project, used in self.usage.items()}
-            factor = decayed(1.0, now - self.at, WAIT_HALF_LIFE)
-            self.queue_wait = {place: wait * factor for place, wait in self.queue_wait.items()}
             self.at = now
         for row in bulk.select(_NEW, [self._last]):
-            self._last, project, core_seconds, _, wall, queue_wait, site, partition, group = row
+            self._last, project, core_seconds, wall, group = row
             self.usage[project] = self.usage.get(project, 0.0) + core_seconds
             self.service[group] = _mean(self.service.pop(group, wall), wall)
-            place = (site, partition)
-            self.queue_wait[place] = _mean(self.queue_wait.get(place, queue_wait), queue_wait)
         while len(self.service) > _MOST_GROUPS:
             self.service.popitem(last=False)
 

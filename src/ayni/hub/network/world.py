@@ -12,7 +12,7 @@ from typing import Any
 from ayni.broker.room import service_guess
 from ayni.broker.types import Group, Partition, Project, Settings, Site
 from ayni.hub.catalogue.models import Dataset
-from ayni.hub.network import bulk, failures
+from ayni.hub.network import bulk, failures, waits
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
@@ -194,6 +194,7 @@ class Loader:
         contents = self._known(rows)
         facts = self._site_facts()
         loads, promised = self._loads(live, rows, contents)
+        lately = waits.lately(now)
         projects = {r[0]: r for r in _projects({rows[g].project for g in chosen if g in rows})}
         refusals, failed = _refusals(chosen, now), failures.counts(chosen)
         wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
@@ -210,7 +211,7 @@ class Loader:
         return World(
             now=now,
             groups=groups,
-            sites=[self._site(f, loads, now) for f in facts],
+            sites=[self._site(f, loads, lately, now) for f in facts],
             projects=[
                 Project(row[1], self.past.usage.get(p, 0.0) + promised.get(p, 0.0), row[2])
                 for p, row in projects.items()
@@ -286,17 +287,20 @@ class Loader:
             self._versions, self._objections = versions, {}
         return facts
 
-    def _site(self, facts: _SiteFacts, loads: Mapping[Any, _Load], now: float) -> Site:
+    def _site(
+        self, facts: _SiteFacts, loads: Mapping[Any, _Load], lately: waits.ByPlace, now: float
+    ) -> Site:
         status, seen = facts.status, bulk.read_moment(facts.last_seen)
         most = status.policy.max_tasks if status else None
         at = datetime.fromtimestamp(now, UTC)
         window = next_window(status.windows, now) if status else None
+        partitions = status.partitions if status else ()
+        known = {p.name: lately.get((facts.id, p.name), waits.Lately()) for p in partitions}
         return Site(
             name=facts.name,
             member=facts.member,
             partitions=tuple(
-                _partition(p, loads.get((facts.id, p.name), _Load()), now)
-                for p in (status.partitions if status else ())
+                _partition(p, loads.get((facts.id, p.name), _Load()), now) for p in partitions
             ),
             silent_for=now - seen.timestamp() if seen else 0.0,
             draining=bool(facts.draining) or (status is not None and status.draining is not None),
@@ -306,11 +310,8 @@ class Loader:
             until=_until(window, now),
             max_tasks=MAX_LIVE if most is None else min(most, MAX_LIVE),
             ill=tuple(n.message for n in status.health if n.code in STOPPING) if status else (),
-            waited={
-                name: wait
-                for (site, name), wait in self.past.queue_wait.items()
-                if site == facts.id
-            },
+            waited={name: one.any_size for name, one in known.items()},
+            foresight={p.name: waits.foresight(p, known[p.name], now) for p in partitions},
         )
 
     def _loads(
@@ -371,7 +372,7 @@ def _content(shape: Any, sites: Any, data: Any, datasets: Any, hosts: Any) -> Co
 def _partition(told: PartitionStatus, load: _Load, now: float) -> Partition:
     window = next_window(told.windows, now)
     return Partition(
-        **told.model_dump(exclude={"windows"}),
+        **told.model_dump(exclude={"windows", "starts"}),
         maintenance=None if window is None else maintenance(window, now),
         until=_until(window, now),
         used_cores=load.cores,

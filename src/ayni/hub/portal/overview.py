@@ -37,6 +37,7 @@ class SiteRow:
     waiting: int
     last_seen: datetime | None
     notes: list[str]  # what is ill, or announced
+    off: float | None  # seconds by which foreseen starts were off lately, as a mean
     policy: list[str]
     latitude: float | None
     longitude: float | None
@@ -134,6 +135,7 @@ def _row(told: Mapping[str, Any], members: Mapping[str, str]) -> SiteRow:
         waiting=sum(p["waiting"] for p in parts),
         last_seen=datetime.fromtimestamp(seen, UTC) if seen is not None else None,
         notes=[note_text(note) for note in told["health"]],
+        off=told["foresight"]["error"] if told["foresight"] else None,
         policy=words.policy(told["policy"]),
         latitude=told["latitude"],
         longitude=told["longitude"],

@@ -57,6 +57,10 @@ TEXTS: Mapping[str, str] = {
     "held": _("podría empezar en %(start_in)s; se espera a %(better)s, libre en %(better_in)s"),
 }
 
+#: `chosen`, where it was not expected to start at once.
+_CHOSEN_LATER = _("recibió la tarea; se esperaba que empezara en %(start_in)s")
+_AT_ONCE = 5  # seconds
+
 _BYTES = {("memory", "wanted"), ("memory", "limit")}
 _SECONDS = {"seconds", "start_in", "better_in"}
 
@@ -70,10 +74,16 @@ def reason_text(reason: Mapping[str, Any]) -> str:
     if "offered" in parameters:
         parameters.setdefault("limit", parameters["offered"])
     shown = {name: _show(code, name, value) for name, value in parameters.items()}
+    text = _CHOSEN_LATER if code == "chosen" and _is_later(parameters) else TEXTS[code]
     try:
-        return gettext(TEXTS[code]) % shown
+        return gettext(text) % shown
     except (KeyError, TypeError, ValueError):  # a site of another version says it differently
         return message
+
+
+def _is_later(parameters: Mapping[str, Any]) -> bool:
+    start_in = parameters.get("start_in")
+    return isinstance(start_in, int | float) and start_in >= _AT_ONCE
 
 
 def _show(code: str, name: str, value: Any) -> str:

@@ -170,6 +170,7 @@ class Attempt(models.Model):
     started = models.DateTimeField(null=True)
     ended = models.DateTimeField(null=True)
     report = models.JSONField(null=True)  # protocol.messages.Report, the last one
+    foreseen = models.JSONField(null=True)  # of its start, when it was made: see network.waits
 
     class Meta:
         constraints = [

@@ -16,7 +16,7 @@ from typing import Any
 from django.utils import timezone
 
 from ayni.hub.ledger.book import Entry, book
-from ayni.hub.network import bulk, wake
+from ayni.hub.network import bulk, waits, wake
 from ayni.hub.network.peer import Peer
 from ayni.hub.store.commit import commit_outputs
 from ayni.hub.tasks import ids
@@ -58,6 +58,10 @@ class Row:
     group: int
     project: int
     array: int | None
+    partition: str
+    assigned: datetime
+    began: bool  # its start is known already
+    foreseen: dict[str, Any] | None
     accepted: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None
@@ -69,7 +73,8 @@ class Row:
 
 _SELECT = """
 SELECT a.id, a.state, a.seq, a.superseded, a.cancel, a.withdraw, a.site_id,
-       t.id, t.state, t.tries, t.group_id, t.project_id, t.array_id
+       t.id, t.state, t.tries, t.group_id, t.project_id, t.array_id,
+       a.partition, a.assigned, a.started IS NOT NULL, a.foreseen
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
 WHERE {wanted} ORDER BY t.id{lock}
 """
@@ -100,6 +105,7 @@ def load(attempts: Collection[int]) -> dict[int, Row]:
         r[0]: Row(
             r[0], A(r[1]), r[2], bool(r[3]), bool(r[4]), bool(r[5]), r[6],
             r[7], TaskState(r[8]), r[9], r[10], r[11], r[12],
+            r[13], r[14], bool(r[15]), bulk.read_json(r[16]),
         )
         for r in bulk.select(sql, [bulk.these(attempts)])
     }  # fmt: skip
@@ -185,6 +191,7 @@ class _Batch:
         self.site = site  # whose reports these are
         self.now = now
         self.usage: list[Entry] = []
+        self.starts: list[waits.Began] = []
         self.refused: dict[int, Reason] = {}  # by group
         self.to_commit: dict[int, tuple[Row, Report]] = {}
         self.ended: list[int] = []
@@ -217,6 +224,7 @@ class _Batch:
         row.withdraw = row.withdraw and report.state in WITHDRAWABLE
         row.accepted = bulk.moment(report.accepted)
         row.started = bulk.moment(report.started)
+        self._note_start(row)
         row.ended = (bulk.moment(report.ended) or self.now) if report.state in FINAL else None
         row.report = report.model_dump_json()
         if report.state is A.REFUSED:
@@ -229,6 +237,13 @@ class _Batch:
             self.to_commit[row.id] = row, report
         else:
             self.task_follows(row, report.reason)
+
+    def _note_start(self, row: Row) -> None:
+        if row.began or row.started is None or row.foreseen is None:
+            return
+        assigned = bulk.read_moment(row.assigned)
+        assert assigned is not None
+        self.starts.append(waits.began(row.partition, row.foreseen, assigned, row.started))
 
     def task_follows(self, row: Row, reason: Reason | None) -> None:
         """Move the task after its attempt."""
@@ -266,6 +281,7 @@ class _Batch:
         _UPDATE_TASK([self._task(row) for row in moved])
         if self.site is not None:
             book(self.site, self.usage)
+            waits.learn(self.site.id, self.starts, self.now)
             self._refuse(self.site)
         if ended := [row for row in moved if row.task_state in FINAL_TASK]:
             arrays = {row.array for row in ended if row.array is not None}

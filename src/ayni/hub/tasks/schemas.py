@@ -122,6 +122,8 @@ class Verdict(Schema):
     verdict: str  # chosen, possible, full, held or ineligible
     code: str
     message: str
+    start_in: float | None = None  # seconds, as expected when this was judged
+    by: str | None = None  # how that was known: free, scheduler, history or queue
 
 
 class PlacementOut(Schema):

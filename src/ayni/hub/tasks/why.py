@@ -72,7 +72,13 @@ def _every_site(verdicts: list[Row]) -> list[Row]:
         "parameters": {},
     }
     names = Site.objects.order_by("name").values_list("name", flat=True)
-    return [said.get(name) or {"site": name, **nothing} for name in names]
+    return [_with_start(said.get(name) or {"site": name, **nothing}) for name in names]
+
+
+def _with_start(verdict: Row) -> Row:
+    """What was expected of its start stands beside the words, too."""
+    parameters = verdict.get("parameters") or {}
+    return {**verdict, "start_in": parameters.get("start_in"), "by": parameters.get("by")}
 
 
 # --- the sentence -----------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class BatchJob:
     script: str
     cores: int
     state: str = "PENDING"
+    expected: int | None = None  # its start, while it waits
     reason: str = "None"
     restarts: int = 0
     submitted: int = field(default_factory=lambda: int(time.time()))
@@ -42,7 +43,8 @@ class SimulatedSlurm:
         most_jobs: how many may be in the queue.
         holds: whether jobs wait until they are started by hand.
         forgets: whether the accounting has never heard of anything.
-        submissions, withdrawn: for tests that count.
+        test_starts: what is said of a job that is not submitted: seconds from now; None for nothing.
+        submissions, withdrawn, tests: for tests that count.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,6 +62,8 @@ class SimulatedSlurm:
         self.forgets = False
         self.submissions: list[list[str]] = []
         self.withdrawn: list[str] = []
+        self.test_starts: float | None = 0.0
+        self.tests: list[list[str]] = []
         self.users: set[str] = set()
         self.calls = 0
         self._next = 1000
@@ -87,12 +91,19 @@ class SimulatedSlurm:
             raise ExecutorUnavailable("sbatch: Socket timed out on send/recv operation")
         return number
 
+    def test_only(self, options: Sequence[str]) -> float | None:
+        self._call("sbatch")
+        self.tests.append(list(options))
+        if self.refuses:
+            raise Refused(self.refuses)
+        return None if self.test_starts is None else time.time() + self.test_starts
+
     def squeue(self, user: str) -> list[parse.Queued]:
         self._call("squeue")
         self.users.add(user)
         self.bury()
         lines = (
-            f"{j.id}|{j.state}|{j.reason}|{j.name}|main|{j.cores}|n1|N/A|{j.submitted}"
+            f"{j.id}|{j.state}|{j.reason}|{j.name}|main|{j.cores}|n1|{j.expected or 'N/A'}|{j.submitted}"
             for j in self.queue.values()
         )
         return parse.squeue("\n".join(lines))

@@ -583,7 +583,9 @@ def test_the_controller_is_asked_the_same_for_one_task_as_for_many(site, slurm):
     before = slurm.calls
     site.skip(11)
     site.poll()
-    assert slurm.calls - before <= 4
+    assert (
+        slurm.calls - before <= 5
+    )  # squeue, three times scontrol, and a start that is asked about
     for job in jobs:
         site.release(job)
     site.over(*jobs)

@@ -25,6 +25,14 @@ def test_every_recorded_queue_is_read(name):
     assert all(row.submitted and row.cores for row in found)
 
 
+def test_what_is_said_of_a_job_that_is_not_submitted_is_read():
+    assert parse.would_start(answers.text("test-only-free")) == 1795706891.0
+    assert parse.would_start(answers.text("test-only-full")) == 1795707191.0
+    for name in ("partition-unknown", "too-many-cores", "qos-too-many"):
+        assert parse.would_start(answers.text(f"test-only-{name}")) is None
+    assert parse.would_start("sbatch: Job 1 to start at Unknown using 1 processors") is None
+
+
 @pytest.mark.parametrize("name", BOOKS)
 def test_every_recorded_account_is_read(name):
     text = answers.sacct(name)

@@ -57,6 +57,25 @@ def test_a_submission_is_a_script_on_standard_input(program, tmp_path):
     assert (tmp_path / "stdin").read_text() == "#!/bin/sh\nexec true\n"
 
 
+def test_a_start_is_asked_for_without_submitting(program, tmp_path):
+    slurm = program("sbatch", errors=answers.text("test-only-full"))
+    assert slurm.test_only(["--nodes=1"]) == 1795707191.0
+    assert asked(tmp_path) == [["--test-only", "--nodes=1"]]
+
+
+@pytest.mark.parametrize("name", ["partition-unknown", "too-many-cores"])
+def test_a_job_that_would_be_refused_has_no_start(program, name):
+    slurm = program("sbatch", errors=answers.text(f"test-only-{name}"), code=1)
+    with pytest.raises(Refused):
+        slurm.test_only([])
+
+
+def test_at_the_limit_of_a_qos_no_start_is_told(program):
+    slurm = program("sbatch", errors=answers.text("test-only-qos-too-many"), code=1)
+    with pytest.raises(Full):
+        slurm.test_only([])
+
+
 def test_commands_get_no_environment_but_what_they_need(program, tmp_path, monkeypatch):
     monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")

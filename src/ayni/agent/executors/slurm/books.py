@@ -66,6 +66,7 @@ class Pilot:
         took: it has taken a task: until then, or until it is closed, those that wait may be its own.
         closed: it takes no more tasks.
         withdrawn: it was canceled while it waited.
+        start: while it waits, when the scheduler expects it to start, in Unix seconds.
         gone: since when squeue does not show it, on the monotonic clock.
     """
 
@@ -82,6 +83,7 @@ class Pilot:
     took: bool = False
     closed: bool = False
     withdrawn: bool = False
+    start: float | None = None
 
 
 class Books:

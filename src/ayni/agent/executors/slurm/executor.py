@@ -12,6 +12,7 @@ import functools
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,6 +32,7 @@ from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.fleet import Fleet
+from ayni.agent.executors.slurm.foresight import Foresight
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Slurm, our_user
@@ -114,6 +116,7 @@ class SlurmExecutor:
             self._books,
             self._turn_away,
         )
+        self._foresight = Foresight(slurm, self._rules, self._cluster, self._books, clock)
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
         self._news: dict[str, JobStatus] = {}
@@ -139,7 +142,9 @@ class SlurmExecutor:
                 ours[key.partition] = (
                     ours.get(key.partition, 0) + found.slots * key.cores * key.nodes
                 )
-        return self._cluster.infos(ours)
+        starts = self._foresight.starts()
+        infos = self._cluster.infos(ours)
+        return [replace(info, starts=starts.get(info.name, ())) for info in infos]
 
     @_on_shared_disk
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
@@ -176,6 +181,7 @@ class SlurmExecutor:
             if self._looked and self._fleet.balance(now):
                 self._pause = _OFTEN
                 self._next_look = min(self._next_look, now + self._pause)
+            self._foresight.ask()
         except ExecutorUnavailable:
             self._looked = False  # what was asked may have been done: look before asking again
             if not self._news:  # what the pilots told is true, whether or not Slurm answers
@@ -350,6 +356,7 @@ class SlurmExecutor:
             self._books.pilots[row.id] = found
         found.gone, found.withdrawn = None, False
         found.waiting = row.state in parse.WAITING
+        found.start = row.start
         found.took = found.took and not found.waiting
         if found.waiting and ends.is_for_ever(row.reason):
             self._fleet.refuse(self._books.pools[found.pool], row.reason, now)

@@ -44,6 +44,7 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _KEY = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_:/]*)=")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]*)?")
+_WOULD_START = re.compile(r"Job [0-9]+ to start at ([0-9]+) using ")
 DAY = 86400
 _MOST_HOSTS = 100_000  # in one span of names
 FOREVER = 365 * DAY
@@ -202,6 +203,12 @@ def _account(job: str, row: Mapping[str, str]) -> Account:
         cpu=duration(row["TotalCPU"]),
         reason=row["Reason"],
     )
+
+
+def would_start(text: str) -> float | None:
+    """What `sbatch --test-only` says of a job that it would take: when it would start."""
+    found = _WOULD_START.search(text)
+    return moment(found[1]) if found else None
 
 
 def nodes(text: str) -> list[Node]:

@@ -65,10 +65,20 @@ class Slurm:
         done = self._call("sbatch", ["--parsable", *options], script)
         if done.returncode == 0:
             return done.stdout.strip().partition(";")[0]
-        said = _last_words(done.stderr)
-        if "MaxSubmitJob" in done.stderr:
-            raise Full(said)
-        raise Refused(said)
+        raise _refusal(done.stderr)
+
+    def test_only(self, options: Sequence[str]) -> float | None:
+        """When a job of these options would start, in Unix seconds; nothing is submitted.
+
+        It takes a job's number, and no place in the queue.
+
+        Raises:
+            Refused, Full, ExecutorUnavailable: as `sbatch`.
+        """
+        done = self._call("sbatch", ["--test-only", *options], "#!/bin/sh\n")
+        if done.returncode == 0:
+            return parse.would_start(done.stderr)
+        raise _refusal(done.stderr)
 
     def squeue(self, user: str) -> list[parse.Queued]:
         """All that a user has in the queue, element by element."""
@@ -194,6 +204,12 @@ class Slurm:
             said = f"did not answer: {error}"
             self._deaf = self._deaf or name not in health.ACCOUNTING
             raise self._unavailable(name, said, health.fault(name, said)) from error
+
+
+def _refusal(text: str) -> Exception:
+    """What it means that sbatch failed with these words."""
+    said = _last_words(text)
+    return Full(said) if "MaxSubmitJob" in text else Refused(said)
 
 
 def _sacct_time(seconds: float) -> str:

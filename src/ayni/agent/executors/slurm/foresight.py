@@ -1,0 +1,166 @@
+"""When one more task of each size would start, as the scheduler sees it.
+
+Of batch jobs that wait it says so in every answer to squeue. Of sizes that are asked for, and of which none
+waits, `sbatch --test-only` asks: one size every ten seconds at most, each every five minutes. Its answer
+is a bound: it looks at what runs and at some of what waits, and at no limits of a QOS.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart
+from ayni.agent.executors.slurm import pools, script
+from ayni.agent.executors.slurm.books import Books, Pilot, Pool
+from ayni.agent.executors.slurm.cluster import Cluster
+from ayni.agent.executors.slurm.pools import Key
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
+from ayni.tes.size import Size
+
+log = logging.getLogger(__name__)
+
+_EVERY = 10.0  # seconds between two questions
+_VALID = 300.0  # seconds after which a size is asked about anew …
+_WANTED = 3600.0  # … for as long after a task of it was here
+_MOST = 8  # sizes of one partition that are asked about
+_USUAL = Key("", "", "", cores=1, memory=1 << 30, walltime=3600, grace=10.0, gpus=0)
+
+Place = tuple[str, Size]  # a partition, and how large tasks are
+
+
+def size_of(key: Key) -> Size:
+    return Size.of(
+        cores=key.cores,
+        memory=key.memory,
+        gpus=key.gpus,
+        walltime=key.walltime,
+        nodes=key.nodes,
+    )
+
+
+def of_queue(pools_: Iterable[Pool], pilots: Iterable[Pilot]) -> dict[Place, ExpectedStart]:
+    """What squeue said of our batch jobs that wait: one more task starts when the last of them does.
+
+    A pool whose short tasks are taken by batch jobs that run needs none of those that wait. Where the
+    scheduler has not come to all of them yet, what it said is a bound.
+    """
+    by_pool: dict[str, list[Pilot]] = defaultdict(list)
+    for found in pilots:
+        by_pool[found.pool].append(found)
+    answer: dict[Place, ExpectedStart] = {}
+    for pool in pools_:
+        pilots_of = by_pool[pool.key.name]
+        waiting = [p for p in pilots_of if p.waiting and not p.withdrawn and p.gone is None]
+        starts = [found.start for found in waiting if found.start is not None]
+        if not starts or _turns(pool, pilots_of):
+            continue
+        place = pool.key.partition, size_of(pool.key)
+        at = max(starts)
+        if place not in answer or at > answer[place].at:
+            answer[place] = ExpectedStart(place[1], at, at_least=len(starts) < len(waiting))
+    return answer
+
+
+def _turns(pool: Pool, pilots: Iterable[Pilot]) -> bool:
+    short = pools.expected(pool.key, pool.seen) <= pools.SHORT
+    return short and any(found.took and not found.closed for found in pilots)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A size that is asked about; times are monotonic."""
+
+    key: Key
+    since: float  # when a task of it was last here
+    asked: float = float("-inf")
+    answer: float | None = None  # Unix seconds
+
+
+class Foresight:
+    """What is known of starts; asks what is not."""
+
+    def __init__(
+        self,
+        slurm: Slurm,
+        rules: Rules,
+        cluster: Cluster,
+        books: Books,
+        clock: Callable[[], float],
+    ) -> None:
+        self._slurm = slurm
+        self._rules = rules
+        self._cluster = cluster
+        self._books = books
+        self._clock = clock
+        self._wanted: dict[Place, _Wanted] = {}
+        self._next = float("-inf")
+
+    def starts(self) -> Mapping[str, tuple[ExpectedStart, ...]]:
+        """By partition, each size once."""
+        found: dict[Place, ExpectedStart] = {
+            place: ExpectedStart(place[1], wanted.answer, at_least=True)
+            for place, wanted in self._wanted.items()
+            if wanted.answer is not None
+        }
+        found |= of_queue(self._books.pools.values(), self._books.pilots.values())
+        by_partition: dict[str, list[ExpectedStart]] = defaultdict(list)
+        for (partition, _), start in found.items():
+            by_partition[partition].append(start)
+        return {name: tuple(starts) for name, starts in by_partition.items()}
+
+    def ask(self) -> None:
+        """Ask about the size whose answer is oldest, if it is time to. Nothing depends on an answer."""
+        now = self._clock()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
+        try:
+            self._ask(now)
+        except ExecutorUnavailable as error:
+            log.warning("no start can be foreseen: %s", error)
+
+    def _ask(self, now: float) -> None:
+        self._want(now)
+        told = of_queue(self._books.pools.values(), self._books.pilots.values())
+        due = [
+            wanted
+            for place, wanted in self._wanted.items()
+            if place not in told and now - wanted.asked >= _VALID
+        ]
+        if due:
+            self._test(min(due, key=lambda wanted: wanted.asked), now)
+
+    def _want(self, now: float) -> None:
+        """Sizes of tasks that are here or were lately, and in each partition one of the usual size."""
+        usual = [_usual(info.name, info.max_walltime) for info in self._cluster.infos({})]
+        for key in [*usual, *(pool.key for pool in self._books.pools.values())]:
+            place = key.partition, size_of(key)
+            self._wanted.setdefault(place, _Wanted(key, now)).since = now
+        newest = sorted(self._wanted, key=lambda place: -self._wanted[place].since)
+        counts: dict[str, int] = defaultdict(int)
+        for place in newest:
+            counts[place[0]] += 1
+            old = now - self._wanted[place].since > _WANTED
+            if old or counts[place[0]] > _MOST:
+                del self._wanted[place]
+
+    def _test(self, wanted: _Wanted, now: float) -> None:
+        wanted.asked, wanted.answer = now, None
+        room = self._cluster.room(wanted.key)
+        if room is None:
+            return
+        batch = pools.batch(wanted.key, room, waiting=1, pending=0, running=0, seen=None, most=1)
+        assert batch is not None
+        options = script.options("ayni-foresight", batch, wanted.key, self._rules, "/dev/null")
+        try:
+            wanted.answer = self._slurm.test_only(options)
+        except (Refused, Full):  # nothing is known; who submits such a task hears why
+            return
+
+
+def _usual(partition: str, max_walltime: int) -> Key:
+    return replace(_USUAL, partition=partition, walltime=min(_USUAL.walltime, max_walltime))

@@ -1,0 +1,153 @@
+"""When one more task would start: by what squeue said, and by asking where it says nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from ayni.agent.executors.base import ExpectedStart
+from ayni.agent.executors.slurm.books import Pilot, Pool
+from ayni.agent.executors.slurm.foresight import of_queue, size_of
+from ayni.agent.executors.slurm.pools import Key
+from ayni.tes.size import Size
+
+GIB = 1 << 30
+KEY = Key("ana", "", "main", cores=2, memory=GIB, walltime=3600, grace=10.0, gpus=0)
+SIZE = Size(2, 1, 0, 3600)
+USUAL = Size(1, 1, 0, 3600)  # 1 core, 1 GiB, 1 hour: what a task asks if it does not say
+
+
+def pilot(number: int, pool: Key = KEY, **more: object) -> Pilot:
+    return Pilot(str(number), pool.name, 1, 0.0, **more)  # type: ignore[arg-type]
+
+
+def starts(site):
+    [info] = site.executor.partitions()
+    return {one.size: one for one in info.starts}
+
+
+def polls(site, seconds):
+    """Polls every second for so long."""
+    for _ in range(seconds):
+        site.skip(1.0)
+        site.poll()
+
+
+# --- what squeue said
+
+
+def test_one_more_task_starts_when_the_last_of_those_that_wait_does():
+    found = of_queue([Pool(KEY)], [pilot(1, start=100.0), pilot(2, start=300.0)])
+    assert found == {("main", SIZE): ExpectedStart(SIZE, 300.0)}
+
+
+def test_where_the_scheduler_has_not_come_to_all_it_is_a_bound():
+    found = of_queue([Pool(KEY)], [pilot(1, start=100.0), pilot(2)])
+    assert found == {("main", SIZE): ExpectedStart(SIZE, 100.0, at_least=True)}
+
+
+def test_batch_jobs_that_run_are_withdrawn_or_gone_tell_nothing():
+    others = [
+        pilot(1, start=100.0, waiting=False),
+        pilot(2, start=100.0, withdrawn=True),
+        pilot(3, start=100.0, gone=1.0),
+        pilot(4),
+    ]
+    assert of_queue([Pool(KEY)], others) == {}
+
+
+def test_of_two_pools_of_one_size_the_later_start_counts():
+    other = replace(KEY, owner="luis")
+    pilots = [pilot(1, start=100.0), pilot(2, other, start=300.0)]
+    found = of_queue([Pool(KEY), Pool(other)], pilots)
+    assert found[("main", SIZE)].at == 300.0
+
+
+def test_short_tasks_are_taken_by_batch_jobs_that_run_whatever_waits():
+    short = Pool(KEY, seen=1.0)
+    running = pilot(1, waiting=False, took=True)
+    assert of_queue([short], [running, pilot(2, start=100.0)]) == {}
+    running.closed = True
+    assert of_queue([short], [running, pilot(2, start=100.0)]) != {}
+
+
+def test_a_size_is_what_a_task_asks_in_all():
+    assert size_of(replace(KEY, nodes=3)) == Size(8, 4, 0, 3600)
+
+
+# --- over a simulated Slurm
+
+
+def test_the_schedulers_starts_are_told_with_the_partition(site, slurm):
+    slurm.holds = True
+    site.submit(site.waiting())
+    site.until(lambda: slurm.queue)
+    at = int(time.time()) + 1800
+    for job in slurm.queue.values():
+        job.expected = at
+    site.skip(20.0)
+    site.until(lambda: any(not one.at_least for one in starts(site).values()))
+    [told] = [one for one in starts(site).values() if not one.at_least]
+    assert told.at == at
+    slurm.start()
+    site.until(lambda: all(one.at_least for one in starts(site).values()))
+
+
+def test_a_size_of_which_nothing_waits_is_asked_about_and_its_answer_is_a_bound(site, slurm):
+    slurm.test_starts = 900.0
+    site.poll()
+    told = starts(site)[USUAL]
+    assert told.at_least
+    assert told.at == pytest.approx(time.time() + 900, abs=30)
+    [options] = slurm.tests
+    assert {"--partition=main", "--cpus-per-task=1", "--nodes=1"} <= set(options)
+
+
+def test_at_most_one_size_is_asked_about_in_ten_seconds_and_each_once_in_five_minutes(site, slurm):
+    slurm.holds = True
+    site.submit(*(site.waiting(cores=cores, walltime=60) for cores in (1, 2, 4)))
+    site.until(lambda: len(slurm.queue) == 3)
+    polls(site, 9)
+    assert len(slurm.tests) == 1
+    polls(site, 200)
+    assert len(slurm.tests) == 4  # three sizes that wait without a start, and the usual one
+    polls(site, 100)
+    assert 5 <= len(slurm.tests) <= 8
+
+
+def test_a_size_is_asked_about_for_an_hour_after_its_last_task(site, slurm):
+    job = site.job("true", cores=4)
+    site.run(job)
+    site.executor.forget([job.id])
+    site.skip(11.0)
+    site.poll()
+    asked = {next(o for o in options if o.startswith("--cpus")) for options in slurm.tests}
+    assert asked == {"--cpus-per-task=1", "--cpus-per-task=4"}
+
+    def is_forgotten() -> bool:
+        site.skip(100.0)
+        return {size.cores for size in starts(site)} == {1}
+
+    site.until(is_forgotten)
+
+
+def test_what_slurm_would_refuse_has_no_start_and_ends_nothing(site, slurm):
+    slurm.refuses = "Invalid account or account/partition combination specified"
+    site.poll()
+    assert slurm.tests
+    assert starts(site) == {}
+
+
+def test_a_question_that_is_not_answered_disturbs_nothing(site, slurm, caplog):
+    job = site.waiting()
+    site.submit(job)
+    site.running(job)
+    slurm.down = {"sbatch"}
+    site.skip(400.0)
+    site.poll()
+    assert "no start can be foreseen" in caplog.text
+    slurm.down = set()
+    site.release(job)
+    site.over(job)
