@@ -192,10 +192,20 @@ running() {
     grep -qa -- "$dir/" "/proc/$pid/environ" 2>/dev/null
 }
 
+# A server that kept our caller's descriptors would hold a lock (flock) that the caller has, for as long as it runs.
+close_inherited() {
+  local fd
+  for fd in /proc/self/fd/*; do
+    fd="${fd##*/}"
+    if [ "$fd" -gt 2 ] && [ "$fd" != 255 ]; then eval "exec $fd>&-"; fi # 255 is bash's own
+  done
+}
+
 launch() {
   local name="${1#*-}" # the cluster or, of slurmd, the node
   local folder="$dir/${name%-n[0-9]*}"
   export SLURM_CONF="$folder/slurm.conf"
+  close_inherited
   case "$1" in
     mariadb)
       setsid mariadbd --no-defaults --user=mysql --datadir="$dir/mariadb/data" \
