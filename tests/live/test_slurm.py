@@ -117,6 +117,14 @@ def servers(*words: str) -> None:
         subprocess.run([root / "dev" / "slurm.sh", *words], check=True, capture_output=True)
 
 
+def ill(site: Site) -> list[str]:
+    """What is told to the hub of servers that do not answer, as of now."""
+    site.skip(61)
+    with contextlib.suppress(ExecutorUnavailable):
+        site.executor.partitions()
+    return [fault.code for fault in site.executor.faults()]
+
+
 def said(status: JobStatus, state: JobState, reason: EndReason | None, *words: str) -> None:
     """What the researcher reads."""
     assert (status.state, status.reason) == (state, reason), status
@@ -473,6 +481,7 @@ def test_the_controller_stops_and_starts_and_no_task_notices(new_site):
         site.skip(60)
         with pytest.raises(ExecutorUnavailable, match="Unable to contact slurm controller"):
             site.poll()
+        assert ill(site) == ["controller"]
         site.release(ends)
         said(site.over(ends), ENDED, EndReason.EXITED)
     finally:
@@ -495,9 +504,77 @@ def test_the_accounting_stops_and_what_only_it_knows_waits_for_it(new_site, clus
         site.until(lambda: site.executor.states([job.id])[job.id].state is JobState.UNKNOWN)
         said(site.run(site.job("true")), ENDED, EndReason.EXITED)
         assert site.told[job.id].state is JobState.RUNNING
+        assert ill(site) == ["accounting"]
     finally:
         servers("start", "slurmdbd-mexico")
     said(site.over(job), LOST, None, "canceled at the site")
+    assert ill(site) == []
+
+
+def test_a_dead_munge_is_no_refusal_and_no_task_notices(new_site):
+    site = new_site("mexico")
+    ends, goes_on, later = site.waiting(), site.waiting(), site.job("true")
+    site.submit(ends, goes_on)
+    site.running(ends, goes_on)
+    servers("kill", "munge-mexico")
+    try:
+        site.skip(60)
+        for ask in (
+            site.poll,
+            lambda: site.executor.submit([later]),
+            lambda: site.slurm.sbatch("#!/bin/sh\n", []),
+        ):
+            with pytest.raises(ExecutorUnavailable) as caught:
+                ask()
+            assert caught.value.fault.code == "munge"
+        assert "munge" in ill(site)
+        site.release(ends)
+        said(site.over(ends), ENDED, EndReason.EXITED)
+    finally:
+        servers("start", "munge-mexico")
+    site.submit(later)
+    site.release(goes_on)
+    for status in site.over(goes_on, later):
+        said(status, ENDED, EndReason.EXITED)
+    site.until(lambda: ill(site) == [])
+
+
+def test_a_node_that_falls_silent_loses_its_task_and_is_used_again_when_it_is_back(
+    new_site, clusters
+):
+    site = new_site("bogota")
+    job, other = site.waiting(), site.waiting(partition="large")
+    site.submit(job, other)
+    site.running(job, other)
+    node = site.told[job.id].host
+    servers("kill", f"slurmd-{node}")
+    try:
+        said(site.over(job), LOST, None, "the compute node failed", "NODE_FAIL")
+        site.release(other)
+        said(site.over(other), ENDED, EndReason.EXITED)
+    finally:
+        servers("start", f"slurmd-{node}")
+    state = ("sinfo", "-h", "-N", "-n", node, "-o", "%T")
+    until(lambda: admin(clusters, "bogota", *state) == "idle")
+    said(site.run(site.job("true")), ENDED, EndReason.EXITED)
+
+
+def test_a_maintenance_reservation_is_the_partition_s_window_and_what_ends_before_it_runs(
+    new_site, clusters
+):
+    site = new_site("bogota")
+    name = f"live{uuid.uuid4().hex[:8]}"
+    words = ("users=root", "nodes=bogota-n[1-3]", "flags=maint,ignore_jobs")
+    times = ("starttime=now+10minutes", "duration=30")
+    admin(clusters, "bogota", "scontrol", "create", f"reservation={name}", *words, *times)
+    try:
+        windows = {info.name: info.windows for info in site.executor.partitions()}
+        assert [window.why for window in windows["main"]] == [f"Slurm reservation {name}"]
+        assert windows["large"] == ()
+        # Its batch job would by rights have ten minutes more than the task, and would then wait.
+        said(site.run(site.job("true", walltime=120)), ENDED, EndReason.EXITED)
+    finally:
+        admin(clusters, "bogota", "scontrol", "delete", f"reservation={name}")
 
 
 def test_an_executor_is_killed_and_another_takes_over(new_site):

@@ -190,18 +190,41 @@ def test_a_cluster_that_keeps_no_accounting_is_told_as_such(program):
 
 
 def test_a_controller_that_is_down_is_not_waited_for_twice(program, tmp_path):
-    down = "Slurmctld(primary) at host is DOWN\n"
+    down, now = "Slurmctld(primary) at host is DOWN\n", [0.0]
     program("scontrol", down)
-    slurm = program("squeue", errors=answers.text("squeue-slurmctld-down"), code=1)
+    program("squeue", errors=answers.text("squeue-slurmctld-down"), code=1)
+    slurm = Slurm(bin_folder=tmp_path, clock=lambda: now[0])
     for _ in range(3):
-        with pytest.raises(ExecutorUnavailable, match="Unable to contact slurm controller"):
-            slurm.squeue("ayni")
-    assert [words[0] for words in asked(tmp_path)] == ["-h", "ping", "ping"]
+        for _ in range(2):  # the second is told what the first was
+            with pytest.raises(ExecutorUnavailable, match="Unable to contact slurm controller"):
+                slurm.squeue("ayni")
+        now[0] += 10
+    assert [words[0] for words in asked(tmp_path)] == ["-h", "ping", "ping", "ping"]
     program("scontrol", down + "Slurmctld(backup) at other is UP\n")
     program("squeue", answers.squeue("squeue-running"))
     assert len(slurm.squeue("ayni")) == 1
     assert len(slurm.squeue("ayni")) == 1
-    assert [words[0] for words in asked(tmp_path)][3:] == ["ping", "-h", "-h"]
+    assert [words[0] for words in asked(tmp_path)][4:] == ["ping", "-h", "-h"]
+
+
+def test_a_dead_munge_is_found_before_a_command_waits_for_it(program, tmp_path, monkeypatch):
+    now = [0.0]
+    config = "AuthInfo                = socket=/x/socket,cred_expire=20\nAuthType = auth/munge\n"
+    program("scontrol", config)
+    program("squeue")
+    slurm = Slurm(bin_folder=tmp_path, clock=lambda: now[0])
+    slurm.config()
+    program("munge", code=1)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for ask in (lambda: slurm.squeue("ayni"), slurm.nodes, lambda: slurm.sacct({"1"})):
+        with pytest.raises(ExecutorUnavailable) as caught:
+            ask()
+        assert caught.value.fault.code == "munge"
+    assert asked(tmp_path)[1:] == [["-n", "-S", "/x/socket"]], "once for all that ask just then"
+    program("munge")
+    now[0] = 5.0
+    assert slurm.squeue("ayni") == []
+    assert "munge" in {fault.code for fault in slurm.health.faults()}, "of the accounting"
 
 
 def test_many_jobs_are_asked_for_in_few_commands(program, tmp_path):

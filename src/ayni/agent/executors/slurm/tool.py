@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from ayni.agent.executors.base import ExecutorUnavailable, Fault
 from ayni.agent.executors.slurm import health, parse
+from ayni.agent.executors.slurm.munge import Munge
 
 _TIMEOUT = 60.0  # seconds: a busy controller answers late
 _MANY = 500  # ids in one command line
+_REST = 2.0  # between two questions whether a controller that was away is there again
 _PROBE = 10.0  # … and of the accounting, which nobody need wait for
 
 
@@ -32,12 +35,18 @@ class Full(Exception):
 class Slurm:
     """One cluster, as its commands show it."""
 
-    def __init__(self, conf: Path | None = None, bin_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        conf: Path | None = None,
+        bin_folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Say which cluster.
 
         Args:
             conf: its slurm.conf; None for the machine's own.
             bin_folder: where the commands are; None to find them in PATH.
+            clock: monotonic time.
         """
         self._bin = bin_folder
         self._env = {
@@ -47,7 +56,10 @@ class Slurm:
         }
         if conf is not None:
             self._env["SLURM_CONF"] = str(conf)
-        self._deaf = False  # the controller did not hear the last command
+        self._clock = clock
+        self._munge = Munge(clock)
+        self._deaf = False  # the controller did not hear the last command …
+        self._ask_again = float("-inf")  # … and is not asked before this
         self.health = health.Health()
         self.calls = 0  # for the bench: what the controller is asked
 
@@ -142,7 +154,9 @@ class Slurm:
         return parse.reservations(self._ask("scontrol", "show", "reservation", "-o"))
 
     def config(self) -> dict[str, str]:
-        return parse.config(self._ask("scontrol", "show", "config"))
+        found = parse.config(self._ask("scontrol", "show", "config"))
+        self._munge.learn(found)
+        return found
 
     def _ask(self, *words: str) -> str:
         done = self._call(words[0], words[1:])
@@ -163,12 +177,11 @@ class Slurm:
         Raises:
             ExecutorUnavailable: a server that it needs does not answer.
         """
+        if not self._munge.works():
+            raise self._unavailable(name, "munge does not answer", health.MUNGE)
         asks_controller = name not in health.ACCOUNTING
         if asks_controller and self._deaf:
-            ping = self._run("scontrol", ["ping"])
-            if " is UP" not in ping.stdout:
-                fault = health.fault("scontrol", ping.stderr) or health.CONTROLLER
-                raise self._unavailable(name, health.DEAF, fault)
+            self._ping(name)
         done = self._run(name, arguments, script)
         found = health.fault(name, done.stderr) if done.returncode != 0 else None
         if asks_controller:
@@ -177,6 +190,16 @@ class Slurm:
             raise self._unavailable(name, _last_words(done.stderr), found)
         self.health.told(name, None)
         return done
+
+    def _ping(self, name: str) -> None:
+        """Raise what a command would, unless the controller is there again."""
+        if self._clock() < self._ask_again:
+            raise self._unavailable(name, health.DEAF, health.CONTROLLER)
+        ping = self._run("scontrol", ["ping"])
+        if " is UP" not in ping.stdout:
+            self._ask_again = self._clock() + _REST
+            fault = health.fault("scontrol", ping.stderr) or health.CONTROLLER
+            raise self._unavailable(name, health.DEAF, fault)
 
     def _run(
         self, name: str, arguments: Sequence[str], script: str | None = None
@@ -203,7 +226,8 @@ class Slurm:
         except (OSError, subprocess.TimeoutExpired) as error:
             said = f"did not answer: {error}"
             self._deaf = self._deaf or name not in health.ACCOUNTING
-            raise self._unavailable(name, said, health.fault(name, said)) from error
+            ill = health.fault(name, said) if self._munge.works() else health.MUNGE
+            raise self._unavailable(name, said, ill) from error
 
 
 def _refusal(text: str) -> Exception:
