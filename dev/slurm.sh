@@ -154,6 +154,8 @@ make_users() {
     fi
     install -d -o "$user" -g "$user" -m 755 "$dir/home/$user"
   done
+  # An agent that runs tasks as its projects' users shares files with each by that user's group.
+  usermod -aG ayni-ana,ayni-luis ayni
 }
 
 # Ana has fisica, Luis has lenguas and not every QOS, ayni (a single service account) has them all.
@@ -288,7 +290,7 @@ accounted() {
 up() {
   local server cluster
   [ "$(id -u)" = 0 ] || die "make slurm-up needs root: it installs Debian packages and runs jobs as their users"
-  install_packages slurm-wlm slurmdbd munge mariadb-server
+  install_packages slurm-wlm slurmdbd munge mariadb-server sudo
   if [ ! -e "$dir/ready" ]; then
     down # what a start that failed has left
     configure
@@ -363,6 +365,7 @@ down() {
   ours | xargs -r kill -KILL 2>/dev/null || true
   until_true none_left || die "these processes do not end: $(ours | xargs)"
   control_groups | xargs -r rmdir
+  rm -f /etc/sudoers.d/ayni-live-* # what a test that was killed has left
   for user in $(cat "$dir/users" 2>/dev/null); do userdel "$user"; done
   rm -rf "$dir"
 }

@@ -12,6 +12,8 @@ import pytest
 from ayni.agent.config import Config, load
 from ayni.agent.doctor import Check, Level
 from ayni.agent.doctor import slurm as checks
+from ayni.agent.executors.slurm.mapped import Helper, HelperError
+from ayni.agent.localusers import LocalUser
 from tests.agent.executors.slurm import answers
 
 NAMES = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "srun")
@@ -218,3 +220,95 @@ def test_an_agent_on_a_local_disk_warns_that_nodes_may_not_see_it(
     assert [check.message.rpartition(" is on ")[2] for check in told] == [
         "ext4, a disk of this machine"
     ] * 2
+
+
+# --- local users
+
+MAPPED = (
+    '[executor.slurm.projects.maize]\nuser = "ana"\naccount = "fisica"\nqos = "normal"\n'
+    '[executor.slurm.projects.clima]\naccount = "nadie"\n'
+)
+
+
+@pytest.fixture
+def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
+    """What the helper says of itself, started as ana by an agent that is no root."""
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(
+        checks.localusers, "find", lambda names: {name: LocalUser(name, 11, 201) for name in names}
+    )
+    said: dict[str, object] = {
+        "user": "ana", "root": str(tmp_path / "scratch"), "enters": True, "version": 1,
+    }  # fmt: skip
+
+    def ask(helper: Helper, user: str, request: dict[str, object]) -> dict[str, object]:
+        assert (user, request) == ("ana", {"verb": "check"})
+        if "error" in said:
+            raise HelperError(str(said["error"]))
+        return said
+
+    monkeypatch.setattr(Helper, "ask", ask)
+    return said
+
+
+def test_local_users_in_order_pass(
+    make: Make, slurm: Commands, says: dict[str, object], tmp_path: Path
+) -> None:
+    (tmp_path / "scratch" / "executor").mkdir()
+    check = found(checks.local_users, make(MAPPED))["local users"]
+    assert (check.level, check.message) == (Level.OK, "the agent submits as ana")
+    assert list(checks.local_users(make())) == [], "a site without any has nothing to say"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"error": "sudo: a password is required"}, "a password is required"),
+        ({"user": "luis"}, "works as luis"),
+        ({"root": "/elsewhere"}, "in /elsewhere"),
+        ({"enters": False}, "ana cannot enter"),
+    ],
+)
+def test_a_helper_that_cannot_be_used_fails(
+    make: Make, says: dict[str, object], slurm: Commands, tmp_path: Path, change: dict[str, object],
+    words: str,
+) -> None:  # fmt: skip
+    (tmp_path / "scratch" / "executor").mkdir()
+    says.update(change)
+    check = found(checks.local_users, make(MAPPED))["local users"]
+    assert check.level is Level.FAIL
+    assert words in check.message
+
+
+def test_a_local_user_that_is_not_there_fails(
+    make: Make, monkeypatch: pytest.MonkeyPatch, slurm: Commands
+) -> None:
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 1000)
+    check = found(checks.local_users, make(MAPPED.replace("ana", "nobody-here")))["local users"]
+    assert check.level is Level.FAIL
+    assert "there is no user nobody-here" in check.message
+
+
+def test_jobs_that_users_see_alone_warn(
+    make: Make, slurm: Commands, says: dict[str, object]
+) -> None:
+    text = config_at(time.time()).replace(
+        "PrivateData             = none", "PrivateData = jobs,usage"
+    )
+    slurm.say("scontrol", {"config": text})
+    assert levels(checks.local_users, make(MAPPED))["local users"] is Level.WARN
+
+
+def test_root_is_told_to_look_as_the_agent(
+    make: Make, monkeypatch: pytest.MonkeyPatch, slurm: Commands
+) -> None:
+    monkeypatch.setattr(checks.os, "geteuid", lambda: 0)
+    check = found(checks.local_users, make(MAPPED))["local users"]
+    assert check.level is Level.WARN
+    assert "ayni site doctor" in check.remedy
+
+
+def test_accounts_are_those_that_the_local_users_may_use(make: Make, slurm: Commands) -> None:
+    checked = list(checks.accounting(make('account = "nadie"\n' + MAPPED)))
+    accounts = {check.message: check.level for check in checked if check.name == "account"}
+    assert accounts == {"ana may use fisica, QOS normal": Level.OK}, "nobody submits to the others"

@@ -34,6 +34,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "py-tes": (lambda: _installed("tes"), "pip install -e '.[live]'"),
     "s3": (lambda: "AYNI_TEST_S3" in os.environ, 'dev/s3.sh up, then eval "$(dev/s3.sh env)"'),
     "slurm": (lambda: SLURM.exists() and os.geteuid() == 0, "make slurm-up, and be root"),
+    "sudo": (lambda: shutil.which("sudo") is not None, "make slurm-up"),
     "snakemake": ((SNAKEMAKE / "bin" / "snakemake").exists, "dev/snakemake.sh"),
 }
 

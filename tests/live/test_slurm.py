@@ -51,7 +51,7 @@ def being(name: str) -> Iterator[None]:
     before = os.getresuid()
     user = pwd.getpwnam(name)
     os.setresuid(0, 0, 0)
-    os.setgroups([user.pw_gid])
+    os.setgroups(os.getgrouplist(name, user.pw_gid))
     os.setresgid(user.pw_gid, user.pw_gid, 0)
     os.setresuid(user.pw_uid, user.pw_uid, 0)
     try:

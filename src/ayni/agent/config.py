@@ -26,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.units import Duration, Size
 from ayni.errors import UserError
 from ayni.protocol.policy import Hours, Policy
@@ -33,6 +34,7 @@ from ayni.protocol.policy import Hours, Policy
 PLACES = ("AYNI_SITE_CONFIG", "/etc/ayni/agent.toml", "~/.config/ayni/agent.toml")
 DAY = 86400
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+LocalName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -102,6 +104,7 @@ class ProjectSection(Section):
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    user: LocalName | None = None  # the site's own user who runs them
 
 
 class SlurmSection(Section):
@@ -118,9 +121,26 @@ class SlurmSection(Section):
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    user: LocalName | None = None  # the site's own user who runs them; None: the agent's
     projects: dict[str, ProjectSection] = {}  # by name or pattern
+    helper: Path = Path("/opt/ayni/bin/ayni-helper")  # that sudo starts as those users
     constraint: str | None = None
     options: list[str] = []
+
+    @property
+    def rules(self) -> Rules:
+        """What goes into each batch job."""
+        return Rules(
+            account=self.account,
+            qos=self.qos,
+            reservation=self.reservation,
+            user=self.user,
+            projects={name: Terms(**terms.model_dump()) for name, terms in self.projects.items()},
+            constraint=self.constraint,
+            options=tuple(self.options),
+            python=None if self.python is None else str(self.python),
+            mpi=self.mpi,
+        )
 
     @field_validator("options")
     @classmethod
@@ -285,7 +305,20 @@ class Config(Section):
     @property
     def has_one_account(self) -> bool:
         """Whether all projects' batch jobs are one user's: nothing but the sandbox keeps them apart."""
-        return self.executor.kind == "slurm"
+        return self.executor.kind == "slurm" and not self.local_users
+
+    @property
+    def local_users(self) -> set[str]:
+        """The site's own users for whom batch jobs run; none: all of them are the agent's."""
+        slurm = self.executor.slurm if self.executor.kind == "slurm" else None
+        return set() if slurm is None else slurm.rules.users
+
+    def has_user_for(self, project: str) -> bool:
+        """Whether somebody here runs a project's tasks."""
+        slurm = self.executor.slurm
+        return not self.local_users or (
+            slurm is not None and slurm.rules.terms(project).user is not None
+        )
 
     @property
     def key_path(self) -> Path:
@@ -317,6 +350,10 @@ class Config(Section):
     def network_policy(self) -> Policy:
         """The policy that the hub may know; inner hosts that were opened are hosts as others."""
         policy = self.policy.policy(list(self.images))
+        slurm = self.executor.slurm
+        if policy.projects is None and self.local_users and slurm is not None and not slurm.user:
+            mapped = [name for name, terms in slurm.projects.items() if terms.user]
+            policy = policy.model_copy(update={"projects": mapped})
         inner = [host.partition(":")[0] for host in self.https.private_hosts]
         return policy.model_copy(update={"https_from": [*policy.https_from, *inner]})
 
@@ -391,7 +428,9 @@ def _rooted(config: Config, base: Path) -> Config:
     slurm = config.executor.slurm
     if slurm is not None:
         slurm = slurm.model_copy(
-            update={name: place(getattr(slurm, name)) for name in ("shared", "conf", "bin")}
+            update={
+                name: place(getattr(slurm, name)) for name in ("shared", "conf", "bin", "helper")
+            }
         )
     return config.model_copy(
         update={

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ayni.agent.config import Config
+from ayni.agent import localusers
+from ayni.agent.config import Config, SlurmSection
 from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
+from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.executor import SlurmExecutor
-from ayni.agent.executors.slurm.script import Rules, Terms
+from ayni.agent.executors.slurm.mapped import Helper, MappedExecutor, Queue, SlurmAs
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
 from ayni.agent.runtimes.choose import NoSandbox, host_runtime, runtimes
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+from ayni.agent.staging.folders import Unlock
 from ayni.agent.supervisor import cgroup
 from ayni.errors import UserError
 
@@ -28,11 +32,13 @@ class Engine:
     Attributes:
         sandbox: bubblewrap, unshare, container or none: the weakest that an image here runs in.
         findings: what was found on the way.
+        unlock: lets us remove what local users left, where jobs run as such: see `Folders`.
     """
 
     executor: Executor
     sandbox: str
     findings: Sequence[Finding]
+    unlock: Unlock | None = None
 
     @property
     def sandboxed(self) -> bool:
@@ -71,7 +77,8 @@ def start(config: Config) -> Engine:
         sandbox = _NAMES[type(host)]
     open_executor = _slurm if config.executor.kind == "slurm" else _local
     executor = open_executor(config, found, host)
-    return Engine(executor, sandbox, [*findings, *executor.findings])
+    unlock = executor.unlock if isinstance(executor, MappedExecutor) else None
+    return Engine(executor, sandbox, [*findings, *executor.findings], unlock)
 
 
 def _local(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> LocalExecutor:
@@ -93,33 +100,56 @@ def pins(config: Config) -> bool:
     return not cgroup.holds_cores(cgroup.own_path()) if wanted is None else wanted
 
 
-def _slurm(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> SlurmExecutor:
+def _slurm(
+    config: Config, found: dict[str, ImageSpec], host: Runtime | None
+) -> SlurmExecutor | MappedExecutor:
     given = config.executor.slurm
     assert given is not None
     names = {image.runtime for image in found.values()} - {"host"}
     known, findings = runtimes(config.executor_folder, names, allow_unsandboxed=False)
-    executor = SlurmExecutor(
-        config.executor_folder,
-        Slurm(given.conf, given.bin),
-        found,
-        known if host is None else {**known, "host": host},
-        Rules(
-            account=given.account,
-            qos=given.qos,
-            reservation=given.reservation,
-            projects={
-                name: Terms(terms.account, terms.qos, terms.reservation)
-                for name, terms in given.projects.items()
-            },
-            constraint=given.constraint,
-            options=tuple(given.options),
-            python=None if given.python is None else str(given.python),
-            mpi=given.mpi,
-        ),
-        allowed=given.partitions,
+    known = known if host is None else {**known, "host": host}
+    executor = (
+        _mapped(config, given, found, known)
+        if config.local_users
+        else SlurmExecutor(
+            config.executor_folder,
+            Slurm(given.conf, given.bin),
+            found,
+            known,
+            given.rules,
+            allowed=given.partitions,
+        )
     )
     executor.findings = findings
     return executor
+
+
+def _mapped(
+    config: Config, given: SlurmSection, found: dict[str, ImageSpec], known: dict[str, Runtime]
+) -> MappedExecutor:
+    """An executor to each local user."""
+    users = localusers.find(config.local_users)
+    try:
+        localusers.prepare(config.work_folder, config.executor_folder, users.values())
+    except OSError as error:
+        raise UserError(f"executor.slurm.shared: {error}") from error
+    slurm = Slurm(given.conf, given.bin)
+    queue = Queue(slurm, users.values())
+    helper = Helper(given.helper)
+    cluster = Cluster(slurm, given.partitions, time.monotonic)
+    executors = {
+        name: SlurmExecutor(
+            localusers.state_folder(config.executor_folder, user),
+            SlurmAs(user, helper, queue, given.conf, given.bin),
+            found,
+            known,
+            given.rules,
+            user=user,
+            cluster=cluster,
+        )
+        for name, user in users.items()
+    }
+    return MappedExecutor(users, executors, given.rules, cluster, queue, helper)
 
 
 _NAMES: dict[type[Runtime], str] = {

@@ -41,6 +41,8 @@ def objections(
     """
     policy = config.network_policy
     yield from refusals(policy, shape, who, https_hosts=https_hosts(task))
+    if not config.has_user_for(who.project):
+        yield Reason(code="project", message=f"has no local user for project {who.project}")
     images = dict.fromkeys(executor.image for executor in task.executors)
     for image in images:
         if image not in shape.images and image not in config.images:

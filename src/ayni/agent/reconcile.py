@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
-from ayni.agent import hub, identity
+from ayni.agent import hub, identity, localusers
 from ayni.agent.config import Config
 from ayni.agent.executors.base import ExecutorUnavailable
 from ayni.agent.executors.slurm.accounting import FOLDER
@@ -110,6 +111,15 @@ def compare(
     return found
 
 
+def _states_and_user(config: Config) -> tuple[list[Path], str]:
+    """The executors' state folders, and whose jobs they submit, as squeue and sacct take it."""
+    if not config.local_users:
+        return [config.executor_folder], our_user()
+    users = localusers.find(config.local_users).values()
+    states = [localusers.state_folder(config.executor_folder, user) for user in users]
+    return states, ",".join(str(user.uid) for user in users)
+
+
 def reconcile(config: Config, begin: datetime, end: datetime) -> Findings:
     """Ask both, and compare.
 
@@ -123,8 +133,8 @@ def reconcile(config: Config, begin: datetime, end: datetime) -> Findings:
             "nothing to compare them with"
         )
     slurm = Slurm(slurm_config.conf, slurm_config.bin)
-    prefix = job_prefix(config.executor_folder)
-    user = our_user()
+    states, user = _states_and_user(config)
+    prefix = tuple(job_prefix(state) for state in states)
     try:
         queue = frozenset(row.id for row in slurm.squeue(user) if row.name.startswith(prefix))
         accounts = [
@@ -134,8 +144,10 @@ def reconcile(config: Config, begin: datetime, end: datetime) -> Findings:
         ]
     except ExecutorUnavailable as error:
         raise UserError(f"Slurm cannot be asked: {error}") from error
-    folder = config.executor_folder / FOLDER
-    unsent = frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+    folders = [state / FOLDER for state in states]
+    unsent = frozenset(
+        path.name for folder in folders if folder.is_dir() for path in folder.iterdir()
+    )
     keys = [(account.id, account.submitted or 0.0) for account in accounts]
     return compare(
         accounts,

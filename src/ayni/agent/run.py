@@ -80,7 +80,7 @@ def assemble_cycle(
         log.warning("tasks run WITHOUT a sandbox: they can read whatever this user can")
     http = stack.enter_context(hub.client(config, who.key))
     try:
-        staging = assemble(config, who.site, http, sandboxed=power.sandboxed)
+        staging = assemble(config, who.site, http, sandboxed=power.sandboxed, unlock=power.unlock)
     except (OSError, TransferError) as error:
         raise UserError(f"the agent's folders cannot be used: {error}") from error
     first = threading.Thread(target=_scan, args=(staging.datasets,), daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.trash import Trash
-from ayni.agent.supervisor import disk
+from ayni.agent.supervisor import disk, sharing
 from tests.agent.staging.conftest import names
 
 
@@ -185,3 +186,38 @@ def test_a_file_with_two_names_counts_once_and_holes_count_nothing(tmp_path: Pat
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(10 << 30)
     assert 100_000 <= disk.measure(tmp_path) < 300_000
+
+
+def test_what_is_shared_with_a_local_user_goes_by_a_trash_that_the_user_may_enter(folders):
+    opened = []
+
+    def unlock(group: int, name: str) -> None:
+        opened.append((group, name))
+
+    folders.unlock = unlock
+    for attempt in ("a-1", "a-2"):
+        folders.make(attempt)
+    sharing.hand_over(str(folders.path("a-1")), os.getgid())
+    folders.discard("a-1")
+    folders.discard("a-2")
+    trash = folders.base / f".trash-{os.getgid()}"
+    assert len(list(trash.iterdir())) == 1
+    assert stat.S_IMODE(trash.stat().st_mode) == sharing.READ
+    assert Folders(folders.base, reserve=0).sweep(), "also after a restart"
+    assert not list(trash.iterdir())
+    assert opened == []
+
+
+def test_a_local_user_s_files_that_do_not_go_are_unlocked(folders, monkeypatch):
+    opened = []
+    folders.unlock = lambda group, name: opened.append((group, name))
+    sharing.hand_over(str(folders.make("a-1")), os.getgid())
+    folders.discard("a-1")
+
+    def stuck(trash: Trash, end: float) -> bool:
+        trash.stuck = "Permission denied"
+        return False
+
+    monkeypatch.setattr(Trash, "empty", stuck)
+    assert not folders.sweep()
+    assert opened == [(os.getgid(), f".trash-{os.getgid()}")]

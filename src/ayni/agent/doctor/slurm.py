@@ -12,12 +12,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import ayni
-from ayni.agent import disks
+from ayni.agent import disks, localusers
 from ayni.agent.config import Config, SlurmSection
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.doctor.disk import SHARED, file_system
 from ayni.agent.executors.base import ExecutorUnavailable
+from ayni.agent.executors.slurm.mapped import Helper, HelperError
 from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.supervisor.helper import VERSION
+from ayni.errors import UserError
 
 _COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "srun")
 _OLDEST = (3, 11)
@@ -96,10 +99,10 @@ def _clock(known: dict[str, str]) -> Iterator[Check]:
 
 
 def accounting(config: Config) -> Iterator[Check]:
-    """Does slurmdbd answer, and does it let the agent's user use the account and QOS?"""
-    slurm, user = _slurm(config), _user(config)
+    """Does slurmdbd answer, and does it let each user use the account and QOS?"""
+    slurm, terms = _slurm(config), _terms(_section(config), _user(config))
     try:
-        found = slurm.associations(user)
+        found = {user: slurm.associations(user) for user in sorted({user for user, *_ in terms})}
     except ExecutorUnavailable as error:
         yield warn("accounting", str(error), error.fault.remedy)
         return
@@ -109,14 +112,87 @@ def accounting(config: Config) -> Iterator[Check]:
     except ExecutorUnavailable:
         return  # `controller` has said so
     tell = fail if enforced else warn  # where nothing is enforced, Slurm takes any word
-    for account, qos in _terms(_section(config)):
-        yield from _allowed(user, account, qos, found, tell)
+    for user, account, qos in sorted(terms, key=str):
+        yield from _allowed(user, account, qos, found[user], tell)
 
 
-def _terms(section: SlurmSection) -> set[tuple[str | None, str | None]]:
-    """Every pair of account and QOS under which batch jobs are submitted."""
-    own = {(p.account or section.account, p.qos or section.qos) for p in section.projects.values()}
-    return own | {(section.account, section.qos)}
+def _terms(section: SlurmSection, agent: str) -> set[tuple[str, str | None, str | None]]:
+    """Every user, account and QOS under which batch jobs are submitted."""
+    rules = section.rules
+    found = [rules.terms(project) for project in section.projects]
+    if rules.user or not rules.users:  # other projects are taken, too
+        found.append(rules.terms(""))
+    named = [terms for terms in found if terms.user or not rules.users]
+    return {(terms.user or agent, terms.account, terms.qos) for terms in named}
+
+
+def local_users(config: Config) -> Iterator[Check]:
+    """Can the agent share files with the projects' local users, and submit as each of them?"""
+    if not config.local_users:
+        return
+    if os.geteuid() == 0:
+        yield warn(
+            "local users",
+            "root may be anybody: whether the agent may is not tried",
+            f"run it as the agent's user: sudo -u {_user(config)} ayni site doctor",
+        )
+        return
+    try:
+        users = localusers.find(config.local_users)
+    except UserError as error:
+        yield fail("local users", str(error), "mend it, then start the agent anew")
+        return
+    helper = Helper(_section(config).helper)
+    for name in users:
+        try:
+            said = helper.ask(name, {"verb": "check"})
+        except HelperError as error:
+            yield fail(
+                "local users",
+                str(error),
+                f"install the helper, and let sudo start it as {name}: docs/operators/slurm.md, Local "
+                "users",
+            )
+            continue
+        yield _helped(name, said, config.shared)
+    yield from _sees_others(config)
+
+
+def _helped(name: str, said: Mapping[str, object], shared: Path) -> Check:
+    if said.get("user") != name or said.get("root") != str(shared):
+        return fail(
+            "local users",
+            f"the helper works as {said.get('user')} in {said.get('root')}, not as {name} in {shared}",
+            "correct 'root' in the file beside the helper",
+        )
+    if (shared / "executor").exists() and not said.get("enters"):
+        return fail(
+            "local users",
+            f"{name} cannot enter {shared}/executor",
+            f"chmod o+x {shared} and the folders above it",
+        )
+    if said.get("version") != VERSION:
+        return warn(
+            "local users",
+            f"the helper is of version {said.get('version')}, the agent's of {VERSION}",
+            "install the helper anew: docs/operators/slurm.md, Local users",
+        )
+    return ok("local users", f"the agent submits as {name}")
+
+
+def _sees_others(config: Config) -> Iterator[Check]:
+    """Where users see their own jobs alone, the agent sees none of those that it submits."""
+    try:
+        private = _slurm(config).config().get("PrivateData", "").split(",")
+    except ExecutorUnavailable:
+        return  # `controller` has said so
+    if "jobs" in private:
+        yield warn(
+            "local users",
+            "PrivateData=jobs: squeue and sacct may hide from the agent what it submits as others",
+            f"sacctmgr modify user {_user(config)} set adminlevel=operator, or make it a coordinator "
+            "of the accounts",
+        )
 
 
 def _allowed(
@@ -219,4 +295,4 @@ def _version(program: Path) -> tuple[int, int]:
     return major, minor
 
 
-CHECKS: tuple[Checker, ...] = (commands, controller, accounting, shared, python)
+CHECKS: tuple[Checker, ...] = (commands, controller, accounting, local_users, shared, python)

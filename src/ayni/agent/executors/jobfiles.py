@@ -11,7 +11,7 @@ from typing import Any
 
 from ayni.agent.executors.base import CommandResult, EndReason, Job, JobState, JobStatus, Usage
 from ayni.agent.runtimes.base import ImageSpec, PlanError, Runtime, plan_as_json
-from ayni.agent.supervisor import files
+from ayni.agent.supervisor import files, sharing
 
 #: Of the disk, and not of what the job has put there.
 _PASSING = frozenset({
@@ -25,13 +25,28 @@ class JobFiles:
     """Writes and finds them."""
 
     def __init__(
-        self, state: Path, images: Mapping[str, ImageSpec], runtimes: Mapping[str, Runtime]
+        self,
+        state: Path,
+        images: Mapping[str, ImageSpec],
+        runtimes: Mapping[str, Runtime],
+        group: int | None = None,
     ) -> None:
+        """Open a state folder.
+
+        Args:
+            state: the executor's.
+            images: what each image name means.
+            runtimes: by name, what runs them.
+            group: of the local user who runs the jobs, where that is not the agent's own; the state
+                folder is shared with it.
+        """
+        self._group = group
         self._state = state
         self._images = images
         self._runtimes = runtimes
         (state / "jobs").mkdir(parents=True, exist_ok=True)
-        state.chmod(0o700)
+        if group is None:
+            state.chmod(0o700)
 
     def path(self, job_id: str) -> Path:
         return Path(files.job_file(str(self._state), job_id))
@@ -64,10 +79,14 @@ class JobFiles:
         image = self._images[job.image]
         try:
             plan = self._runtimes[image.runtime].plan(image, job)
+            if self._group is not None:
+                sharing.hand_over(str(job.folder), self._group)
         except OSError as error:
             if error.errno in _PASSING:
                 raise
             raise PlanError(f"the job's folder cannot be used: {error}") from error
+        except RecursionError as error:
+            raise PlanError("the paths of its inputs are too deep for this site") from error
         files.write_json(str(path), {**plan_as_json(job, plan, time.time()), **more})
         return True
 

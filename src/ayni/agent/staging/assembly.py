@@ -12,7 +12,7 @@ from ayni.agent.staging.addresses import Rules
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.filling import Settings
 from ayni.agent.staging.finish import Finisher
-from ayni.agent.staging.folders import Folders
+from ayni.agent.staging.folders import Folders, Unlock
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles
 from ayni.agent.staging.inputs import Stager
@@ -39,7 +39,9 @@ class Staging:
         self._web.close()
 
 
-def assemble(config: Config, site: str, http: httpx.Client, *, sandboxed: bool) -> Staging:
+def assemble(
+    config: Config, site: str, http: httpx.Client, *, sandboxed: bool, unlock: Unlock | None = None
+) -> Staging:
     """Put it together.
 
     Args:
@@ -47,6 +49,7 @@ def assemble(config: Config, site: str, http: httpx.Client, *, sandboxed: bool) 
         site: this site's name in the network.
         http: speaks to the hub with the site's key.
         sandboxed: whether jobs are kept from the host's files.
+        unlock: as of `Folders`.
 
     Raises:
         TransferError: the private authority's file cannot be used.
@@ -66,7 +69,10 @@ def assemble(config: Config, site: str, http: httpx.Client, *, sandboxed: bool) 
     mover = Mover(workers=config.limits.transfers, ca=config.https.ca_file)
     hub = HubFiles(http)
     folders = Folders(
-        config.work_folder, limit=config.limits.work, keep_failed=config.limits.keep_failed
+        config.work_folder,
+        limit=config.limits.work,
+        keep_failed=config.limits.keep_failed,
+        unlock=unlock,
     )
     datasets = Datasets(config.store_folder)
     cache = Cache(config.cache_folder, config.limits.cache, mover)

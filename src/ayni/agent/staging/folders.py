@@ -3,6 +3,7 @@
 BASE/ATTEMPT/        root/ (what the job sees as /), logs/, and what executors add
 BASE/.failed/ATTEMPT kept for the operator, for a time
 BASE/.trash/         on its way out; see `trash`
+BASE/.trash-GROUP/   the same of folders that are shared with a local user; see `supervisor.sharing`
 """
 
 # ruff: noqa: PTH102, PTH104, PTH208
@@ -11,19 +12,21 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.trash import Trash
-from ayni.agent.supervisor import disk
+from ayni.agent.supervisor import disk, sharing
 from ayni.protocol.policy import Reason
 from ayni.tes.units import show_size
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _FAILED = ".failed"
 _TRASH = ".trash"
+Unlock = Callable[[int, str], None]
 _CLAIM = "claim"  # by the supervisor that has the job (supervisor.files)
 
 
@@ -37,6 +40,8 @@ class Folders:
         reserve: bytes that stay free on the file system, whatever the limit says.
         keep_failed: seconds for which the folder of a failed attempt stays.
         measure_every: seconds between two looks at how much is used.
+        unlock: lets us remove what local users of this group left in one of our folders: the group and
+            the folder's name beneath BASE.
     """
 
     base: Path
@@ -44,14 +49,18 @@ class Folders:
     reserve: int = 1 << 30
     keep_failed: float = 86400.0
     measure_every: float = 60.0
+    unlock: Unlock | None = None
     _used: int = 0
     _measured: float = float("-inf")
     _trash: Trash = field(init=False)
+    _shared: dict[int, Trash] = field(default_factory=dict)  # by group
 
     def __post_init__(self) -> None:
         for folder in (self.base, self.base / _FAILED):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._trash = Trash(self.base / _TRASH)
+        for folder in self.base.glob(f"{_TRASH}-*"):
+            self._shared[int(folder.name.rpartition("-")[2])] = Trash(folder)
 
     def path(self, attempt: str) -> Path:
         """Where an attempt's folder is, or would be.
@@ -79,7 +88,7 @@ class Folders:
                     raise StagingError(
                         "folder", "the job is already running in its folder", retryable=True
                     ) from None
-                self._trash.take(folder)
+                self._throw_away(folder)
                 os.mkdir(text, 0o755)
             os.mkdir(text + "/root", 0o755)
             os.mkdir(text + "/logs", 0o755)
@@ -93,7 +102,7 @@ class Folders:
         """Give a folder up: at once, or after `keep_failed` if the attempt failed."""
         folder = self.path(attempt)
         if not failed or self.keep_failed <= 0:
-            self._trash.take(folder)
+            self._throw_away(folder)
             return
         with suppress(FileNotFoundError):
             os.utime(folder)
@@ -114,6 +123,10 @@ class Folders:
         end = time.monotonic() + seconds
         self._expire(time.time() if now is None else now)
         done = self._trash.empty(end)
+        for group, trash in list(self._shared.items()):
+            done &= trash.empty(end)
+            if trash.stuck and self.unlock is not None:
+                self.unlock(group, f"{_TRASH}-{group}")  # the next sweep goes on
         if time.monotonic() - self._measured >= self.measure_every:
             self._measure()
         return done
@@ -147,6 +160,19 @@ class Folders:
             )
         return None
 
+    def _throw_away(self, folder: Path) -> None:
+        """One that is shared goes where its user may enter, and so open up what is that user's."""
+        with suppress(FileNotFoundError):
+            group = sharing.handed_to(str(folder))
+            if group is None:
+                self._trash.take(folder)
+                return
+            if group not in self._shared:
+                trash = self.base / f"{_TRASH}-{group}"
+                sharing.make(str(trash), sharing.READ, group)
+                self._shared[group] = Trash(trash)
+            self._shared[group].take(folder)
+
     def _expire(self, now: float) -> None:
         kept = sorted(
             (os.lstat(entry.path).st_mtime, entry.name) for entry in os.scandir(self.base / _FAILED)
@@ -155,7 +181,7 @@ class Folders:
         for index, (since, name) in enumerate(kept):
             # One at a time while short of room: how much it frees is known after the sweep.
             if now - since > self.keep_failed or (short and index == 0):
-                self._trash.take(self.base / _FAILED / name)
+                self._throw_away(self.base / _FAILED / name)
                 self._measured = float("-inf") if short else self._measured
 
     def _measure(self) -> None:

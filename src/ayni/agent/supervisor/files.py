@@ -10,12 +10,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 import time
 from typing import Any, NamedTuple
 
 CLAIM = "claim"
 EXIT = "exit.json"
+NOBODY = "0.0"  # on whose behalf a job was claimed if no batch job can be meant
+_TAG = re.compile(r"agent|[0-9]{1,12}(_[0-9]{1,9})?\.[0-9]{1,6}")
 _RESERVE = 16 * 1024  # room for the exit file, kept from the start: a full disk must not lose it
 
 
@@ -58,10 +61,23 @@ def job_file(state: str, job_id: str) -> str:
 def read_json(path: str) -> Any:
     """What a JSON file holds; None if it is not there or was never finished."""
     try:
-        with open(path, "rb") as file:
-            return json.loads(file.read())
+        return json.loads(read_plain(path))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def read_plain(path: str, start: int = 0) -> bytes:
+    """What a file holds from `start` on: no link is followed, and nothing but a file is waited for.
+
+    Raises:
+        OSError: ELOOP for a link, EINVAL for what is no regular file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", path)
+        file.seek(start)
+        return file.read()
 
 
 def write_json(path: str, value: Any) -> None:
@@ -75,6 +91,12 @@ def write_json(path: str, value: Any) -> None:
         with contextlib.suppress(OSError):
             os.unlink(part)
         raise
+
+
+def touch(path: str) -> None:
+    """Let there be a file, empty; a link that is there is not followed."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
 
 
 def lines(data: bytes) -> list[list[Any]]:
@@ -105,7 +127,7 @@ def claim(folder: str, tag: str = "") -> bool:
         # Over NFS, a request that was sent again may find its own first copy's work.
         if not tag or os.readlink(path) != text:
             return False
-    fd = os.open(_part(folder), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _, fd = _open_part(folder)
     try:
         os.posix_fallocate(fd, 0, _RESERVE)
     except OSError:  # no room: nothing was started
@@ -127,9 +149,12 @@ def claimed_by(folder: str) -> Process | None:
 def claim_tag(folder: str) -> str | None:
     """On whose behalf a job was claimed; None if it has not been."""
     try:
-        return os.readlink(os.path.join(folder, CLAIM)).split(":", 3)[3]
+        tag = os.readlink(os.path.join(folder, CLAIM)).split(":", 3)[-1]
     except FileNotFoundError:
         return None
+    except OSError:  # no link at all
+        tag = ""
+    return tag if _TAG.fullmatch(tag) else NOBODY
 
 
 def decided(job_id: str, state: str, reason: str | None, message: str) -> dict[str, Any]:
@@ -149,8 +174,7 @@ def decided(job_id: str, state: str, reason: str | None, message: str) -> dict[s
 def write_exit(folder: str, status: dict[str, Any]) -> None:
     """Note how a job ended: durable and whole, also when the disk is full."""
     data = json.dumps(status, separators=(",", ":")).encode()
-    part = _part(folder)
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    part, fd = _open_part(folder)
     try:
         os.write(fd, data)
         os.ftruncate(fd, len(data))
@@ -165,8 +189,20 @@ def read_exit(folder: str) -> dict[str, Any] | None:
     return found
 
 
-def _part(folder: str) -> str:
-    return os.path.join(folder, EXIT + ".part")
+def _open_part(folder: str) -> tuple[str, int]:
+    """The exit file while it is written: its path and a descriptor."""
+    part = os.path.join(folder, EXIT + ".part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return part, os.open(part, flags, 0o640)
+    except OSError as error:
+        # A local user's pilot reserved it, or put who knows what there: we take another.
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO):
+            raise
+    part += ".agent"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    return part, os.open(part, flags | os.O_EXCL, 0o640)
 
 
 def open_beneath(base: str, relative: str, flags: int, owner: tuple[int, int] | None = None) -> int:

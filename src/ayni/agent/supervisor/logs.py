@@ -30,7 +30,7 @@ class Log:
         self._left = limit
         self._cut = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._file = os.open(path, flags, 0o600) if file is None else file
+        self._file = os.open(path, flags, 0o640) if file is None else file
         self.source, self.target = os.pipe()
         os.fchown(self.target, *owner)
         os.set_blocking(self.source, False)

@@ -18,14 +18,14 @@ import sys
 import time
 from typing import Any
 
-from ayni.agent.supervisor import files, libc, processes
+from ayni.agent.supervisor import files, libc, processes, sharing
 from ayni.agent.supervisor.capacity import Capacity, Need, Share
 from ayni.agent.supervisor.crew import Crew
 from ayni.agent.supervisor.jobs import Waiting
 
 _LOOK = 0.5  # seconds between two looks for tasks and cancels
 _RESERVE = 5.0  # seconds of the batch job's time that no task may count on
-POOLS, EVENTS, CANCELS = "pools", "events", "cancels"
+POOLS, EVENTS, CANCELS, LOGS = "pools", "events", "cancels", "logs"
 
 
 def job_key(env: dict[str, str]) -> str:
@@ -257,7 +257,8 @@ class Pilot:
 
 def main(state: str, pool: str, config: dict[str, Any]) -> None:
     """Be a batch job's pilot, in the place of its shell."""
-    os.umask(0o077)
+    # What belongs to the agent is shared with us by our group, and what we make, with the agent.
+    os.umask(0o077 if sharing.is_ours(state) else 0o007)
     libc.become_subreaper()
     os.chdir("/")
     Pilot(state, pool, config, dict(os.environ)).run()

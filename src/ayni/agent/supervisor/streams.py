@@ -97,7 +97,8 @@ class Streams:
         if self._command[name] is None:
             return Log(path, self._limit, self._owner)
         fd = self._open_named(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        os.fchown(fd, *self._owner)
+        if os.geteuid() == 0:
+            os.fchown(fd, *self._owner)
         self._files[name] = fd
         # A second name, so that the log can be watched; where that is refused, a copy at the end.
         with contextlib.suppress(OSError):

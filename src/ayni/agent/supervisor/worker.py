@@ -14,7 +14,7 @@ import socket
 import time
 from typing import Any
 
-from ayni.agent.supervisor import files, ranks
+from ayni.agent.supervisor import files, helper, ranks, sharing
 from ayni.agent.supervisor.cgroup import Group
 from ayni.agent.supervisor.supervise import EXITED, Supervisor
 
@@ -108,6 +108,8 @@ def _supervise(
         group.create(spec["limits"])
     status = Supervisor(spec, line, wakeup, group).run()
     ranks.blame(spec, status)
+    if not sharing.is_ours(spec["folder"]):
+        helper.open_up(spec["folder"])
     if not lasting and _was_killed(status):
         time.sleep(_DOUBT)  # whoever kills a whole batch job is about to kill this process, too
     files.write_exit(spec["folder"], status)

@@ -271,6 +271,7 @@ def test_a_claim_that_was_never_heard_of_is_found(site, slurm):
     events.symlink_to("/dev/null")  # its pilot's words go nowhere
     slurm.start()
     site.until(lambda: site.runs(job))
+    events.unlink()
     site.until(lambda: state_of(site, job) is RUNNING)
     site.release(job)
     assert site.over(job).reason is EndReason.EXITED

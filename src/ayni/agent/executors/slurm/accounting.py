@@ -91,7 +91,7 @@ class Accounting:
                 if account is None:
                     self._give_up(job)
                 continue
-            told = files.lines(self._path(job).read_bytes())
+            told = files.lines(files.read_plain(str(self._path(job))))
             self._dealt[job] = usage.deal(account, told)
             if not self._dealt[job]:  # its pilot found no task: nobody's usage
                 del self._dealt[job]

@@ -6,6 +6,7 @@ All of it can be read again from the state folder, the claims in the jobs' folde
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ayni.agent.executors.slurm.pools import Key
-from ayni.agent.supervisor import files, pilot
+from ayni.agent.supervisor import files, pilot, sharing
 
+_JOB = re.compile(r"[0-9]+(_[0-9]+)?")
 AGENT = "agent"  # claims a task that is canceled before any pilot took it
 ANY = 1 << 20  # batch jobs in one submission: no limit of the site is known
 _MEMORY = 0.3  # weight of the newest task in the mean of what tasks take
@@ -92,7 +94,7 @@ class Books:
     def __init__(self, state: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._state = state
         self._clock = clock
-        for name in (pilot.POOLS, pilot.EVENTS, pilot.CANCELS):
+        for name in (pilot.POOLS, pilot.EVENTS, pilot.CANCELS, pilot.LOGS):
             (state / name).mkdir(parents=True, exist_ok=True)
         self.tasks: dict[str, Task] = {}
         self.pools: dict[str, Pool] = {}
@@ -141,7 +143,7 @@ class Books:
         name = key.name
         if name not in self.pools:
             folder = self._state / pilot.POOLS / name
-            folder.mkdir(exist_ok=True)
+            sharing.make_alike(str(folder))
             files.write_json(f"{folder}.json", key.as_json())
             self.pools[name] = Pool(key)
         return self.pools[name]
@@ -157,8 +159,8 @@ class Books:
         self.pools[task.pool].waiting.add(task.id)
 
     def _enter(self, task: Task) -> None:
-        (self._state / pilot.POOLS / task.pool).mkdir(exist_ok=True)
-        self._entry(task).touch()
+        sharing.make_alike(str(self._state / pilot.POOLS / task.pool))
+        files.touch(str(self._entry(task)))
 
     def _entry(self, task: Task) -> Path:
         return self._state / pilot.POOLS / task.pool / task.entry
@@ -216,7 +218,9 @@ class Books:
         return [
             path
             for path in (self._state / pilot.EVENTS).iterdir()
-            if path.name not in queued and path.name not in self.pilots
+            if path.name not in queued
+            and path.name not in self.pilots
+            and _JOB.fullmatch(path.name)
         ]
 
     def drop_idle_pools(self) -> None:
@@ -226,8 +230,8 @@ class Books:
         for name in [name for name in self.pools if name not in used]:
             del self.pools[name]
             folder = self._state / pilot.POOLS / name
-            for suffix in (".json", ".log"):
-                Path(f"{folder}{suffix}").unlink(missing_ok=True)
+            Path(f"{folder}.json").unlink(missing_ok=True)
+            self.log(name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # a task came in by another way: kept
                 folder.rmdir()
 
@@ -237,9 +241,7 @@ class Books:
             known = self.pilots.get(path.name)
             read = 0 if known is None else known.read
             try:
-                with path.open("rb") as file:
-                    file.seek(read)
-                    data = file.read()
+                data = files.read_plain(str(path), read)
             except FileNotFoundError:
                 continue
             whole = data[: data.rfind(b"\n") + 1]
@@ -247,6 +249,10 @@ class Books:
                 yield path.name, words
             if (known := self.pilots.get(path.name)) is not None:
                 known.read = read + len(whole)
+
+    def log(self, pool: str) -> Path:
+        """Where the pilots of a pool say what is nobody's business but the operator's."""
+        return self._state / pilot.LOGS / f"{pool}.log"
 
     def cancel_mark(self, task_id: str) -> Path:
         return self._state / pilot.CANCELS / task_id

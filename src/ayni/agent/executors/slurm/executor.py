@@ -11,8 +11,8 @@ import contextlib
 import functools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,10 +32,11 @@ from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.fleet import Fleet
-from ayni.agent.executors.slurm.foresight import Foresight
+from ayni.agent.executors.slurm.foresight import Foresight, Starts, with_starts
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Slurm, our_user
+from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files
 
@@ -84,6 +85,8 @@ class SlurmExecutor:
         rules: Rules | None = None,
         allowed: Collection[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        user: LocalUser | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         """Open, or take over, a state folder.
 
@@ -95,16 +98,18 @@ class SlurmExecutor:
             rules: what the operator adds to each batch job.
             allowed: the partitions that may be used; None for all.
             clock: monotonic time.
+            user: whose batch jobs they are; None for the agent's own user.
+            cluster: what is known of the site, where several executors share it.
         """
         self._state = state.absolute()
         self._state.mkdir(parents=True, exist_ok=True)
         self._slurm = slurm
         self._clock = clock
         self._rules = rules or Rules()
-        self._user = our_user()
+        self._user = our_user() if user is None else str(user.uid)
         self._prefix = job_prefix(self._state)
-        self._files = JobFiles(self._state, images, runtimes)
-        self._cluster = Cluster(slurm, allowed, clock, self._rules.reservation)
+        self._files = JobFiles(self._state, images, runtimes, None if user is None else user.group)
+        self._cluster = cluster or Cluster(slurm, allowed, clock, self._rules.reservation)
         self._books = Books(self._state, clock)
         self._accounting = Accounting(self._state, slurm)
         self._fleet = Fleet(
@@ -134,17 +139,21 @@ class SlurmExecutor:
     # --- the interface ---
 
     def partitions(self) -> Sequence[PartitionInfo]:
+        return with_starts(self._cluster.infos(self.held()), [self.starts()])
+
+    def held(self) -> Counter[str]:
+        """Cores that our batch jobs hold, by partition; asks whether the accounting answers, too."""
         self._accounting.probe(self._clock())
-        ours: dict[str, int] = {}
+        ours: Counter[str] = Counter()
         for found in self._books.pilots.values():
             if not found.waiting and found.gone is None:
                 key = self._books.pools[found.pool].key
-                ours[key.partition] = (
-                    ours.get(key.partition, 0) + found.slots * key.cores * key.nodes
-                )
-        starts = self._foresight.starts()
-        infos = self._cluster.infos(ours)
-        return [replace(info, starts=starts.get(info.name, ())) for info in infos]
+                ours[key.partition] += found.slots * key.cores * key.nodes
+        return ours
+
+    def starts(self) -> Starts:
+        """What is foreseen of our tasks, by partition."""
+        return self._foresight.starts()
 
     @_on_shared_disk
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
@@ -188,6 +197,21 @@ class SlurmExecutor:
                 raise
         news, self._news = self._news, {}
         return list(news.values())
+
+    def known(self, ids: Collection[str]) -> set[str]:
+        """Those of these jobs that are ours."""
+        return {job_id for job_id in ids if job_id in self._books.tasks}
+
+    def is_due(self) -> bool:
+        """Whether the next poll looks at the queue."""
+        return self._clock() >= self._next_look and not self._has_no_work()
+
+    def _has_no_work(self) -> bool:
+        return not self._books.tasks and self.is_idle()
+
+    def look_soon(self) -> None:
+        """Let the next poll look at the queue: somebody asks for it anyway."""
+        self._next_look = float("-inf")
 
     @_on_shared_disk
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
@@ -313,7 +337,7 @@ class SlurmExecutor:
 
     def _look(self, now: float) -> None:
         """Ask the scheduler for all of our batch jobs."""
-        if not self._books.tasks and self.is_idle():
+        if self._has_no_work():
             return
         self._next_look = now + self._pause
         queue = {row.id: row for row in self._slurm.squeue(self._user) if self._is_ours(row)}

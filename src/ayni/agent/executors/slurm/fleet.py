@@ -10,7 +10,6 @@ from ayni.agent.executors.slurm.books import ANY, Books, Pilot, Pool, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
-from ayni.agent.supervisor import pilot
 
 _OFTEN = 1.0  # seconds between two submissions of a pool
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
@@ -80,7 +79,7 @@ class Fleet:
         if batch is None:
             return False
         name = f"{self._prefix}{pool.key.name}"
-        log = str(self._state / pilot.POOLS / f"{pool.key.name}.log")
+        log = str(self._books.log(pool.key.name))
         text = script.text(str(self._state), pool.key.name, batch, pool.key, self._rules.python)
         try:
             number = self._slurm.sbatch(

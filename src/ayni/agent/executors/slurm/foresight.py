@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart
+from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart, PartitionInfo
 from ayni.agent.executors.slurm import pools, script
 from ayni.agent.executors.slurm.books import Books, Pilot, Pool
 from ayni.agent.executors.slurm.cluster import Cluster
@@ -30,6 +30,7 @@ _MOST = 8  # sizes of one partition that are asked about
 _USUAL = Key("", "", "", cores=1, memory=1 << 30, walltime=3600, grace=10.0, gpus=0)
 
 Place = tuple[str, Size]  # a partition, and how large tasks are
+Starts = Mapping[str, tuple[ExpectedStart, ...]]  # by partition, each size once
 
 
 def size_of(key: Key) -> Size:
@@ -99,8 +100,8 @@ class Foresight:
         self._wanted: dict[Place, _Wanted] = {}
         self._next = float("-inf")
 
-    def starts(self) -> Mapping[str, tuple[ExpectedStart, ...]]:
-        """By partition, each size once."""
+    def starts(self) -> Starts:
+        """What is known now."""
         found: dict[Place, ExpectedStart] = {
             place: ExpectedStart(place[1], wanted.answer, at_least=True)
             for place, wanted in self._wanted.items()
@@ -160,6 +161,21 @@ class Foresight:
             wanted.answer = self._slurm.test_only(options)
         except (Refused, Full):  # nothing is known; who submits such a task hears why
             return
+
+
+def with_starts(infos: Iterable[PartitionInfo], found: Iterable[Starts]) -> list[PartitionInfo]:
+    """The partitions with what is foreseen there; of what several users are told, the latest."""
+    latest: dict[Place, ExpectedStart] = {}
+    for starts in found:
+        for partition, some in starts.items():
+            for start in some:
+                known = latest.setdefault((partition, start.size), start)
+                if start.at > known.at:
+                    latest[partition, start.size] = start
+    by_partition: dict[str, list[ExpectedStart]] = defaultdict(list)
+    for (partition, _), start in latest.items():
+        by_partition[partition].append(start)
+    return [replace(info, starts=tuple(by_partition[info.name])) for info in infos]
 
 
 def _usual(partition: str, max_walltime: int) -> Key:

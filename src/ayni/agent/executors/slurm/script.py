@@ -18,6 +18,7 @@ class Terms:
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    user: str | None = None  # the site's own user who runs them; None: the agent's
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Rules:
     account: str | None = None
     qos: str | None = None
     reservation: str | None = None
+    user: str | None = None
     projects: Mapping[str, Terms] = field(default_factory=dict)  # by name or pattern
     constraint: str | None = None
     options: tuple[str, ...] = ()
@@ -40,8 +42,17 @@ class Rules:
             (terms for name, terms in self.projects.items() if fnmatchcase(project, name)), Terms()
         )
         return Terms(
-            own.account or self.account, own.qos or self.qos, own.reservation or self.reservation
+            own.account or self.account,
+            own.qos or self.qos,
+            own.reservation or self.reservation,
+            own.user or self.user,
         )
+
+    @property
+    def users(self) -> set[str]:
+        """All of the site's own users for whom batch jobs run; none: they are the agent's."""
+        named = {self.user, *(terms.user for terms in self.projects.values())}
+        return {name for name in named if name is not None}
 
 
 def text(state: str, pool: str, batch: Batch, key: Key, python: str | None = None) -> str:

@@ -1,0 +1,287 @@
+"""Batch jobs of the site's own users: an executor to each of them, behind one.
+
+Each has a state folder of its own, shared with its user alone, and submits and cancels as that user,
+by the helper (`supervisor/helper.py`). The partitions are looked at once for all, and so is the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from ayni.agent.executors.base import (
+    Allocation,
+    ExecutorUnavailable,
+    Fault,
+    Job,
+    JobState,
+    JobStatus,
+    PartitionInfo,
+)
+from ayni.agent.executors.slurm import parse
+from ayni.agent.executors.slurm.cluster import Cluster
+from ayni.agent.executors.slurm.executor import SlurmExecutor
+from ayni.agent.executors.slurm.foresight import with_starts
+from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.localusers import LocalUser
+from ayni.agent.runtimes.base import Finding
+
+log = logging.getLogger(__name__)
+#: What reading nonsense raises. Where a site does without the sandbox, tasks may write it, and harm
+#: nobody but those who run as the same local user.
+_DISORDER = (AttributeError, LookupError, TypeError, ValueError)
+
+_TIMEOUT = 60.0  # seconds
+_REMEDY = "see docs/operators/slurm.md, Local users; 'ayni site doctor' tries it for each user"
+_BY_HELPER = {"sbatch", "scancel"}
+
+
+class HelperError(Exception):
+    """The helper did not do what was asked."""
+
+
+class Helper:
+    """The program that sudo lets the agent run as some of the site's users."""
+
+    def __init__(self, program: Path, sudo: str = "sudo") -> None:
+        self._program = program
+        self._sudo = sudo
+
+    def ask(self, user: str, request: Mapping[str, object]) -> dict[str, object]:
+        """Have something done as a user.
+
+        Raises:
+            HelperError: it was not done; the text is for the operator.
+        """
+        words = [self._sudo, "-n", "-u", user, str(self._program)]
+        try:
+            done = subprocess.run(
+                words,
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                cwd="/",
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise HelperError(f"{' '.join(words)} did not answer: {error}") from error
+        try:
+            answer = json.loads(done.stdout)
+        except ValueError:
+            answer = {"error": done.stderr.strip()[-300:] or f"exit code {done.returncode}"}
+        if not isinstance(answer, dict) or "error" in answer:
+            said = answer["error"] if isinstance(answer, dict) else done.stdout[:300]
+            raise HelperError(f"{' '.join(words)}: {said}")
+        return answer
+
+    def open(self, user: str, folders: Sequence[str]) -> None:
+        """Let the agent read and remove what a user's tasks left in these of its work folders."""
+        self.ask(user, {"verb": "open", "folders": list(folders)})
+
+
+class Queue:
+    """What squeue shows of all users, asked once in a round, whoever asks first."""
+
+    def __init__(self, slurm: Slurm, users: Collection[LocalUser]) -> None:
+        self._slurm = slurm
+        self._users = ",".join(str(user.uid) for user in users)
+        self._rows: list[parse.Queued] | ExecutorUnavailable | None = None
+
+    def begin_round(self) -> None:
+        self._rows = None
+
+    def rows(self) -> list[parse.Queued]:
+        if self._rows is None:
+            try:
+                self._rows = self._slurm.squeue(self._users)
+            except ExecutorUnavailable as error:
+                self._rows = error
+        if isinstance(self._rows, ExecutorUnavailable):
+            raise self._rows
+        return self._rows
+
+    def faults(self) -> Sequence[Fault]:
+        return self._slurm.health.faults()
+
+
+class SlurmAs(Slurm):
+    """One cluster, its batch jobs those of a local user."""
+
+    def __init__(
+        self,
+        user: LocalUser,
+        helper: Helper,
+        queue: Queue,
+        conf: Path | None = None,
+        bin_folder: Path | None = None,
+    ) -> None:
+        super().__init__(conf, bin_folder)
+        self._local = user.name
+        self._helper = helper
+        self._queue = queue
+
+    def squeue(self, user: str) -> list[parse.Queued]:
+        """All users' jobs: each executor knows its own by their names."""
+        del user
+        return self._queue.rows()
+
+    def _run(
+        self, name: str, arguments: Sequence[str], script: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        if name not in _BY_HELPER:
+            return super()._run(name, arguments, script)
+        self.calls += 1
+        try:
+            answer = self._helper.ask(self._local, _request(name, arguments, script))
+        except HelperError as error:
+            fault = Fault(
+                "local_user", f"nothing can be done as user {self._local}: {error}", _REMEDY
+            )
+            raise self._unavailable(name, str(error), fault) from error
+        return subprocess.CompletedProcess(
+            [name, *arguments],
+            int(str(answer["code"])),
+            str(answer["stdout"]),
+            str(answer["stderr"]),
+        )
+
+
+def _request(name: str, arguments: Sequence[str], script: str | None) -> dict[str, object]:
+    if name == "sbatch":
+        test = "--test-only" in arguments
+        options = [word for word in arguments if word not in ("--parsable", "--test-only")]
+        return {"verb": "submit", "script": script, "options": options, "test": test}
+    jobs = [word for word in arguments if not word.startswith("-")]
+    return {"verb": "cancel", "jobs": jobs, "waiting": "--state=PENDING" in arguments}
+
+
+class MappedExecutor:
+    """The executors of all local users, as one."""
+
+    def __init__(
+        self,
+        users: Mapping[str, LocalUser],
+        executors: Mapping[str, SlurmExecutor],
+        rules: Rules,
+        cluster: Cluster,
+        queue: Queue,
+        helper: Helper,
+    ) -> None:
+        """Put them together.
+
+        Args:
+            users: by name.
+            executors: by local user.
+            rules: which project is whose.
+            cluster: that all of them share.
+            queue: that all of them ask.
+            helper: by which they act.
+        """
+        self._users = users
+        self._helper = helper
+        self._executors = executors
+        self._rules = rules
+        self._cluster = cluster
+        self._queue = queue
+
+    findings: Sequence[Finding] = ()
+
+    def partitions(self) -> Sequence[PartitionInfo]:
+        ours: Counter[str] = Counter()
+        for executor in self._executors.values():
+            ours += executor.held()
+        starts = [executor.starts() for executor in self._executors.values()]
+        return with_starts(self._cluster.infos(ours), starts)
+
+    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+        refused: dict[str, str] = {}
+        whose: defaultdict[str, list[Job]] = defaultdict(list)
+        for job in jobs:
+            user = self._rules.terms(job.project).user
+            if user is None:
+                refused[job.id] = f"the site has no local user for project {job.project}"
+            else:
+                whose[user].append(job)
+        for user, some in whose.items():
+            refused |= self._executors[user].submit(some)
+        return refused
+
+    def poll(self) -> Sequence[JobStatus]:
+        self._queue.begin_round()
+        if any(executor.is_due() for executor in self._executors.values()):
+            for executor in self._executors.values():
+                executor.look_soon()
+        news: list[JobStatus] = []
+        failed: list[ExecutorUnavailable] = []
+        for user, executor in self._executors.items():
+            try:
+                news += executor.poll()
+            except ExecutorUnavailable as error:
+                failed.append(error)
+            except _DISORDER as error:
+                failed.append(_disorder(user, error))
+        if failed and not news:
+            raise failed[0]
+        return news
+
+    def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
+        found: dict[str, JobStatus] = {}
+        for user, executor in self._executors.items():
+            try:
+                found |= executor.states(ids)
+            except _DISORDER as error:
+                _disorder(user, error)
+                known = executor.known(ids)
+                found |= {job_id: JobStatus(job_id, JobState.UNKNOWN) for job_id in known}
+        return found
+
+    def cancel(self, ids: Collection[str]) -> None:
+        for executor in self._executors.values():
+            executor.cancel(ids)
+
+    def is_idle(self) -> bool:
+        return all(executor.is_idle() for executor in self._executors.values())
+
+    def forget(self, ids: Collection[str]) -> None:
+        for executor in self._executors.values():
+            executor.forget(ids)
+
+    def allocations(self) -> Mapping[str, Allocation]:
+        found: dict[str, Allocation] = {}
+        for executor in self._executors.values():
+            found |= executor.allocations()
+        return found
+
+    def booked(self, ids: Collection[str]) -> None:
+        for executor in self._executors.values():
+            executor.booked(ids)
+
+    def faults(self) -> Sequence[Fault]:
+        found = [fault for executor in self._executors.values() for fault in executor.faults()]
+        return list(dict.fromkeys([*self._queue.faults(), *found]))
+
+    def unlock(self, group: int, folder: str) -> None:
+        """Let the agent remove what a user's tasks left in one of its work folders."""
+        for user in self._users.values():
+            if user.group == group:
+                try:
+                    self._helper.open(user.name, [f"work/{folder}"])
+                except HelperError as error:
+                    log.warning("what tasks left cannot be removed: %s", error)
+
+    def close(self) -> None:
+        """Nothing is held: what runs goes on."""
+
+
+def _disorder(user: str, error: Exception) -> ExecutorUnavailable:
+    said = f"what lies in the executor's folder of user {user} is in disorder"
+    log.error("%s", said, exc_info=error)
+    remedy = "see the agent's log; whether that user's tasks run in a sandbox"
+    return ExecutorUnavailable(said, Fault("local_user", said, remedy))
