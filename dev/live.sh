@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . dev/lib.sh
 
 [ "$(id -u)" = 0 ] || { echo "make live needs root: it installs Debian packages" >&2; exit 2; }
-packages=(bubblewrap charliecloud chromium curl gcc libatomic1 libc6-dev memcached postgresql
+packages=(bubblewrap charliecloud chromium curl environment-modules gcc libatomic1 libc6-dev memcached postgresql
           swift-account swift-container swift-object swift-proxy)
 "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 

@@ -87,6 +87,13 @@ def test_relative_paths_count_from_the_files_folder() -> None:
         (HUB + '[images.a]\nruntime = "docker"', "images.a.runtime", "charliecloud"),
         (HUB + '[images.a]\nruntime = "apptainer"', "images.a", "needs 'image'"),
         (HUB + '[images.a]\nprefixes = ["opt"]', "images.a", "absolute"),
+        (HUB + '[images.a]\nmodules = ["gcc; id"]', "images.a.modules", "match"),
+        (HUB + '[images.a]\nmodules = ["--help"]', "images.a.modules", "match"),
+        (
+            HUB + '[images.a]\nruntime = "apptainer"\nimage = "x.sif"\nmodules = ["gcc"]',
+            "images.a",
+            "leave them out",
+        ),
         (HUB + '[partition]\ndepth = "deep"', "partition.depth", "auto"),
         (HUB + '[executor]\nkind = "pbs"', "executor.kind", "local"),
         (HUB + '[executor]\npin = "yes"', "executor.pin", "'yes' is neither \"auto\" nor true"),

@@ -26,6 +26,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         lambda: shutil.which("chromium") is not None and _installed("playwright"),
         "apt install chromium, pip install -e '.[live]'",
     ),
+    "modules": (
+        Path("/etc/profile.d/modules.sh").exists,
+        "apt install environment-modules",
+    ),
     "mpich": ((MPI / "bin" / "pi").exists, "dev/mpi.sh"),
     "postgres": (
         lambda: "AYNI_TEST_POSTGRES" in os.environ,

@@ -193,5 +193,6 @@ def unit(
     from ayni.agent.unit import unit as text
 
     command = shutil.which("ayni") or str(Path(sys.argv[0]).absolute())
-    place = find(config).absolute() if config else "/etc/ayni/agent.toml"
-    typer.echo(text(command, str(place), user), nl=False)
+    place = find(config).absolute() if config else Path("/etc/ayni/agent.toml")
+    sudo = config is not None and bool(load(place).local_users)
+    typer.echo(text(command, str(place), user, sudo=sudo), nl=False)

@@ -35,6 +35,7 @@ PLACES = ("AYNI_SITE_CONFIG", "/etc/ayni/agent.toml", "~/.config/ayni/agent.toml
 DAY = 86400
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 LocalName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)*$")]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -82,6 +83,7 @@ class Image(Section):
     runtime: Literal["host", "charliecloud", "apptainer"] = "host"
     image: str | None = None  # for containers: what the runtime is to open
     prefixes: list[Path] = []  # more of the host that its tasks may read
+    modules: list[ModuleName] = []  # of the site's module system; what they set, tasks get
     path: list[str] = []  # goes before PATH
     env: dict[str, str] = {}
     network: bool = False  # its tasks get the network unasked, where the policy gives it at all
@@ -92,6 +94,10 @@ class Image(Section):
             raise ValueError("an alias has no other keys; put them where it points")
         if self.alias is None and self.runtime != "host" and not self.image:
             raise ValueError(f"runtime {self.runtime} needs 'image': a folder, a file or a name")
+        if self.modules and self.runtime != "host":
+            raise ValueError(
+                f"modules: a {self.runtime} image does not see the site's; leave them out"
+            )
         for prefix in self.prefixes:
             if not prefix.is_absolute():
                 raise ValueError(f"prefix {str(prefix)!r} must be an absolute path")

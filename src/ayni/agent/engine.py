@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ayni.agent import localusers
-from ayni.agent.config import Config, SlurmSection
+from ayni.agent import localusers, modules
+from ayni.agent.config import Config, Image, SlurmSection
 from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.executors.slurm.cluster import Cluster
@@ -46,18 +46,23 @@ class Engine:
 
 
 def images(config: Config) -> dict[str, ImageSpec]:
-    """What each image name means, aliases left out: jobs name what they stand for."""
-    return {
-        name: ImageSpec(
-            runtime=image.runtime,
-            image=image.image,
-            prefixes=tuple(image.prefixes),
-            path=tuple(image.path),
-            env=dict(image.env),
-        )
-        for name, image in config.images.items()
-        if image.alias is None
-    }
+    """What each image name means, aliases left out: jobs name what they stand for.
+
+    Raises:
+        UserError: a module that one needs cannot be loaded here.
+    """
+    return {name: _spec(image) for name, image in config.images.items() if image.alias is None}
+
+
+def _spec(image: Image) -> ImageSpec:
+    loaded = modules.load(tuple(image.modules))
+    return ImageSpec(
+        runtime=image.runtime,
+        image=image.image,
+        prefixes=tuple(image.prefixes),
+        path=(*image.path, *loaded.path),
+        env={**loaded.env, **image.env},
+    )
 
 
 def start(config: Config) -> Engine:

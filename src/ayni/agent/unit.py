@@ -60,12 +60,25 @@ WantedBy=multi-user.target
 """
 
 
-def unit(command: str, config: str, user: str = "ayni") -> str:
+#: With these, systemd lets no program of the service have another user's rights, sudo's too, or
+#: forbids folders that hand their group on. (All but the first three imply `NoNewPrivileges`.)
+_AGAINST_SUDO = frozenset(
+    {
+        "NoNewPrivileges=yes", "CapabilityBoundingSet=", "RestrictSUIDSGID=yes",
+        "ProtectKernelModules=yes", "RestrictRealtime=yes", "LockPersonality=yes",
+        "SystemCallArchitectures=native",
+    }
+)  # fmt: skip
+
+
+def unit(command: str, config: str, user: str = "ayni", *, sudo: bool = False) -> str:
     """The unit's text.
 
     Args:
         command: the `ayni` program, absolute.
         config: the agent's TOML file, absolute.
         user: whose processes the agent and its tasks are.
+        sudo: the agent acts as local users, by sudo.
     """
-    return UNIT.format(command=command, config=config, user=user)
+    lines = UNIT.format(command=command, config=config, user=user).splitlines(keepends=True)
+    return "".join(line for line in lines if not (sudo and line.strip() in _AGAINST_SUDO))

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ayni.agent.config import Config, ExecutorSection
+from ayni.agent import modules
+from ayni.agent.config import Config, ExecutorSection, Image
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
-from ayni.agent.engine import images as image_specs
 from ayni.agent.engine import pins
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.runtimes.choose import doctor as runtime_findings
 from ayni.agent.supervisor import cgroup
+from ayni.errors import UserError
 from ayni.protocol.policy import not_now
 from ayni.tes.units import show_size
 
@@ -68,7 +69,7 @@ def _cores(config: Config) -> Check:
 
 def sandbox(config: Config) -> Iterator[Check]:
     """What keeps tasks from the rest of the machine, tried for real."""
-    names = {spec.runtime for spec in image_specs(config).values()}
+    names: set[str] = {i.runtime for i in config.images.values() if i.alias is None}
     config.executor_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     findings = list(runtime_findings(config.executor_folder, names))
     hosts = [f for f in findings if f.name.startswith("sandbox:")]
@@ -121,8 +122,32 @@ def images(config: Config) -> Iterator[Check]:
         if image.image and image.image.startswith("/") and not Path(image.image).exists():
             bad = True
             yield fail(f"image {name}", f"{image.image} is not there", "put the image there")
+        for check in _modules(name, image):
+            bad = True
+            yield check
     if not bad:
         yield ok("images", ", ".join(config.images))
+
+
+def _modules(name: str, image: Image) -> Iterator[Check]:
+    """Can its modules be loaded, and can tasks read what they name?"""
+    try:
+        loaded = modules.load(tuple(image.modules))
+    except UserError as error:
+        yield fail(f"image {name}", str(error), "correct its modules; try: bash -lc 'module avail'")
+        return
+    seen = ("/usr", *map(str, image.prefixes))
+    hidden = {
+        folder
+        for folder in loaded.folders
+        if Path(folder).exists() and not any(Path(folder).is_relative_to(place) for place in seen)
+    }
+    if hidden:
+        yield warn(
+            f"image {name}",
+            f"its modules name {', '.join(sorted(hidden))}, which its tasks do not see",
+            "name the software's folder in 'prefixes'",
+        )
 
 
 def hours(config: Config) -> Iterator[Check]:
