@@ -74,6 +74,14 @@ def test_what_the_agent_submits_is_submitted_as_it_is(config: dict[str, Any]) ->
     }
 
 
+def test_when_a_job_would_start_is_asked_and_nothing_is_submitted(config: dict[str, Any]) -> None:
+    options = ["--job-name=ayni-foresight", "--output=/dev/null", "--time=3"]
+    asked = submission(config, options=options, script="#!/bin/sh\nexec id\n", test=True)
+    words, text, _, _ = ran(helper.serve(asked, config))
+    assert words == ["--test-only", *options]
+    assert text == "#!/bin/sh\n"
+
+
 @pytest.mark.parametrize(
     "option",
     [

@@ -12,15 +12,24 @@ from typing import Any
 import pytest
 
 from ayni.agent import localusers
-from ayni.agent.executors.base import EndReason, ExecutorUnavailable, Job, JobState
+from ayni.agent.executors.base import (
+    EndReason,
+    ExecutorUnavailable,
+    ExpectedStart,
+    Job,
+    JobState,
+    PartitionInfo,
+)
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.executor import SlurmExecutor
+from ayni.agent.executors.slurm.foresight import with_starts
 from ayni.agent.executors.slurm.mapped import Helper, HelperError, MappedExecutor, Queue, SlurmAs
 from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.executors.slurm.tool import Refused
 from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.supervisor import pilot, sharing
+from ayni.tes.size import Size
 from tests.agent.executors.slurm.pooled import IMAGES, until
 from tests.agent.executors.slurm.simulated import SimulatedSlurm
 from tests.agent.executors.slurm.site import Site
@@ -28,6 +37,14 @@ from tests.agent.executors.slurm.site import Site
 RULES = Rules(
     projects={"fisica": Terms("a-fis", user="ana"), "lenguas": Terms("a-len", user="luis")}
 )
+
+
+INFO = PartitionInfo("main", 3, 4, 8 << 30, 0, 7200, 12, 24 << 30, 0)
+SMALL = Size.of(cores=1, memory=1 << 30, gpus=0, walltime=60, nodes=1)
+
+
+def start(at: float) -> ExpectedStart:
+    return ExpectedStart(SMALL, at)
 
 
 class As:
@@ -218,6 +235,19 @@ def test_a_batch_job_is_submitted_as_its_user_and_nobody_else(helped):
     assert helped.asked == {
         "verb": "submit", "script": "#!/bin/sh\nexec true\n", "options": ["--time=3"], "test": False,
     }  # fmt: skip
+
+
+def test_a_start_is_foreseen_as_the_user_sees_it(helped):
+    said = "sbatch: Job 1000067 to start at 1795700000 using 1 processors on nodes n1"
+    helped.answers(json.dumps({"code": 0, "stdout": "", "stderr": said}))
+    assert helped.slurm.test_only(["--time=3"]) == 1795700000
+    assert (helped.asked["test"], helped.asked["options"]) == (True, ["--time=3"])
+
+
+def test_of_what_two_users_are_told_the_later_start_counts():
+    [info] = with_starts([INFO], [{"main": (start(50.0),)}, {"main": (start(90.0),), "x": ()}, {}])
+    assert info.starts == (start(90.0),)
+    assert with_starts([INFO], []) == [INFO]
 
 
 def test_batch_jobs_are_canceled_as_their_user(helped):
