@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayni.agent import config, engine
+from ayni.agent import config, engine, sections
 from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.choose import NoSandbox
@@ -32,20 +32,20 @@ def test_the_documented_example_is_right_and_shows_every_key() -> None:
     assert loaded.policy.max_memory == 256 << 30
     assert loaded.image("ubuntu:20.04") == loaded.images["host"]
     text = path.read_text()
-    sections = {
+    found = {
         "": config.Config,
         "policy": config.PolicySection,
         "images": config.Image,
         "executor": config.ExecutorSection,
-        "slurm": config.SlurmSection,
-        "projects": config.ProjectSection,
+        "slurm": sections.SlurmSection,
+        "projects": sections.ProjectSection,
         "partition": config.PartitionSection,
         "store": config.StoreSection,
         "https": config.HttpsSection,
         "limits": config.LimitsSection,
     }
-    for section in sections.values():
-        for key in section.model_fields.keys() - sections.keys():
+    for section in found.values():
+        for key in section.model_fields.keys() - found.keys():
             assert f"{key} = " in text, f"{key} is not in the example"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ayni.agent import localusers, modules
-from ayni.agent.config import Config, Image, SlurmSection
+from ayni.agent.config import Config, Image
 from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.executors.slurm.cluster import Cluster
@@ -20,6 +20,7 @@ from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
 from ayni.agent.runtimes.choose import NoSandbox, host_runtime, runtimes
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
+from ayni.agent.sections import SlurmSection
 from ayni.agent.staging.folders import Unlock
 from ayni.agent.supervisor import cgroup
 from ayni.errors import UserError

@@ -11,8 +11,8 @@ from ayni.agent import hub, identity, localusers
 from ayni.agent.config import Config
 from ayni.agent.executors.base import ExecutorUnavailable
 from ayni.agent.executors.slurm.accounting import FOLDER
-from ayni.agent.executors.slurm.executor import job_prefix
 from ayni.agent.executors.slurm.parse import Account
+from ayni.agent.executors.slurm.state import job_prefix
 from ayni.agent.executors.slurm.tool import Slurm, our_user
 from ayni.errors import UserError
 from ayni.protocol.books import MAX_JOBS, Booked, BooksReply, BooksRequest, JobKey

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import ayni
 from ayni.agent import disks, localusers
-from ayni.agent.config import Config, SlurmSection
+from ayni.agent.config import Config
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.doctor.disk import SHARED, file_system
 from ayni.agent.executors.base import ExecutorUnavailable
 from ayni.agent.executors.slurm.mapped import Helper, HelperError
 from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.sections import SlurmSection
 from ayni.agent.supervisor.helper import VERSION
 from ayni.errors import UserError
 

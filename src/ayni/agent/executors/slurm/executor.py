@@ -8,15 +8,12 @@ queue. A batch job that is not in the queue is unknown until the accounting says
 from __future__ import annotations
 
 import contextlib
-import functools
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-from ayni.agent import disks
 from ayni.agent.executors.base import (
     Allocation,
     ExecutorUnavailable,
@@ -35,42 +32,17 @@ from ayni.agent.executors.slurm.fleet import Fleet
 from ayni.agent.executors.slurm.foresight import Foresight, Starts, with_starts
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
+from ayni.agent.executors.slurm.state import job_prefix, on_shared_disk
 from ayni.agent.executors.slurm.tool import Slurm, our_user
 from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _OFTEN = 1.0  # seconds between two looks at the queue while batch jobs are about to start or end …
 _SELDOM = 10.0  # … and while nothing changes
 _UNSEEN = 15.0  # seconds for which squeue may not show a job that was just submitted
 _PATIENCE = 120.0  # seconds beyond a task's walltime after which nobody will know how it ended
 _REQUEUED = "the scheduler put its batch job back into the queue"
-
-
-def job_prefix(state: Path) -> str:
-    """How the names of a state folder's batch jobs begin, for as long as the folder lasts."""
-    path = str(state / "tag.json")
-    if files.read_json(path) is None:
-        state.mkdir(parents=True, exist_ok=True)
-        files.write_json(path, secrets.token_hex(3))
-    return f"ayni-{files.read_json(path)}-"
-
-
-def _on_shared_disk(method: Callable[P, R]) -> Callable[P, R]:
-    """A shared disk that is full or away is a site that cannot be asked now, and decides nothing."""
-
-    @functools.wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except OSError as error:
-            said = f"the site's shared disk cannot be used: {error}"
-            raise ExecutorUnavailable(said, disks.fault(disks.SHARED, error)) from error
-
-    return guarded
 
 
 class SlurmExecutor:
@@ -155,7 +127,7 @@ class SlurmExecutor:
         """What is foreseen of our tasks, by partition."""
         return self._foresight.starts()
 
-    @_on_shared_disk
+    @on_shared_disk
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         refused: dict[str, str] = {}
         for job in jobs:
@@ -179,7 +151,7 @@ class SlurmExecutor:
             entry = spec["entry"]
         self._books.add(Task(job.id, str(job.folder), key.name, entry))
 
-    @_on_shared_disk
+    @on_shared_disk
     def poll(self) -> Sequence[JobStatus]:
         self._read_events()
         now = self._clock()
@@ -213,7 +185,7 @@ class SlurmExecutor:
         """Let the next poll look at the queue: somebody asks for it anyway."""
         self._next_look = float("-inf")
 
-    @_on_shared_disk
+    @on_shared_disk
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
         self._read_events()
         return {
@@ -222,7 +194,7 @@ class SlurmExecutor:
             if job_id in self._books.tasks
         }
 
-    @_on_shared_disk
+    @on_shared_disk
     def cancel(self, ids: Collection[str]) -> None:
         for job_id in ids:
             task = self._books.tasks.get(job_id)
@@ -232,11 +204,11 @@ class SlurmExecutor:
             if task.pilot is None:
                 self._turn_away(task, "canceled", "canceled before it started")
 
-    @_on_shared_disk
+    @on_shared_disk
     def is_idle(self) -> bool:
         return not (self._books.pilots or self._books.have_events() or self._accounting.open())
 
-    @_on_shared_disk
+    @on_shared_disk
     def forget(self, ids: Collection[str]) -> None:
         for job_id in ids:
             self._files.path(job_id).unlink(missing_ok=True)
@@ -247,7 +219,7 @@ class SlurmExecutor:
     def allocations(self) -> Mapping[str, Allocation]:
         return self._accounting.allocations()
 
-    @_on_shared_disk
+    @on_shared_disk
     def booked(self, ids: Collection[str]) -> None:
         self._accounting.booked(ids)
 
