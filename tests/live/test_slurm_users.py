@@ -113,6 +113,8 @@ class Agent:
         self.text = f"""
             hub = "{self.hub.url}"
             state = "{shared}/state"
+            policy.network = true
+            policy.max_nodes = 2
             https.private_hosts = ["{self.store.host}"]
             [executor]
             kind = "slurm"
@@ -283,6 +285,19 @@ def test_an_agent_that_is_killed_finds_its_users_tasks_again(agent):
             (agent.folder(task) / "root" / "go").touch()
     assert agent.ends(*tasks) == [S.COMPLETE, S.COMPLETE], agent.log()
     assert [agent.said(task) for task in tasks] == ["went\n", "went\n"]
+
+
+def test_a_task_over_two_nodes_runs_as_its_user(agent):
+    wide = {"nodes": "2", "network": "true"}
+    task = agent.task(
+        "lenguas",
+        "echo $SLURM_PROCID > /work/$SLURM_PROCID; echo $SLURM_PROCID",
+        resources={"backend_parameters": wide},
+        outputs=[agent.output("/work/0"), agent.output("/work/1")],
+    )
+    assert agent.ends(task) == [S.COMPLETE], agent.log()
+    assert sorted(agent.said(task).split()) == ["0", "1"]
+    assert (agent.store.files["/work/0"], agent.store.files["/work/1"]) == (b"0\n", b"1\n")
 
 
 def test_a_batch_job_that_waits_is_withdrawn_as_its_user(agent, clusters):

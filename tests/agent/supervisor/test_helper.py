@@ -284,6 +284,24 @@ def test_what_others_than_root_may_write_is_not_believed(
         helper._config(str(path))
 
 
+def test_a_site_that_root_has_not_set_up_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(helper.Denied, match="cannot be read: No such file"):
+        helper._config(str(program(tmp_path)))
+
+
+def test_no_word_of_the_asker_s_breaks_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(helper.syslog, "syslog", lambda level, text: lines.append(text))
+    monkeypatch.setenv("SUDO_USER", "ayni")
+    helper._log(0, "a\0b\nroot as 0: c\ud800")
+    assert lines == [f"ayni as {os.geteuid()}: a?b?root as 0: c?"]
+
+
+def test_what_no_command_line_can_hold_is_denied(config: dict[str, Any]) -> None:
+    with pytest.raises(helper.Denied, match="cannot be run"):
+        helper.serve(submission(config, options=["--comment=\ud800"]), config)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '"' + "x" * (1 << 20) + '"', "\xff"])
 def test_nonsense_and_too_much_of_it_are_denied(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode("latin-1"))))

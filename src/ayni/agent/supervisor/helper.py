@@ -108,13 +108,15 @@ def _request() -> Any:
 def _config(program: str) -> dict[str, Any]:
     """What root wrote, if nobody else can write it or us."""
     path = program + ".json"
-    for one in (path, program, os.path.dirname(program)):
-        found = os.stat(one)
-        if found.st_uid != 0 or found.st_mode & 0o022:
-            raise Denied(f"{one} must be root's, and nobody else's to write")
     try:
+        for one in (path, program, os.path.dirname(program)):
+            known = os.stat(one)
+            if known.st_uid != 0 or known.st_mode & 0o022:
+                raise Denied(f"{one} must be root's, and nobody else's to write")
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
+    except OSError as error:
+        raise Denied(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Denied(f"{path} is no JSON: {error}") from error
     config = {"root": "", "bin": "/usr/bin", "conf": None, "options": [], **found}
@@ -128,9 +130,9 @@ def _user() -> str:
 
 
 def _log(level: int, text: str) -> None:
-    asked = "".join(c for c in os.environ.get("SUDO_USER", "?") if c.isprintable())[:64]
+    line = f"{os.environ.get('SUDO_USER', '?')[:64]} as {os.geteuid()}: {text}"[:900]
     syslog.openlog("ayni-helper", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(level, f"{asked} as {os.geteuid()}: {text}"[:900])
+    syslog.syslog(level, "".join(c if c.isprintable() else "?" for c in line))
 
 
 # --- the verbs
@@ -224,7 +226,7 @@ def _run(config: dict[str, Any], words: list[str], script: str | None) -> dict[s
             timeout=_TIMEOUT,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise Denied(f"{program} cannot be run: {error}") from error
     out, err = (text.decode("utf-8", "replace")[:20000] for text in (done.stdout, done.stderr))
     return {"code": done.returncode, "stdout": out, "stderr": err}
