@@ -38,7 +38,8 @@ part "environment of Snakemake" dev/snakemake.sh
 AYNI_PG_PORT="$(free_ports 1)"
 AYNI_S3_PORT="$(free_ports 5)"
 export AYNI_PG_PORT AYNI_S3_PORT
-had_slurm="$(ls "${AYNI_SLURM_DIR:-/var/tmp/ayni-slurm}/ready" 2>/dev/null || true)" # it stays as it was
+clusters="${AYNI_SLURM_DIR:-/var/tmp/ayni-slurm}/clusters.json"
+had_slurm="$(ls "$(dirname "$clusters")/ready" 2>/dev/null || true)" # it stays as it was
 trap stop EXIT
 part "servers" servers
 part "environment of MPI" dev/mpi.sh
@@ -53,6 +54,8 @@ part "hub's tests on PostgreSQL" \
 part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
 # A seeded part of the fault run.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
+part "20 kills over Slurm" .venv/bin/python -m tests.fault --kills 20 --seed 20 --slurm "$clusters"
+part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 
 printf '\n'
 printf '%s\n' "${report[@]}"
