@@ -45,7 +45,7 @@ _OPTIONS = {
     "mem": r"[0-9]{1,12}M",
     "time": r"[0-9]{1,9}",
     "no-requeue": None,
-    "export": "NONE",
+    "export": "ALL",  # of the environment that `_run` gives sbatch
     "chdir": "/",
     "output": "/dev/null|{root}/executor/{user}/logs/[0-9a-f]{{12}}\\.log",
     "open-mode": "append",

