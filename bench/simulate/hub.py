@@ -8,7 +8,7 @@ the run time of a group's tasks is learnt, and how long tasks waited at a site l
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from ayni.broker.order import decayed
 from ayni.broker.place import place
@@ -27,11 +27,14 @@ from ayni.protocol.messages import (
 )
 from ayni.protocol.policy import Who
 from ayni.tes.shape import Shape
+from ayni.tes.size import Size, size_of
 from bench.simulate.profiles import SiteSpec
 from bench.simulate.workload import Workload
 
 WEIGHT = 0.2  # of the newest value in a moving mean
 WAIT_HALF_LIFE = 600.0
+#: What a partition says of itself that the broker takes as it is.
+OFFERED = {f.name for f in fields(Partition)}
 STARTED = frozenset({AttemptState.RUNNING, AttemptState.FINALIZING})
 
 
@@ -89,10 +92,10 @@ class Load:
     """What live attempts use of a partition."""
 
     live: int = 0
-    waiting: int = 0
     cores: int = 0
     memory: int = 0
     gpus: int = 0
+    waiting_of: Counter[Size] = field(default_factory=Counter)
 
     def add(self, need: tuple[int, int, int], sign: int) -> None:
         self.live += sign
@@ -132,12 +135,12 @@ class Desk:
             if told is None:
                 load = self.loads.setdefault(p.name, Load())
                 told = self.told[p.name] = Partition(
-                    **p.model_dump(exclude={"windows"}),  # simulated sites have none
+                    **p.model_dump(include=OFFERED),
                     used_cores=load.cores,
                     used_memory=load.memory,
                     used_gpus=load.gpus,
                     live=load.live,
-                    waiting=load.waiting,
+                    waiting_of=+load.waiting_of,
                 )
             partitions.append(told)
         return Site(
@@ -261,7 +264,7 @@ class Hub:
             desk.attempts[id] = desk.waiting[id] = desk.unaccepted[id] = made
             load = desk.loads[partition]
             load.add(line.need, 1)
-            load.waiting += 1
+            load.waiting_of[size_of(line.shape)] += 1
         desk.told.pop(partition, None)
         self.promised[line.project] += promised * count
         if not line.tasks:
@@ -301,7 +304,7 @@ class Hub:
         began = report.state in STARTED or report.state in FINAL
         if began and report.attempt in desk.waiting:
             del desk.waiting[report.attempt]
-            load.waiting -= 1
+            load.waiting_of[size_of(attempt.line.shape)] -= 1
             desk.asked_back.pop(report.attempt, None)
         desk.unaccepted.pop(report.attempt, None)
         desk.told.pop(attempt.partition, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from ayni.broker.place import place
 from ayni.broker.recall import recall
 from ayni.broker.types import Decision, Group, Settings, Site, SiteReason, Verdict, Waiting
 from ayni.protocol.policy import Reason
-from tests.broker.worlds import GIB, NOW, group, partition, site
+from ayni.tes.size import size_of
+from tests.broker.worlds import DEFAULT, GIB, NOW, group, partition, site
 
 SETTINGS = Settings()
+PAIR = replace(DEFAULT, cores=2)
 
 
 def decide(g: Group, *sites: Site) -> list[Decision]:
@@ -126,13 +129,13 @@ def test_a_task_that_a_site_failed_is_tried_at_another_that_has_room() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        site("bravo", partition(live=6, waiting=2, used_cores=6)),
+        site("bravo", partition(live=6, waiting_of={size_of(PAIR): 2}, used_cores=6)),
         site("bravo", draining=True),
         site("bravo", partition(cores=1)),
     ],
 )
 def test_a_task_that_a_site_failed_goes_there_again_if_no_other_has_room(other: Site) -> None:
-    g = group(failed={"andes": 1}, wants={"cores": 2})
+    g = group(failed={"andes": 1}, shape=PAIR)
     assert decide(g, site("andes"), other)[0].site == "andes"
 
 
@@ -164,12 +167,24 @@ def test_a_few_tasks_are_spread_too() -> None:
 
 
 def test_attempts_that_only_just_fit_are_no_backlog() -> None:
-    just_assigned = partition(live=4, waiting=4, used_cores=4, used_memory=4 * GIB)
+    just_assigned = partition(
+        live=4, waiting_of={size_of(DEFAULT): 4}, used_cores=4, used_memory=4 * GIB
+    )
     assert decide(group(queued=9), site("andes", just_assigned))[0].count == just_assigned.depth
 
 
+def test_a_queue_of_wide_tasks_keeps_no_narrow_one_away() -> None:
+    wide = replace(DEFAULT, cores=3)
+    queue = site("andes", partition(live=4, waiting_of={size_of(wide): 3}, used_cores=12))
+    assert decide(group(shape=wide), queue)[0].site is None
+    decisions = decide(group(queued=9), queue)
+    assert [(d.site, d.count) for d in decisions] == [("andes", 2), (None, 7)]
+
+
 def test_a_full_site_says_what_fills_it() -> None:
-    r = reason(group(), site("andes", partition(live=6, waiting=2, used_cores=6)))
+    r = reason(
+        group(), site("andes", partition(live=6, waiting_of={size_of(DEFAULT): 2}, used_cores=6))
+    )
     assert r.verdict is Verdict.FULL
     assert r.message == "is full: 4 running and 2 waiting there"
 
@@ -179,7 +194,9 @@ def test_the_policy_limit_on_tasks_is_named() -> None:
 
 
 def test_a_task_is_held_for_a_much_better_site_but_not_for_ever() -> None:
-    full = site("andes", partition(cores=8, live=10, waiting=2, used_cores=10))
+    full = site(
+        "andes", partition(cores=8, live=10, waiting_of={size_of(DEFAULT): 2}, used_cores=10)
+    )
     data = {"andes": 10**11}  # 8,000 s to any other site
     fresh, old = (group(service=60.0, data=data, oldest=NOW - age) for age in (1, 121))
     held = decide(fresh, full, site("bravo"))
@@ -190,7 +207,7 @@ def test_a_task_is_held_for_a_much_better_site_but_not_for_ever() -> None:
 
 
 def test_waiting_attempts_are_recalled_for_a_free_site_only_after_a_while() -> None:
-    busy = site("andes", partition(live=6, waiting=2, used_cores=6))
+    busy = site("andes", partition(live=6, waiting_of={size_of(DEFAULT): 2}, used_cores=6))
     free = site("bravo")
     for age, wanted in ((10, []), (60, [("bravo", 2)])):
         waiting = Waiting(group(), "andes", "main", 2, NOW - age)
@@ -222,7 +239,15 @@ def test_ten_thousand_groups_at_a_hundred_sites_need_little_work(
         group(i, 5, f"p{i % 50}", wants={"cores": 1 + i % 4, "walltime": 60 + i})
         for i in range(10_000)
     ]
-    decisions = place(groups, sites, [], NOW, SETTINGS)
+    decisions = place(groups, sites, [], NOW, Settings(most_tasks=100_000))
     assert made == 1
     assert len({d.group for d in decisions}) == 10_000
     assert len({id(d.reasons) for d in decisions}) < 1000
+
+
+@pytest.mark.parametrize("wants", [{"partition": "gpu"}, {"partition": "main", "cores": 9}])
+def test_a_site_makes_its_answer_to_who_names_a_partition_once(wants: dict[str, Any]) -> None:
+    groups = [group(i, wants={**wants, "memory": i}) for i in range(1, 4)]
+    [one, two, three] = [d.reasons[0] for d in place(groups, [site("andes")], [], NOW, SETTINGS)]
+    assert one is two is three
+    assert one.code == ("cores" if wants["partition"] == "main" else "partition")

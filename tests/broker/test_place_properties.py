@@ -139,8 +139,9 @@ def test_no_site_is_given_more_than_it_has_room_for(world: World) -> None:
         for p in s.partitions:
             here = [d for d in decisions if (d.site, d.partition) == (s.name, p.name)]
             free = max(0, p.cores - p.foreign_cores - p.used_cores)
-            smallest = min((shapes[d.group].cores * shapes[d.group].nodes for d in here), default=1)
-            assert sum(d.count for d in here) <= free // smallest + p.depth
+            for shape in {shapes[d.group] for d in here}:
+                count = sum(d.count for d in here if shapes[d.group] == shape)
+                assert count <= free // (shape.cores * shape.nodes) + p.depth
 
 
 @given(worlds())

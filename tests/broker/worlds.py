@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from ayni.broker.types import Group, Partition, Project, Site
 from ayni.protocol.policy import Reason
 from ayni.tes.shape import Shape
+from ayni.tes.size import size_of
 
 NOW = 1_800_000_000.0
 GIB = 1 << 30
+DEFAULT = Shape(images=("host",))
 _NO_IMAGE = Reason(code="image", message="has no such image")
 
 
@@ -78,7 +81,10 @@ def partitions(draw: st.DrawFn, name: str) -> Partition:
         used_cores=live * draw(st.integers(1, 2)),
         used_memory=live * GIB,
         live=live,
-        waiting=draw(st.integers(0, live)),
+        waiting_of={
+            size_of(shape): draw(st.integers(0, live // 2))
+            for shape in (DEFAULT, replace(DEFAULT, cores=2))
+        },
         **draw(_closing),
     )
 

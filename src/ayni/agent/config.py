@@ -128,7 +128,7 @@ class PartitionSection(Section):
     """The queue as the network sees it."""
 
     name: Name = "local"
-    # Tasks wanted waiting beyond those that fit; None ("auto" in the file) follows how fast they end.
+    # Tasks of a size wanted waiting beyond those that fit; None ("auto" in the file): as fast as they end.
     depth: Annotated[int, Field(ge=0, le=1000)] | None = None
 
     @field_validator("depth", mode="before")

@@ -17,7 +17,6 @@ from ayni.broker.eligible import (
     in_the_way,
     nearest,
     offered,
-    too_small,
     unfit,
     until,
     unwanted,
@@ -134,8 +133,11 @@ class _Bench:
         self.banned = Eligibility(reason=banned(site)) if site.banned else None
         self.unwell = Eligibility(reason=no) if (no := unwell(site, settings)) else None
         self.offers = [offered(p) for p in site.partitions]
+        self.offers_named: dict[str, list[tuple[int, ...]]] = {}
+        for p, offer in zip(site.partitions, self.offers, strict=True):
+            self.offers_named.setdefault(p.name, []).append(offer)
         self._fitting: dict[Bits, Eligibility] = {}
-        self._unfit: dict[tuple[int, int, int], Eligibility] = {}
+        self._unfit: dict[tuple[int, int, int] | str | None, Eligibility] = {}
 
     def in_maintenance(self, here: Bits) -> Eligibility:
         """To groups that fit into these partitions, and would not end in time in any."""
@@ -154,12 +156,13 @@ class _Bench:
 
     def unfit(self, shape: Shape, wanted: tuple[int, ...]) -> Eligibility:
         """To groups that fit nowhere."""
-        if shape.partition is not None or not self.offers:
-            return Eligibility(reason=unfit(self.site, shape))
-        measure, offer = nearest(wanted, self.offers)
-        key = measure, wanted[measure], offer
+        named = shape.partition
+        offers = self.offers if named is None else self.offers_named.get(named)
+        key: tuple[int, int, int] | str | None = named
+        if offers:
+            measure, offer = nearest(wanted, offers)
+            key = measure, wanted[measure], offer
         answer = self._unfit.get(key)
         if answer is None:
-            reason = too_small(self.site, measure, wanted[measure], offer)
-            answer = self._unfit[key] = Eligibility(reason=reason)
+            answer = self._unfit[key] = Eligibility(reason=unfit(self.site, shape))
         return answer

@@ -17,7 +17,7 @@ from ayni.broker.jury import Bits, Jury, Verdicts, members
 from ayni.broker.order import Ask, serve
 from ayni.broker.room import Room, rooms_of, service_guess
 from ayni.broker.types import Decision, Group, Project, Settings, Site, SiteReason
-from ayni.tes.shape import Shape
+from ayni.tes.size import Size, size_of
 
 Key = tuple[object, ...]
 RoomKey = tuple[str, str]  # site, partition
@@ -127,9 +127,7 @@ class _Cycle:
         self.now = now
         self.settings = settings
         self.jury = Jury(self.sites, settings)
-        self._open: Bits = 0  # partitions that may have room for something
-        for n, room in enumerate(self.numbered):
-            self._open |= (not room.spent) << n
+        self._spent: dict[Size, Bits] = {}  # partitions without room for anything of that size
         self._judged: dict[Key, Judged] = {}
         self._waiting: dict[int, tuple[SiteReason, ...]] = {}  # by identity of verdicts
         self._told_full: dict[tuple[str, tuple[str, ...]], SiteReason] = {}
@@ -137,7 +135,7 @@ class _Cycle:
 
     def step(self) -> int:
         """Tasks in a turn: small beside the room there is, so that equals come out equal."""
-        room = sum(max(0, r.cores) + r.deep() for r in self.numbered)
+        room = sum(max(0, r.cores) + r.partition.depth for r in self.numbered)
         return max(1, min(room, self.settings.most_tasks) // 64)
 
     def case(self, group: Group) -> Case:
@@ -157,7 +155,7 @@ class _Cycle:
         while given < count and (tier := self._best(case)):
             for room, share in _shares(case, tier, count - given):
                 self._note(case, room, share)
-                self._take(room, case.group.shape, share)
+                room.take(case.group.shape, share)
                 given += share
         return given
 
@@ -168,19 +166,11 @@ class _Cycle:
         given.count += count
         given.waits += count * (first.seconds + last) / 2
 
-    def _take(self, room: Room, shape: Shape, count: int) -> None:
-        room.take(shape, count)
-        for n, other in enumerate(self.numbered):
-            if other.shared is room.shared and other.spent:
-                self._open &= ~(1 << n)
-
     def _best(self, case: Case) -> list[Room]:
         """The rooms that would start a task soonest, equals together; none if it has to wait."""
         if case.judged.full:
             return []
-        shape = case.group.shape
-        may_have = case.judged.verdicts.partitions & self._open
-        open_rooms = [r for n in members(may_have) if (r := self.numbered[n]).of_shape(shape) > 0]
+        open_rooms = list(self._with_room(case))
         if not open_rooms:
             case.judged.full = True
             return []
@@ -192,7 +182,18 @@ class _Cycle:
             return []
         best = min(cost for cost, _ in costs)
         tier = [room for cost, room in costs if cost <= best + self.settings.same_cost]
-        return [r for r in tier if r.fits(shape)] or tier
+        return [r for r in tier if r.fits(case.group.shape)] or tier
+
+    def _with_room(self, case: Case) -> Iterator[Room]:
+        shape, size = case.group.shape, size_of(case.group.shape)
+        spent = self._spent.get(size, 0)
+        for n in members(case.judged.verdicts.partitions & ~spent):
+            room = self.numbered[n]
+            if room.of_shape(shape) > 0:
+                yield room
+            elif room.spent(size):
+                spent |= 1 << n
+        self._spent[size] = spent
 
     def cost(self, case: Case, room: Room, ahead: int = 0) -> float:
         """Seconds until one more task's commands would run there."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ayni.broker.eligible import Eligibility
-from ayni.broker.jury import Jury
+from ayni.broker.jury import Jury, Verdicts, members
 from ayni.broker.place import time_to_move
 from ayni.broker.room import Room, rooms_of, service_guess
 from ayni.broker.types import Recall, Settings, Site, Waiting
@@ -20,44 +19,42 @@ def recall(
     as many as others could start at once, much sooner, after `recall_after` seconds of waiting.
     """
     sites = sorted(sites, key=lambda s: s.name)
+    number = {site.name: n for n, site in enumerate(sites)}
     rooms = rooms_of(sites)
+    numbered = list(rooms.values())  # as the jury numbers them
     jury = Jury(sites, settings)
+    judged: dict[int, Verdicts] = {}
     answer = []
     for w in sorted(waiting, key=lambda w: (w.since, w.group.id, w.site, w.partition)):
-        said = list(zip(sites, jury.judge(w.group).sites, strict=True))
+        said = judged.get(w.group.id)
+        if said is None:
+            said = judged[w.group.id] = jury.judge(w.group)
         here = rooms.get((w.site, w.partition))
-        reason = next(e.reason for site, e in said if site.name == w.site)
+        reason = said.sites[number[w.site]].reason
         if reason is not None and reason.code not in ("silent", "hours", "ill", "never"):
             answer.append(Recall(w.group.id, w.site, w.partition, w.count, None))
             continue
         if here is None or not here.backlog or now - w.since < settings.recall_after:
             continue
-        answer += _to_better(w, here, rooms, settings, said)
+        others = (numbered[n] for n in members(said.partitions))
+        answer += _to_better(w, here, [r for r in others if r.site.name != w.site], settings)
     return answer
 
 
-def _to_better(
-    w: Waiting,
-    here: Room,
-    rooms: dict[tuple[str, str], Room],
-    settings: Settings,
-    said: Sequence[tuple[Site, Eligibility]],
-) -> list[Recall]:
+def _to_better(w: Waiting, here: Room, others: Sequence[Room], settings: Settings) -> list[Recall]:
     shape, service = w.group.shape, w.group.service or service_guess(w.group.shape)
     stay = here.start_in(shape, service)
     left = min(w.count, here.backlog)
     answer = []
-    for site, eligibility in said:
-        if site.name == w.site:
+    for there in others:
+        count = min(left, there.fits(shape), there.of_shape(shape))
+        if count <= 0:
             continue
-        for partition in eligibility.partitions:
-            there = rooms[site.name, partition.name]
-            move = there.start_in(shape, service) + time_to_move(w.group, site)
-            sooner = move * settings.hold_gain < stay and stay - move >= settings.least_gain
-            count = min(left, there.fits(shape), there.of_shape(shape)) if sooner else 0
-            if count:
-                there.take(shape, count)
-                left -= count
-                here.backlog -= count
-                answer.append(Recall(w.group.id, w.site, w.partition, count, site.name))
+        site = there.site
+        move = there.start_in(shape, service) + time_to_move(w.group, site)
+        if move * settings.hold_gain < stay and stay - move >= settings.least_gain:
+            there.take(shape, count)
+            left -= count
+            here.give_back(shape, count)
+            answer.append(Recall(w.group.id, w.site, w.partition, count, site.name))
     return answer

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ayni.broker.foresight import UNKNOWN, Start, expected
 from ayni.broker.types import Partition, Site
 from ayni.tes.shape import Shape
-from ayni.tes.size import size_of
+from ayni.tes.size import Size, size_of
 
 
 def service_guess(shape: Shape) -> float:
@@ -29,7 +29,7 @@ class Room:
     """A partition's room, which shrinks as a cycle gives tasks to it.
 
     `free` is what neither the network's attempts nor others use, waiting attempts counted as using;
-    `backlog` is how many attempts wait there beyond those that fit.
+    `backlog` is how many attempts wait there beyond those that fit; `waiting` by size, also those that fit.
     """
 
     site: Site
@@ -39,6 +39,7 @@ class Room:
     memory: int
     gpus: int
     backlog: int
+    waiting: dict[Size, int]
 
     @classmethod
     def of(cls, site: Site, partition: Partition, shared: SiteRoom) -> Room:
@@ -46,7 +47,16 @@ class Room:
         cores = p.cores - p.foreign_cores - p.used_cores
         memory = p.memory - p.used_memory
         gpus = p.gpus - p.used_gpus
-        return cls(site, p, shared, cores, memory, gpus, _backlog(p, cores, memory, gpus))
+        return cls(
+            site,
+            p,
+            shared,
+            cores,
+            memory,
+            gpus,
+            _backlog(p, cores, memory, gpus),
+            dict(p.waiting_of),
+        )
 
     def fits(self, shape: Shape) -> int:
         """Tasks that could start at once."""
@@ -58,27 +68,42 @@ class Room:
             n = min(n, self.gpus // (shape.gpus * shape.nodes))
         return max(0, n)
 
-    def deep(self) -> int:
-        """Tasks that the site wants in its own queue beyond those that fit."""
-        return max(0, self.partition.depth - self.backlog)
+    def deep(self, size: Size) -> int:
+        """Tasks of a size that the site wants in its own queue beyond those that fit.
+
+        So a queue of wide tasks, which leaves much unused until enough is free for one, keeps no
+        narrow one away that could run before it.
+        """
+        if not self.backlog:
+            return self.partition.depth
+        behind = min(self.backlog, self.waiting.get(size, 0))
+        return max(0, self.partition.depth - behind)
 
     def of_shape(self, shape: Shape) -> int:
         """Tasks that it may be given now."""
-        tasks = self.fits(shape) + self.deep()
+        tasks = self.fits(shape) + self.deep(size_of(shape))
         return int(max(0, min(tasks, self.shared.tasks)))
 
-    @property
-    def spent(self) -> bool:
-        """It has no room for anything any more, however small."""
-        nothing_starts = self.cores <= 0 or self.memory <= 0
-        return self.shared.tasks <= 0 or (nothing_starts and not self.deep())
+    def spent(self, size: Size) -> bool:
+        """It has no room for anything of that size any more."""
+        # Tasks of a size take more than half of its cores and memory.
+        starts = self.cores > size.cores // 2 and self.memory > size.memory // 2 << 30
+        return self.shared.tasks <= 0 or not (starts or self.deep(size))
 
     def take(self, shape: Shape, count: int) -> None:
         self.backlog += max(0, count - self.fits(shape))
+        size = size_of(shape)
+        self.waiting[size] = self.waiting.get(size, 0) + count
         self.cores -= count * shape.cores * shape.nodes
         self.memory -= count * shape.memory * shape.nodes
         self.gpus -= count * shape.gpus * shape.nodes
         self.shared.tasks -= count
+
+    def give_back(self, shape: Shape, count: int) -> None:
+        """So many of its backlog are asked back. What they take counts until it is known that they went."""
+        self.backlog -= count
+        size = size_of(shape)
+        self.waiting[size] = self.waiting.get(size, 0) - count
 
     def start(self, shape: Shape, service: float, ahead: int = 0) -> Start:
         """When one more task would start, with `ahead` more before it, and how that is known."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ayni.broker.foresight import Foresight, Start
 from ayni.tes.shape import Shape
+from ayni.tes.size import Size
 
 
 class Objection(Protocol):
@@ -32,15 +33,20 @@ class Partition:
     cores: int  # for the network, in all
     memory: int
     gpus: int
-    depth: int  # tasks wanted waiting there beyond those that fit
+    depth: int  # tasks of a size wanted waiting there beyond those that fit
     foreign_cores: int = 0
     used_cores: int = 0  # by live attempts of the network, waiting ones included
     used_memory: int = 0
     used_gpus: int = 0
     live: int = 0  # live attempts
-    waiting: int = 0  # of these, not yet running
+    waiting_of: Mapping[Size, int] = field(default_factory=dict)  # of these, not yet running
     maintenance: Objection | None = None  # of this partition, as a site's
     until: float = float("inf")
+
+    @property
+    def waiting(self) -> int:
+        """Live attempts that are not yet running."""
+        return sum(self.waiting_of.values())
 
 
 @dataclass(frozen=True, slots=True)

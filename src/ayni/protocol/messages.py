@@ -122,7 +122,7 @@ class PartitionStatus(Message):
     memory: int
     gpus: int = 0
     foreign_cores: int = 0  # of these, in use by others than the network
-    depth: int = 8  # tasks that the site wants waiting in its own queue, beyond those that fit
+    depth: int = 8  # tasks of a size wanted waiting in its own queue, beyond those that fit
     windows: Windows = []  # maintenance of this one alone: its batch system knows of it
     # Foreseen starts, a size once; a site that has no scheduler, or an older agent, says none.
     starts: Annotated[Many[StartStatus], AfterValidator(lambda starts: starts[:MAX_STARTS])] = []

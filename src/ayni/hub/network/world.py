@@ -30,6 +30,7 @@ from ayni.protocol.policy import (
     refusal,
 )  # fmt: skip
 from ayni.tes.shape import Shape
+from ayni.tes.size import Size, size_of
 
 MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the next ones
 #: Health notes that keep work away.
@@ -104,10 +105,10 @@ class _Load:
     """What live attempts use of a partition."""
 
     live: int = 0
-    waiting: int = 0
     cores: int = 0
     memory: int = 0
     gpus: int = 0
+    waiting_of: Counter[Size] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -328,7 +329,7 @@ class Loader:
             load = loads.setdefault((site, partition), _Load())
             cores = shape.cores * shape.nodes
             load.live += count
-            load.waiting += 0 if state in _RUNNING else count
+            load.waiting_of[size_of(shape)] += 0 if state in _RUNNING else count
             load.cores += count * cores
             load.memory += count * shape.memory * shape.nodes
             load.gpus += count * shape.gpus * shape.nodes
@@ -379,7 +380,7 @@ def _partition(told: PartitionStatus, load: _Load, now: float) -> Partition:
         used_memory=load.memory,
         used_gpus=load.gpus,
         live=load.live,
-        waiting=load.waiting,
+        waiting_of=load.waiting_of,
     )
 
 
