@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from ayni import __version__
 from ayni.agent import closures
@@ -33,6 +33,7 @@ from ayni.protocol.messages import (
     StartStatus,
 )
 from ayni.protocol.policy import Reason, Window, maintenance, next_window, reaches
+from ayni.tes.size import Size
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +101,11 @@ def settle_starts(
         seen: by the executor, now.
         now: Unix seconds.
     """
-    before = {(one.cores, one.memory, one.gpus, one.walltime): one for one in told}
+    before = {Size(one.cores, one.memory, one.gpus, one.walltime): one for one in told}
     answer = []
     for one in sorted(seen, key=lambda one: one.size)[:MAX_STARTS]:
-        known = before.get(astuple(one.size))
-        fresh = StartStatus(**asdict(one.size), at=one.at, at_least=one.at_least)
+        known = before.get(one.size)
+        fresh = StartStatus(**one.size._asdict(), at=one.at, at_least=one.at_least)
         same = known is not None and known.at_least == one.at_least
         answer.append(known if known and same and _is_near(known.at, one.at, now) else fresh)
     return answer

@@ -7,9 +7,10 @@ whoever asks no more of anything starts no later.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from ayni.tes.size import Size
 
@@ -23,15 +24,11 @@ class Source(StrEnum):
     QUEUE = "queue"  # the network's tasks before it, times how long they take
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """An expected start, in seconds from now."""
 
     seconds: float
     by: Source
-
-    def later(self, other: Start) -> Start:
-        return other if other.seconds > self.seconds else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,9 @@ class Told:
 
     seconds: float
     at_least: bool = False  # not sooner, perhaps later: it does not count all that waits before it
+
+
+_UNASKED = Told(-1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Foresight:
     told: Mapping[Size, Told] = field(default_factory=dict)
     waited: Mapping[Size, float] = field(default_factory=dict)
     at_once: float = 0.0
+    _meant: dict[Size, Told | None] = field(default_factory=dict, repr=False, compare=False)
 
     def of_scheduler(self, size: Size) -> Told | None:
         """What the scheduler's word means for a task of this size; None if it says nothing of it.
@@ -62,8 +63,17 @@ class Foresight:
         Its own size's word if there is one; else it starts no sooner than smaller ones, and if of none
         of these anything is known, no later than larger ones.
         """
-        if not self.told:
-            return None
+        meant = self._meant.get(size, _UNASKED)
+        if meant is _UNASKED:
+            meant = self._meant[size] = self._mean(size)
+        return meant
+
+    @property
+    def by_size(self) -> bool:
+        """Whether anything is known by size."""
+        return bool(self.told or self.waited)
+
+    def _mean(self, size: Size) -> Told | None:
         if (exact := self.told.get(size)) is not None:
             return exact
         smaller = [told for other, told in self.told.items() if other.within(size)]
@@ -76,36 +86,29 @@ class Foresight:
 UNKNOWN = Foresight()
 
 
-def expected(known: Foresight, size: Size, *, free: bool, counted: float, lately: float) -> Start:
+def expected(
+    known: Foresight, size: Size | None, *, free: bool, counted: float, lately: float
+) -> Start:
     """When one more task of this size would start.
+
+    All that is known tells of a part of what is in the way, so the longest holds. The counted queue knows
+    nothing of what others have waiting, the learnt one nothing of what has just been placed. The scheduler
+    knows both, so what was learnt counts no more where it has spoken.
 
     Args:
         known: beforehand.
-        size: the task's.
+        size: the task's; None where nothing is known by size.
         free: whether there is room for it now, as far as is counted.
         counted: seconds until the network's own queue there has passed, if there is no room.
         lately: seconds that tasks of any size waited there, where nothing is known of this one.
     """
-    answers = list(_answers(known, size, free, counted, lately))
-    start = answers[0]
-    for other in answers[1:]:
-        start = start.later(other)
-    return start
-
-
-def _answers(
-    known: Foresight, size: Size, free: bool, counted: float, lately: float
-) -> Iterator[Start]:
-    """All that is known: each tells of a part of what is in the way, so the longest holds.
-
-    The counted queue knows nothing of what others have waiting, the learnt one nothing of what has just
-    been placed. The scheduler knows both, so what was learnt counts no more where it has spoken.
-    """
-    told = known.of_scheduler(size)
-    yield Start(known.at_once, Source.FREE) if free else Start(counted, Source.QUEUE)
-    if told is not None:
-        yield Start(told.seconds, Source.SCHEDULER)
-    if not free:
-        yield Start(known.at_once, Source.HISTORY)
-        if told is None or told.at_least:
-            yield Start(known.waited.get(size, lately), Source.HISTORY)
+    told = None if size is None else known.of_scheduler(size)
+    start = Start(known.at_once, Source.FREE) if free else Start(counted, Source.QUEUE)
+    if told is not None and told.seconds > start.seconds:
+        start = Start(told.seconds, Source.SCHEDULER)
+    if free:
+        return start
+    learnt = known.at_once
+    if told is None or told.at_least:
+        learnt = max(learnt, lately if size is None else known.waited.get(size, lately))
+    return Start(learnt, Source.HISTORY) if learnt > start.seconds else start

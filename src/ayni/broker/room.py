@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ayni.broker.foresight import UNKNOWN, Start, expected
+from ayni.broker.foresight import UNKNOWN, Foresight, Start, expected
 from ayni.broker.types import Partition, Site
 from ayni.tes.shape import Shape
 from ayni.tes.size import Size, size_of
@@ -40,6 +40,8 @@ class Room:
     gpus: int
     backlog: int
     waiting: dict[Size, int]
+    known: Foresight  # of its starts
+    lately: float  # seconds that tasks waited there
 
     @classmethod
     def of(cls, site: Site, partition: Partition, shared: SiteRoom) -> Room:
@@ -47,16 +49,10 @@ class Room:
         cores = p.cores - p.foreign_cores - p.used_cores
         memory = p.memory - p.used_memory
         gpus = p.gpus - p.used_gpus
-        return cls(
-            site,
-            p,
-            shared,
-            cores,
-            memory,
-            gpus,
-            _backlog(p, cores, memory, gpus),
-            dict(p.waiting_of),
-        )
+        backlog = _backlog(p, cores, memory, gpus)
+        known, lately = site.foresight.get(p.name, UNKNOWN), site.waited.get(p.name, 0.0)
+        waiting = dict(p.waiting_of)
+        return cls(site, p, shared, cores, memory, gpus, backlog, waiting, known, lately)
 
     def fits(self, shape: Shape) -> int:
         """Tasks that could start at once."""
@@ -107,14 +103,13 @@ class Room:
 
     def start(self, shape: Shape, service: float, ahead: int = 0) -> Start:
         """When one more task would start, with `ahead` more before it, and how that is known."""
-        name, fits = self.partition.name, self.fits(shape)
-        counted = 0.0
+        fits, counted = self.fits(shape), 0.0
         if fits <= ahead:
             queue = ahead - fits + self.backlog + 1
             counted = queue * service / max(1, self._slots(shape))
-        lately = self.site.waited.get(name, 0.0)
-        known = self.site.foresight.get(name, UNKNOWN)
-        return expected(known, size_of(shape), free=fits > ahead, counted=counted, lately=lately)
+        known, lately = self.known, self.lately
+        size = size_of(shape) if known.by_size else None
+        return expected(known, size, free=fits > ahead, counted=counted, lately=lately)
 
     def start_in(self, shape: Shape, service: float, ahead: int = 0) -> float:
         """`start`, in seconds."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from ayni.tes.shape import Shape
 
@@ -17,8 +17,7 @@ WALLTIMES = (
 _TEXT = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Size:
+class Size(NamedTuple):
     """What a task asks in all, over its nodes; each number rounded up, so that there are few sizes."""
 
     cores: int
