@@ -6,10 +6,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ayni.agent.executors.base import ExpectedStart
 from ayni.agent.executors.slurm.books import Pilot, Pool
-from ayni.agent.executors.slurm.foresight import of_queue, size_of
+from ayni.agent.executors.slurm.foresight import next_start, of_queue, size_of
 from ayni.agent.executors.slurm.pools import Key
 from ayni.tes.size import Size
 
@@ -17,6 +19,9 @@ GIB = 1 << 30
 KEY = Key("ana", "", "main", cores=2, memory=GIB, walltime=3600, grace=10.0, gpus=0)
 SIZE = Size(2, 1, 0, 3600)
 USUAL = Size(1, 1, 0, 3600)  # 1 core, 1 GiB, 1 hour: what a task asks if it does not say
+
+
+NOW = 50.0
 
 
 def pilot(number: int, pool: Key = KEY, **more: object) -> Pilot:
@@ -39,12 +44,13 @@ def polls(site, seconds):
 
 
 def test_one_more_task_starts_when_the_last_of_those_that_wait_does():
-    found = of_queue([Pool(KEY)], [pilot(1, start=100.0), pilot(2, start=300.0)])
+    long = Pool(KEY, waiting={"a", "b"})
+    found = of_queue([long], [pilot(1, start=100.0), pilot(2, start=300.0)], NOW)
     assert found == {("main", SIZE): ExpectedStart(SIZE, 300.0)}
 
 
 def test_where_the_scheduler_has_not_come_to_all_it_is_a_bound():
-    found = of_queue([Pool(KEY)], [pilot(1, start=100.0), pilot(2)])
+    found = of_queue([Pool(KEY)], [pilot(1, start=100.0), pilot(2)], NOW)
     assert found == {("main", SIZE): ExpectedStart(SIZE, 100.0, at_least=True)}
 
 
@@ -55,22 +61,38 @@ def test_batch_jobs_that_run_are_withdrawn_or_gone_tell_nothing():
         pilot(3, start=100.0, gone=1.0),
         pilot(4),
     ]
-    assert of_queue([Pool(KEY)], others) == {}
+    assert of_queue([Pool(KEY)], others, NOW) == {}
 
 
 def test_of_two_pools_of_one_size_the_later_start_counts():
     other = replace(KEY, owner="luis")
     pilots = [pilot(1, start=100.0), pilot(2, other, start=300.0)]
-    found = of_queue([Pool(KEY), Pool(other)], pilots)
+    found = of_queue([Pool(KEY), Pool(other)], pilots, NOW)
     assert found[("main", SIZE)].at == 300.0
 
 
-def test_short_tasks_are_taken_by_batch_jobs_that_run_whatever_waits():
-    short = Pool(KEY, seen=1.0)
-    running = pilot(1, waiting=False, took=True)
-    assert of_queue([short], [running, pilot(2, start=100.0)]) == {}
+def test_short_tasks_are_taken_by_the_first_batch_job_that_runs():
+    short = Pool(KEY, waiting={"a", "b", "c"}, seen=1.0)
+    waiting = [pilot(1, start=100.0), pilot(2, start=300.0)]
+    assert of_queue([short], waiting, NOW)["main", SIZE].at == 103.0
+    running = pilot(3, waiting=False, took=True)
+    assert of_queue([short], [running, *waiting], NOW)["main", SIZE].at == NOW + 3.0
     running.closed = True
-    assert of_queue([short], [running, pilot(2, start=100.0)]) != {}
+    assert of_queue([short], [running, *waiting], NOW)["main", SIZE].at == 103.0
+
+
+def test_what_should_have_started_is_expected_now():
+    short = Pool(KEY, waiting={"a"}, seen=1.0)
+    waiting = [pilot(1, start=10.0), pilot(2, start=300.0)]
+    assert of_queue([short], waiting, NOW)["main", SIZE].at == NOW + 1.0
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=20), st.integers(0, 60), st.floats(0, 1e4))
+def test_tasks_start_one_after_another_as_slots_come_free(slots, ahead, each):
+    starts = [next_start(slots, n, each, 1e6) for n in range(ahead + 1)]
+    assert starts == sorted(starts)
+    assert starts[0] == min(slots)
+    assert starts[-1] <= min(1e6, min(slots) + ahead * each + 1e-3)
 
 
 def test_a_size_is_what_a_task_asks_in_all():
@@ -105,16 +127,16 @@ def test_a_size_of_which_nothing_waits_is_asked_about_and_its_answer_is_a_bound(
     assert {"--partition=main", "--cpus-per-task=1", "--nodes=1"} <= set(options)
 
 
-def test_at_most_one_size_is_asked_about_in_ten_seconds_and_each_once_in_five_minutes(site, slurm):
+def test_at_most_one_size_is_asked_about_in_ten_seconds_and_each_once_in_two_minutes(site, slurm):
     slurm.holds = True
     site.submit(*(site.waiting(cores=cores, walltime=60) for cores in (1, 2, 4)))
     site.until(lambda: len(slurm.queue) == 3)
     polls(site, 9)
     assert len(slurm.tests) == 1
-    polls(site, 200)
-    assert len(slurm.tests) == 4  # three sizes that wait without a start, and the usual one
     polls(site, 100)
-    assert 5 <= len(slurm.tests) <= 8
+    assert len(slurm.tests) == 4  # three sizes that wait without a start, and the usual one
+    polls(site, 120)
+    assert len(slurm.tests) == 8
 
 
 def test_a_size_is_asked_about_for_an_hour_after_its_last_task(site, slurm):

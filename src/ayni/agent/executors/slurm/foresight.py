@@ -1,15 +1,17 @@
 """When one more task of each size would start, as the scheduler sees it.
 
 Of batch jobs that wait it says so in every answer to squeue. Of sizes that are asked for, and of which none
-waits, `sbatch --test-only` asks: one size every ten seconds at most, each every five minutes. Its answer
+waits, `sbatch --test-only` asks: one size every ten seconds at most, each every two minutes. Its answer
 is a bound: it looks at what runs and at some of what waits, and at no limits of a QOS.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart, PartitionInfo
@@ -24,7 +26,7 @@ from ayni.tes.size import Size
 log = logging.getLogger(__name__)
 
 _EVERY = 10.0  # seconds between two questions
-_VALID = 300.0  # seconds after which a size is asked about anew …
+_VALID = 120.0  # seconds after which a size is asked about anew …
 _WANTED = 3600.0  # … for as long after a task of it was here
 _MOST = 8  # sizes of one partition that are asked about
 _USUAL = Key("", "", "", cores=1, memory=1 << 30, walltime=3600, grace=10.0, gpus=0)
@@ -43,32 +45,64 @@ def size_of(key: Key) -> Size:
     )
 
 
-def of_queue(pools_: Iterable[Pool], pilots: Iterable[Pilot]) -> dict[Place, ExpectedStart]:
-    """What squeue said of our batch jobs that wait: one more task starts when the last of them does.
+def of_queue(
+    pools_: Iterable[Pool], pilots: Iterable[Pilot], now: float
+) -> dict[Place, ExpectedStart]:
+    """What squeue said of our batch jobs that wait, by partition and size; the later one of two pools'.
 
-    A pool whose short tasks are taken by batch jobs that run needs none of those that wait. Where the
-    scheduler has not come to all of them yet, what it said is a bound.
+    Args:
+        pools_: all pools.
+        pilots: all batch jobs.
+        now: Unix seconds.
     """
     by_pool: dict[str, list[Pilot]] = defaultdict(list)
     for found in pilots:
-        by_pool[found.pool].append(found)
+        if found.gone is None and not found.withdrawn:
+            by_pool[found.pool].append(found)
     answer: dict[Place, ExpectedStart] = {}
     for pool in pools_:
-        pilots_of = by_pool[pool.key.name]
-        waiting = [p for p in pilots_of if p.waiting and not p.withdrawn and p.gone is None]
-        starts = [found.start for found in waiting if found.start is not None]
-        if not starts or _turns(pool, pilots_of):
-            continue
         place = pool.key.partition, size_of(pool.key)
-        at = max(starts)
-        if place not in answer or at > answer[place].at:
-            answer[place] = ExpectedStart(place[1], at, at_least=len(starts) < len(waiting))
+        start = _of_pool(pool, by_pool[pool.key.name], now)
+        if start is not None and (place not in answer or start.at > answer[place].at):
+            answer[place] = start
     return answer
 
 
-def _turns(pool: Pool, pilots: Iterable[Pilot]) -> bool:
-    short = pools.expected(pool.key, pool.seen) <= pools.SHORT
-    return short and any(found.took and not found.closed for found in pilots)
+def _of_pool(pool: Pool, pilots: Sequence[Pilot], now: float) -> ExpectedStart | None:
+    """When one more task of a pool would start: by the last of the batch jobs that wait, or sooner.
+
+    It may be sooner by one that is done with those before it: batch jobs take one task after another, and
+    where tasks are short those that run take more, too. Where the scheduler has not come to all that wait
+    yet, what it said is a bound.
+    """
+    waiting = [found for found in pilots if found.waiting]
+    starts = [(found.start, found.slots) for found in waiting if found.start is not None]
+    if not starts:
+        return None
+    each = pools.expected(pool.key, pool.seen)
+    running = [(now, found.slots) for found in pilots if found.took and not found.closed]
+    open_ = [*starts, *(running if each <= pools.SHORT else ())]
+    slots = [max(now, at) for at, count in open_ for _ in range(count)]
+    last = max(at for at, _ in starts)
+    at = next_start(slots, len(pool.waiting), each, last)
+    return ExpectedStart(size_of(pool.key), at, at_least=len(starts) < len(waiting))
+
+
+def next_start(slots: Iterable[float], ahead: int, each: float, last: float) -> float:
+    """When one more task starts on slots that come free at these times.
+
+    Args:
+        slots: when each is free.
+        ahead: tasks before it.
+        each: seconds that a task takes.
+        last: by then it starts at the latest.
+    """
+    free = sorted(slots)
+    for _ in range(ahead):
+        if free[0] >= last:
+            return last
+        heapq.heapreplace(free, free[0] + each)
+    return min(free[0], last)
 
 
 @dataclass(slots=True)
@@ -107,11 +141,14 @@ class Foresight:
             for place, wanted in self._wanted.items()
             if wanted.answer is not None
         }
-        found |= of_queue(self._books.pools.values(), self._books.pilots.values())
+        found |= self._of_queue()
         by_partition: dict[str, list[ExpectedStart]] = defaultdict(list)
         for (partition, _), start in found.items():
             by_partition[partition].append(start)
         return {name: tuple(starts) for name, starts in by_partition.items()}
+
+    def _of_queue(self) -> dict[Place, ExpectedStart]:
+        return of_queue(self._books.pools.values(), self._books.pilots.values(), time.time())
 
     def ask(self) -> None:
         """Ask about the size whose answer is oldest, if it is time to. Nothing depends on an answer."""
@@ -126,7 +163,7 @@ class Foresight:
 
     def _ask(self, now: float) -> None:
         self._want(now)
-        told = of_queue(self._books.pools.values(), self._books.pilots.values())
+        told = self._of_queue()
         due = [
             wanted
             for place, wanted in self._wanted.items()
