@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm import script
@@ -127,7 +127,6 @@ def test_an_option_that_is_not_the_agent_s_own_is_denied(
         helper.serve(submission(config, options=[words]), config)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40), st.none() | st.text(max_size=40))
 def test_no_word_but_an_option_passes(name: str, value: str | None) -> None:
     option = f"--{name}" if value is None else f"--{name}={value}"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm import parse
 from tests.agent.executors.slurm import answers
-
-PATIENT = settings(deadline=None)  # of a loaded machine
 
 QUEUES = answers.names("squeue")
 BOOKS = answers.names("sacct")
@@ -225,7 +223,6 @@ def test_a_size_is_in_bytes(text, size):
 JUNK = st.text(st.sampled_from("0123456789.-:|=,+ KMGT_[]%²\n") | st.characters(), max_size=60)
 
 
-@PATIENT
 @given(st.lists(JUNK, max_size=27).map("|".join), st.sampled_from(QUEUES))
 def test_a_line_of_junk_hides_no_job_in_the_queue(junk, name):
     text = answers.squeue(name)
@@ -233,7 +230,6 @@ def test_a_line_of_junk_hides_no_job_in_the_queue(junk, name):
     assert [row for row in parse.squeue(f"{text}\n{junk}") if row in known][: len(known)] == known
 
 
-@PATIENT
 @given(st.lists(JUNK, min_size=15, max_size=15), st.integers(0, 8))
 def test_junk_in_any_column_stops_no_parser(fields, at):
     line = "|".join(field.replace("|", "").replace("\n", "") for field in fields)
@@ -244,7 +240,6 @@ def test_junk_in_any_column_stops_no_parser(fields, at):
     assert parse.sacct(f"{line}\n{answers.sacct('sacct-completed')}")["1000004"].cores == 2
 
 
-@PATIENT
 @given(JUNK)
 def test_junk_in_a_record_stops_no_parser(junk):
     line = answers.text("scontrol-show-node-down")
@@ -254,7 +249,6 @@ def test_junk_in_a_record_stops_no_parser(junk):
     assert len(parse.nodes(line)) == 1
 
 
-@PATIENT
 @given(JUNK)
 def test_values_are_never_negative(junk):
     assert parse.size(junk) >= 0

@@ -11,8 +11,6 @@ from ayni.agent.executors.slurm import pools
 from ayni.agent.executors.slurm.pools import Batch, Key, Room
 from ayni.agent.supervisor import pilot
 
-PATIENT = settings(deadline=None)  # of a loaded machine
-
 KEY = Key("fisica: Ana <ana@x>", "", "main", 1, 1 << 30, 600, 10.0, 0)
 ROOM = Room(8, 32 << 30, 0, 8, 32 << 30, 0, 4, 7200)
 COUNTS = st.integers(0, 5000)
@@ -50,7 +48,6 @@ def ask(key: Key = KEY, room: Room = ROOM, **changes) -> Batch | None:
     return pools.batch(key, room, **values)
 
 
-@PATIENT
 @given(worlds(), COUNTS, COUNTS, COUNTS, MEASURED, st.integers(1, 1000))
 def test_a_batch_job_fits_a_node_and_the_partition_s_time(
     world, waiting, pending, running, seen, most
@@ -66,7 +63,6 @@ def test_a_batch_job_fits_a_node_and_the_partition_s_time(
     assert -(-batch.walltime // 60) * 60 <= room.max_walltime
 
 
-@PATIENT
 @given(worlds(), COUNTS, COUNTS, COUNTS, MEASURED)
 def test_a_pilot_has_the_time_for_at_least_one_task(world, waiting, pending, running, seen):
     key, room = world
@@ -75,7 +71,6 @@ def test_a_pilot_has_the_time_for_at_least_one_task(world, waiting, pending, run
         assert batch.walltime - pilot._RESERVE > key.walltime + key.grace
 
 
-@PATIENT
 @given(worlds(), COUNTS, COUNTS, COUNTS, MEASURED)
 def test_no_batch_job_is_asked_for_that_would_find_no_task(world, waiting, pending, running, seen):
     key, room = world
@@ -86,7 +81,7 @@ def test_no_batch_job_is_asked_for_that_would_find_no_task(world, waiting, pendi
         assert waiting <= pending or running > 0
 
 
-@settings(PATIENT, max_examples=50)
+@settings(max_examples=50)
 @given(worlds(), st.integers(1, 2_000), MEASURED)
 def test_the_waiting_tasks_of_a_pool_get_their_batch_jobs_in_a_few_steps(world, waiting, seen):
     key, room = world
@@ -133,14 +128,12 @@ def test_running_pilots_of_short_tasks_do_the_rest():
     assert ask(seen=1.0, waiting=800, running=8) is not None
 
 
-@PATIENT
 @given(COUNTS, COUNTS)
 def test_surplus_is_what_waits_for_nobody(waiting, pending):
     extra = pools.surplus(waiting=waiting, pending=pending)
     assert extra == max(0, pending - waiting)
 
 
-@PATIENT
 @given(st.text(max_size=30), st.text(max_size=30), st.integers(1, 64))
 def test_a_pool_s_name_is_the_same_after_a_restart_and_another_for_other_tasks(a, b, cores):
     key = replace(KEY, owner=a, share=b, cores=cores)

@@ -7,14 +7,12 @@ import shlex
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm import script
 from ayni.agent.executors.slurm.pools import Batch, Key
 from ayni.agent.executors.slurm.script import Rules, Terms
-
-PATIENT = settings(deadline=None)  # of a loaded machine
 
 KEY = Key("fisica: Ana <ana@x>", "", "main", 2, 1 << 30, 600, 10.0, 0)
 BATCH = Batch(1, 3, 6, (3 << 30) + 1, 0, 1261, 2.0)
@@ -24,7 +22,6 @@ def options(key: Key = KEY, batch: Batch = BATCH, rules: Rules | None = None) ->
     return script.options("ayni-abc-def", batch, key, rules or Rules(), "/shared/pool.log")
 
 
-@PATIENT
 @given(st.text(min_size=4, max_size=40), st.text(min_size=4, max_size=40))
 def test_the_script_is_the_same_whoever_the_owner_is(owner, share):
     theirs = script.text("/shared/state", "pool", BATCH, replace(KEY, owner=owner, share=share))
@@ -100,7 +97,6 @@ def test_the_operator_s_own_options_come_last_so_that_they_win():
     assert options(rules=rules)[-2:] == ["--requeue", "--nice=5"]
 
 
-@PATIENT
 @given(st.text(max_size=400))
 def test_an_owner_of_any_text_is_one_clean_word(owner):
     found = [word for word in options(replace(KEY, owner=owner)) if word.startswith("--comment=")]
