@@ -17,7 +17,7 @@ from ayni.agent.localusers import LocalUser
 from tests.agent.executors.slurm import answers
 
 NAMES = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "srun")
-ASSOCIATIONS = "ayni|normal,short\nfisica|normal\n"
+ASSOCIATIONS = "ayni|ayni||normal,short|normal|\nayni|fisica||normal|normal|\n"
 
 
 class Commands:

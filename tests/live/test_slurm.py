@@ -448,7 +448,6 @@ def test_a_project_with_a_wrong_account_is_told_so_and_others_run(new_site):
 @pytest.mark.parametrize(
     ("cluster", "rules", "job", "words"),
     [
-        ("santiago", {"qos": "short"}, {"walltime": 1200}, "more than the site's limits allow"),
         ("santiago", {"qos": "nada"}, {}, "quality of service is not allowed"),
         ("santiago", {"account": "nadie"}, {}, "account is not allowed there"),
         ("santiago", {"constraint": "quantum"}, {}, "Invalid feature specification"),
@@ -460,6 +459,20 @@ def test_what_slurm_refuses_ends_and_says_why(new_site, cluster, rules, job, wor
     status = site.run(site.job("true", **job))
     said(status, ENDED, EndReason.START_FAILED, "the site's scheduler refused it: ", words)
     site.until(lambda: not site.executor._books.pilots)
+
+
+def test_a_qos_that_gives_less_than_a_pilot_would_ask_for_runs_short_tasks(new_site, clusters):
+    site = new_site("santiago", qos="short")  # ten minutes
+    long = site.job("true", walltime=1200)
+    assert site.executor.submit([long]) == {
+        long.id: "walltime: 1200 asked for, QOS short of this site gives 480"
+    }
+    site.run(site.job("true"))  # now it is known that such tasks are short
+    job = site.job("true")
+    said(site.run(job), ENDED, EndReason.EXITED)
+    tag = site.pilot_of(job)
+    asked = ("sacct", "-X", "-n", "-P", "-o", "TimelimitRaw,QOS", "-j", tag)
+    until(lambda: admin(clusters, "santiago", *asked) == "10|short")
 
 
 def test_a_limit_on_how_many_jobs_one_has_refuses_nothing(new_site):

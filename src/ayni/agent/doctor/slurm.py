@@ -103,7 +103,7 @@ def accounting(config: Config) -> Iterator[Check]:
     """Does slurmdbd answer, and does it let each user use the account and QOS?"""
     slurm, terms = _slurm(config), _terms(_section(config), _user(config))
     try:
-        found = {user: slurm.associations(user) for user in sorted({user for user, *_ in terms})}
+        found = {user: _allowed_qos(slurm, user) for user in sorted({user for user, *_ in terms})}
     except ExecutorUnavailable as error:
         yield warn("accounting", str(error), error.fault.remedy)
         return
@@ -115,6 +115,14 @@ def accounting(config: Config) -> Iterator[Check]:
     tell = fail if enforced else warn  # where nothing is enforced, Slurm takes any word
     for user, account, qos in sorted(terms, key=str):
         yield from _allowed(user, account, qos, found[user], tell)
+
+
+def _allowed_qos(slurm: Slurm, user: str) -> dict[str, set[str]]:
+    """The QOS that a user may use with each account."""
+    found: dict[str, set[str]] = {}
+    for association in slurm.associations(user):
+        found.setdefault(association.account, set()).update(association.qos)
+    return found
 
 
 def _terms(section: SlurmSection, agent: str) -> set[tuple[str, str | None, str | None]]:

@@ -43,6 +43,8 @@ class SimulatedSlurm:
         most_jobs: how many may be in the queue.
         holds: whether jobs wait until they are started by hand.
         forgets: whether the accounting has never heard of anything.
+        walls: MaxWall of each QOS, in seconds; None for no limit.
+        associations_of: by user, what the accounting has of it.
         test_starts: what is said of a job that is not submitted: seconds from now; None for nothing.
         submissions, withdrawn, tests: for tests that count.
     """
@@ -65,6 +67,8 @@ class SimulatedSlurm:
         self.test_starts: float | None = 0.0
         self.tests: list[list[str]] = []
         self.users: set[str] = set()
+        self.walls: dict[str, int | None] = {}
+        self.associations_of: dict[str, list[parse.Association]] = {}
         self.calls = 0
         self._next = 1000
         self.health = health.Health()
@@ -79,6 +83,9 @@ class SimulatedSlurm:
         said = [self.refuses, *(self.refuses_options.get(option, "") for option in options)]
         if any(said):
             raise Refused("; ".join(filter(None, said)))
+        most = self.walls.get(given.get("qos", ""))
+        if most is not None and 60 * int(given["time"]) > most:
+            raise Refused("QOSMaxWallDurationPerJobLimit")
         if len(self.queue) + count > self.most_jobs:
             raise Full("QOSMaxSubmitJobPerUserLimit")
         self._next += 1
@@ -125,6 +132,15 @@ class SimulatedSlurm:
     def ask_accounting(self) -> None:
         self._call("sacctmgr")
 
+    def qos(self) -> dict[str, parse.Qos]:
+        self._call("sacctmgr")
+        return {name: parse.Qos(frozenset(), wall) for name, wall in self.walls.items()}
+
+    def associations(self, user: str, cluster: str | None = None) -> list[parse.Association]:
+        self._call("sacctmgr")
+        assert cluster in (None, "simulated")
+        return self.associations_of.get(user, [])
+
     def nodes(self) -> list[parse.Node]:
         self._call("scontrol")
         idle = frozenset({"IDLE"})
@@ -140,7 +156,12 @@ class SimulatedSlurm:
 
     def config(self) -> dict[str, str]:
         self._call("scontrol")
-        return {"MaxArraySize": "101", "MaxJobCount": "10000"}
+        return {
+            "ClusterName": "simulated",
+            "AccountingStorageEnforce": "associations,limits,qos",
+            "MaxArraySize": "101",
+            "MaxJobCount": "10000",
+        }
 
     def _call(self, name: str) -> None:
         self.calls += 1

@@ -454,6 +454,42 @@ def test_each_project_s_batch_jobs_are_of_its_account_and_never_shared(two_proje
     assert len({tag for _, tag in used}) == len(used), "a batch job had tasks of two projects"
 
 
+@pytest.fixture
+def limited(site, slurm):
+    """Batch jobs of a QOS that gives ten minutes."""
+    slurm.walls = {"short": 600}
+    site.rules = Rules(qos="short")
+    site.reopen()
+    return site
+
+
+def test_batch_jobs_of_short_tasks_ask_for_no_more_than_the_qos_gives(limited, slurm):
+    limited.run(limited.job("true"))  # now it is known that such tasks are short
+    jobs = [limited.job("true") for _ in range(10)]
+    assert {status.reason for status in limited.run(*jobs)} == {EndReason.EXITED}
+    times = {word for given in slurm.submissions for word in given if word.startswith("--time=")}
+    assert "--time=10" in times
+
+
+def test_a_task_that_is_longer_than_the_qos_gives_is_refused_by_name(limited, slurm):
+    fits, long = limited.job("true", walltime=480), limited.job("true", walltime=481)
+    assert limited.executor.submit([fits, long]) == {
+        long.id: "walltime: 481 asked for, QOS short of this site gives 480"
+    }
+    assert limited.over(fits).reason is EndReason.EXITED
+
+
+def test_an_accounting_that_is_down_hides_limits_and_then_slurm_refuses(limited, slurm):
+    slurm.down.add("sacctmgr")
+    long = limited.job("true", walltime=1200)
+    assert "more than the site's limits allow one job" in limited.run(long).message
+    slurm.down.clear()
+    limited.executor.partitions()
+    assert list(limited.executor.submit([limited.job("true", walltime=1200)]).values()) == [
+        "walltime: 1200 asked for, QOS short of this site gives 480"
+    ]
+
+
 def test_a_project_that_slurm_refuses_keeps_no_other_from_running(two_projects, slurm):
     site = two_projects
     slurm.refuses_options = {"--account=a-fis": "Invalid account"}

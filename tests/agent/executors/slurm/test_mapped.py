@@ -20,6 +20,7 @@ from ayni.agent.executors.base import (
     JobState,
     PartitionInfo,
 )
+from ayni.agent.executors.slurm import parse
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.executor import SlurmExecutor
 from ayni.agent.executors.slurm.foresight import with_starts
@@ -123,6 +124,19 @@ def test_each_project_s_tasks_are_submitted_by_its_user_to_its_account(site, slu
     assert by == {("--account=a-fis", "--by=ana"), ("--account=a-len", "--by=luis")}
     for job in jobs:
         assert sharing.handed_to(str(job.folder)) == os.getgid()
+
+
+def test_each_user_has_the_limits_of_its_own_associations(site, slurm):
+    some = frozenset({"normal"})
+    slurm.associations_of = {
+        "ana": [parse.Association("a-fis", True, "", some, "normal", 600)],
+        "luis": [parse.Association("a-len", True, "", some, "normal", None)],
+    }
+    hers, his = (site.task(project, walltime=1200) for project in ("fisica", "lenguas"))
+    assert site.executor.submit([hers, his]) == {
+        hers.id: "walltime: 1200 asked for, account a-fis of this site gives 480"
+    }
+    assert site.over(his).reason is EndReason.EXITED
 
 
 def test_the_queue_is_asked_once_in_a_round_for_all_users(site, slurm, monkeypatch):

@@ -177,6 +177,33 @@ def test_partitions_have_their_limits():
     assert all(p.up for p in found.values())
 
 
+def test_a_qos_is_read_with_its_limit():
+    found = parse.qos(answers.text("sacctmgr-show-qos-limits"))
+    assert {name: one.max_wall for name, one in found.items()} == {
+        "normal": None, "short": 600, "small": None, "spare": None,
+    }  # fmt: skip
+    assert "DenyOnLimit" in found["short"].flags
+
+
+def test_an_association_is_read_with_what_it_allows_and_with_the_limits_of_its_account():
+    found = {a.account: a for a in parse.associations(answers.text("sacctmgr-show-user-limited"))}
+    assert {name: a.max_wall for name, a in found.items()} == {
+        "ayni": None, "fisica": 1800, "lenguas": 300,
+    }  # fmt: skip
+    assert [name for name, a in found.items() if a.is_default] == ["ayni"]
+    assert found["fisica"].default_qos == "normal"
+    assert found["fisica"].qos == {"normal", "short", "small", "spare"}
+
+
+def test_a_user_without_an_account_has_no_association():
+    assert parse.associations("|||||\n\n") == []
+
+
+def test_a_partition_is_read_with_its_qos():
+    found = parse.partitions(answers.text("scontrol-show-partition-with-qos"))
+    assert {p.name: p.qos for p in found} == {"main": "", "large": "", "spare": "short"}
+
+
 def test_the_configuration_is_a_table():
     config = parse.config(answers.text("scontrol-show-config-bogota"))
     assert (config["MaxArraySize"], config["MaxJobCount"]) == ("101", "2000")
@@ -246,6 +273,8 @@ def test_junk_in_a_record_stops_no_parser(junk):
     for name in ("CPUEfctv", "RealMemory", "Gres", "State", "AllocTRES"):
         parse.nodes(f"{line.rstrip()} {name}={junk}")
     parse.partitions(f"PartitionName=main MaxTime={junk} State={junk}")
+    parse.qos(f"{junk}|{junk}|{junk}")
+    parse.associations(f"ayni|ayni|{junk}|{junk}|{junk}|{junk}")
     assert len(parse.nodes(line)) == 1
 
 

@@ -76,6 +76,16 @@ def test_at_the_limit_of_a_qos_no_start_is_told(program):
         slurm.test_only([])
 
 
+def test_what_a_user_may_use_is_asked_of_the_accounting(program, tmp_path):
+    slurm = program("sacctmgr", answers.text("sacctmgr-show-user-limited"))
+    assert len(slurm.associations("ayni", "santiago")) == 3
+    slurm.qos()
+    user = "-n -P show user where name=ayni cluster=santiago withassoc"
+    fields = "format=DefaultAccount,Account,Partition,QOS,DefaultQOS,MaxWall"
+    qos = "-n -P show qos format=Name,Flags,MaxWall"
+    assert asked(tmp_path) == [[*user.split(), fields], qos.split()]
+
+
 def test_commands_get_no_environment_but_what_they_need(program, tmp_path, monkeypatch):
     monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
     monkeypatch.setenv("SQUEUE_FORMAT", "%i")

@@ -14,8 +14,9 @@ from ayni.agent.runtimes.base import PlanError
 from ayni.protocol.policy import Window
 
 _EVERY = 10.0  # seconds between two looks
-_RESERVE = 120  # seconds that a pilot's start and end take of a time limit, or before a window
+RESERVE = 120  # seconds that a pilot's start and end take of a time limit, or before a window
 _WINDOWS = 20  # of one partition, at most
+_LIMITED = frozenset({"all", "limits", "safe"})  # of AccountingStorageEnforce
 
 
 class Cluster:
@@ -47,7 +48,10 @@ class Cluster:
         self._looked = float("-inf")
         self._partitions: dict[str, parse.Partition] = {}
         self._nodes: list[parse.Node] = []
-        self.most_elements = 1000  # of one array; read from the configuration
+        # Read from the configuration:
+        self.name = ""
+        self.most_elements = 1000  # of one array
+        self.is_limited = False  # whether limits of QOS and associations hold
 
     def infos(self, ours: Mapping[str, int]) -> Sequence[PartitionInfo]:
         """The partitions, as the agent tells of them.
@@ -73,7 +77,7 @@ class Cluster:
                     cores_per_node=max(node.cores for node in nodes),
                     memory_per_node=max(node.memory for node in nodes) - OVERHEAD,
                     gpus_per_node=max(node.gpus for node in nodes),
-                    max_walltime=partition.max_walltime - _RESERVE,
+                    max_walltime=partition.max_walltime - RESERVE,
                     free_cores=sum(max(0, node.cores - node.used_cores) for node in up),
                     free_memory=sum(max(0, node.memory - node.used_memory) for node in up),
                     free_gpus=sum(max(0, node.gpus - node.used_gpus) for node in up),
@@ -102,6 +106,12 @@ class Cluster:
             nodes=len(nodes),
             max_walltime=min([partition.max_walltime, *self._until_closed(nodes)]),
         )
+
+    def qos_of(self, partition: str) -> str:
+        """The QOS whose limits a partition has; nothing for none."""
+        self._look()
+        found = self._partitions.get(partition)
+        return "" if found is None else found.qos
 
     def check(self, job: Job) -> None:
         """Refuse what can never run here.
@@ -147,7 +157,7 @@ class Cluster:
         """When a partition of these nodes runs nothing; a batch job must have ended by then."""
         for found in self._closing(nodes)[:_WINDOWS]:
             why = f"Slurm reservation {found.name}"
-            yield Window(begin=max(0.0, found.begin - _RESERVE), end=found.end, why=why)
+            yield Window(begin=max(0.0, found.begin - RESERVE), end=found.end, why=why)
 
     def _until_closed(self, nodes: Collection[parse.Node]) -> Iterator[int]:
         """Seconds until each, or Slurm lets a longer batch job wait until it is over."""
@@ -163,7 +173,7 @@ class Cluster:
             return
         partitions, nodes = self._slurm.partitions(), self._slurm.nodes()
         if self._looked == float("-inf"):
-            self.most_elements = _most_elements(self._slurm.config())
+            self._learn(self._slurm.config())
         maintenance = self._announced()
         self._looked = now
         self._maintenance = maintenance
@@ -173,6 +183,13 @@ class Cluster:
         }
         if not self._partitions:
             raise ExecutorUnavailable("the cluster has none of the partitions that may be used")
+
+    def _learn(self, config: Mapping[str, str]) -> None:
+        self.name = config.get("ClusterName", "")
+        self.most_elements = _most_elements(config)
+        self.is_limited = bool(
+            _LIMITED & set(config.get("AccountingStorageEnforce", "").lower().split(","))
+        )
 
     def _announced(self) -> list[parse.Reservation]:
         """What is not over, in the order in which it begins."""

@@ -26,6 +26,7 @@ from ayni.agent.executors.base import (
 from ayni.agent.executors.jobfiles import JobFiles, status
 from ayni.agent.executors.slurm import ends, parse
 from ayni.agent.executors.slurm.accounting import Accounting
+from ayni.agent.executors.slurm.allowance import Allowance
 from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.fleet import Fleet
@@ -33,7 +34,7 @@ from ayni.agent.executors.slurm.foresight import Foresight, Starts, with_starts
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.state import job_prefix, on_shared_disk
-from ayni.agent.executors.slurm.tool import Slurm, our_user
+from ayni.agent.executors.slurm.tool import Slurm, our_name, our_user
 from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.base import Finding, ImageSpec, PlanError, Runtime
 from ayni.agent.supervisor import files
@@ -82,6 +83,8 @@ class SlurmExecutor:
         self._prefix = job_prefix(self._state)
         self._files = JobFiles(self._state, images, runtimes, None if user is None else user.group)
         self._cluster = cluster or Cluster(slurm, allowed, clock, self._rules.reservation)
+        name = our_name() if user is None else user.name
+        self._allowance = Allowance(slurm, self._rules, self._cluster, name, clock)
         self._books = Books(self._state, clock)
         self._accounting = Accounting(self._state, slurm)
         self._fleet = Fleet(
@@ -89,11 +92,11 @@ class SlurmExecutor:
             self._prefix,
             slurm,
             self._rules,
-            self._cluster,
+            self._allowance,
             self._books,
             self._turn_away,
         )
-        self._foresight = Foresight(slurm, self._rules, self._cluster, self._books, clock)
+        self._foresight = Foresight(slurm, self._rules, self._allowance, self._books, clock)
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
         self._news: dict[str, JobStatus] = {}
@@ -140,7 +143,7 @@ class SlurmExecutor:
         return refused
 
     def _add(self, job: Job) -> None:
-        self._cluster.check(job)
+        self._allowance.check(job)
         key = Key.of(job)
         self._books.pool(key)
         entry = self._books.entry(job.id)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ayni.agent.executors.slurm import ends, parse, pools, script
+from ayni.agent.executors.slurm.allowance import Allowance
 from ayni.agent.executors.slurm.books import ANY, Books, Pilot, Pool, Task
-from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
 
@@ -27,7 +27,7 @@ class Fleet:
         prefix: str,
         slurm: Slurm,
         rules: Rules,
-        cluster: Cluster,
+        allowance: Allowance,
         books: Books,
         turn_away: Callable[[Task, str, str], None],
     ) -> None:
@@ -38,7 +38,7 @@ class Fleet:
             prefix: how the names of its batch jobs begin.
             slurm: the cluster's commands.
             rules: what the operator adds to each batch job.
-            cluster: the partitions.
+            allowance: what of the cluster they may use.
             books: the pools, tasks and pilots.
             turn_away: ends a waiting task for a reason, with words.
         """
@@ -46,7 +46,7 @@ class Fleet:
         self._prefix = prefix
         self._slurm = slurm
         self._rules = rules
-        self._cluster = cluster
+        self._allowance = allowance
         self._books = books
         self._turn_away = turn_away
 
@@ -64,7 +64,7 @@ class Fleet:
 
     def _submit_for(self, pool: Pool, now: float) -> bool:
         pilots = self._of(pool)
-        room = self._cluster.room(pool.key)
+        room = self._allowance.room(pool.key)
         if room is None:
             return False
         batch = pools.batch(
@@ -74,7 +74,7 @@ class Fleet:
             pending=sum(p.slots for p in pilots if not (p.took or p.closed)),
             running=sum(self._turning(p, now) for p in pilots if p.took and not p.closed),
             seen=pool.seen,
-            most=min(self._cluster.most_elements, pool.most),
+            most=min(self._allowance.cluster.most_elements, pool.most),
         )
         if batch is None:
             return False

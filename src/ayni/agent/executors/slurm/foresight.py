@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from ayni.agent.executors.base import ExecutorUnavailable, ExpectedStart, PartitionInfo
 from ayni.agent.executors.slurm import pools, script
+from ayni.agent.executors.slurm.allowance import Allowance
 from ayni.agent.executors.slurm.books import Books, Pilot, Pool
-from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
@@ -122,13 +122,13 @@ class Foresight:
         self,
         slurm: Slurm,
         rules: Rules,
-        cluster: Cluster,
+        allowance: Allowance,
         books: Books,
         clock: Callable[[], float],
     ) -> None:
         self._slurm = slurm
         self._rules = rules
-        self._cluster = cluster
+        self._allowance = allowance
         self._books = books
         self._clock = clock
         self._wanted: dict[Place, _Wanted] = {}
@@ -174,7 +174,7 @@ class Foresight:
 
     def _want(self, now: float) -> None:
         """Sizes of tasks that are here or were lately, and in each partition one of the usual size."""
-        usual = [_usual(info.name, info.max_walltime) for info in self._cluster.infos({})]
+        usual = [_usual(info.name, info.max_walltime) for info in self._allowance.cluster.infos({})]
         for key in [*usual, *(pool.key for pool in self._books.pools.values())]:
             place = key.partition, size_of(key)
             self._wanted.setdefault(place, _Wanted(key, now)).since = now
@@ -188,7 +188,7 @@ class Foresight:
 
     def _test(self, wanted: _Wanted, now: float) -> None:
         wanted.asked, wanted.answer = now, None
-        room = self._cluster.room(wanted.key)
+        room = self._allowance.room(wanted.key)
         if room is None:
             return
         batch = pools.batch(wanted.key, room, waiting=1, pending=0, running=0, seen=None, most=1)

@@ -86,5 +86,9 @@ class Health:
         else:
             self._found[side] = found
 
+    def is_ill(self, command: str) -> bool:
+        """Whether the server that a command asks did not answer."""
+        return (command in ACCOUNTING) in self._found
+
     def faults(self) -> list[Fault]:
         return list(self._found.values())

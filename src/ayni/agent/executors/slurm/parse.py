@@ -130,6 +130,30 @@ class Partition:
     up: bool
     max_walltime: int  # seconds
     default: bool = False
+    qos: str = ""  # whose limits are the partition's, too
+
+
+@dataclass(frozen=True, slots=True)
+class Qos:
+    flags: frozenset[str]
+    max_wall: int | None  # seconds; None: it limits nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """What a user may use with an account; limits are those of the accounts above, too."""
+
+    account: str
+    is_default: bool  # the account, for batch jobs that name none
+    partition: str  # the only one that it is for; nothing for all
+    qos: frozenset[str]
+    default_qos: str
+    max_wall: int | None  # seconds; None: it limits nothing
+
+
+#: What sacctmgr is asked for, of a QOS and of an association.
+QOS = "Name,Flags,MaxWall"
+ASSOCIATION = "DefaultAccount,Account,Partition,QOS,DefaultQOS,MaxWall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +270,7 @@ def partitions(text: str) -> list[Partition]:
             up=row.get("State") == "UP",
             max_walltime=limit(row.get("MaxTime", "")),
             default=row.get("Default") == "YES",
+            qos=row.get("QoS", "").replace("N/A", ""),
         )
         for row in _records(text)
         if "PartitionName" in row
@@ -274,14 +299,32 @@ def config(text: str) -> dict[str, str]:
     return found
 
 
-def associations(text: str) -> dict[str, set[str]]:
-    """The answer to `sacctmgr -n -P show assoc format=Account,QOS`: the QOS of each account."""
-    found: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        account, bar, qos = line.partition("|")
-        if bar:
-            found.setdefault(account, set()).update(filter(None, qos.split(",")))
+def qos(text: str) -> dict[str, Qos]:
+    """The answer to `sacctmgr -n -P show qos format=QOS`, by name."""
+    rows = (line.split("|") for line in text.splitlines())
+    return {
+        row[0]: Qos(frozenset(row[1].split(",")), _max_wall(row[2]))
+        for row in rows
+        if len(row) == 3
+    }
+
+
+def associations(text: str) -> list[Association]:
+    """The answer to `sacctmgr -n -P show user … withassoc format=ASSOCIATION`."""
+    found = []
+    for fields in (line.split("|") for line in text.splitlines()):
+        if len(fields) == 6 and fields[1]:  # a user without an account has a line, too
+            default, account, partition, names, default_qos, wall = fields
+            some = frozenset(filter(None, names.split(",")))
+            is_default = account == default
+            found.append(
+                Association(account, is_default, partition, some, default_qos, _max_wall(wall))
+            )
     return found
+
+
+def _max_wall(text: str) -> int | None:
+    return limit(text) if text else None
 
 
 def _records(text: str) -> Iterator[dict[str, str]]:

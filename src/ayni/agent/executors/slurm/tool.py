@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -22,6 +23,14 @@ _PROBE = 10.0  # … and of the accounting, which nobody need wait for
 def our_user() -> str:
     """Whose jobs are ours: the process's own user, not the environment's word, which may be another's."""
     return str(os.getuid())
+
+
+def our_name() -> str:
+    """The same user as the accounting knows it; its number where it has no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return our_user()
 
 
 class Refused(Exception):
@@ -135,12 +144,15 @@ class Slurm:
         """
         self._ask("sacctmgr", "-n", "-P", "show", "cluster", "format=Cluster")
 
-    def associations(self, user: str) -> dict[str, set[str]]:
-        """What the accounting lets a user use: the QOS of each account."""
-        words = ("user=" + user, "format=Account,QOS")
-        return parse.associations(
-            self._ask("sacctmgr", "-n", "-P", "show", "assoc", "where", *words)
-        )
+    def associations(self, user: str, cluster: str | None = None) -> list[parse.Association]:
+        """What the accounting lets a user use, in one cluster or in all that it knows."""
+        where = [f"name={user}", *([f"cluster={cluster}"] if cluster else [])]
+        words = ("show", "user", "where", *where, "withassoc", f"format={parse.ASSOCIATION}")
+        return parse.associations(self._ask("sacctmgr", "-n", "-P", *words))
+
+    def qos(self) -> dict[str, parse.Qos]:
+        """All that there are, by name."""
+        return parse.qos(self._ask("sacctmgr", "-n", "-P", "show", "qos", f"format={parse.QOS}"))
 
     def version(self) -> str:
         return self._ask("scontrol", "--version").strip()
