@@ -42,6 +42,7 @@ class SimulatedSlurm:
         refuses_options: what it says to those with an option.
         most_jobs: how many may be in the queue.
         holds: whether jobs wait until they are started by hand.
+        used_cores: on each node, by others.
         forgets: whether the accounting has never heard of anything.
         walls: MaxWall of each QOS, in seconds; None for no limit.
         associations_of: by user, what the accounting has of it.
@@ -62,6 +63,7 @@ class SimulatedSlurm:
         self.most_jobs = 1000
         self.holds = False
         self.forgets = False
+        self.used_cores = 0
         self.submissions: list[list[str]] = []
         self.withdrawn: list[str] = []
         self.test_starts: float | None = 0.0
@@ -144,7 +146,10 @@ class SimulatedSlurm:
     def nodes(self) -> list[parse.Node]:
         self._call("scontrol")
         idle = frozenset({"IDLE"})
-        return [parse.Node(f"n{n}", ("main",), idle, 4, 8 * GIB, 0, 0, 0, 0) for n in range(1, 4)]
+        return [
+            parse.Node(f"n{n}", ("main",), idle, 4, 8 * GIB, 0, self.used_cores, 0, 0)
+            for n in range(1, 4)
+        ]
 
     def partitions(self) -> list[parse.Partition]:
         self._call("scontrol")

@@ -34,10 +34,11 @@ def starts(site):
 
 
 def polls(site, seconds):
-    """Polls every second for so long."""
+    """Polls, and looks at the partitions, every second for so long."""
     for _ in range(seconds):
         site.skip(1.0)
         site.poll()
+        starts(site)
 
 
 # --- what squeue said
@@ -81,6 +82,12 @@ def test_short_tasks_are_taken_by_the_first_batch_job_that_runs():
     assert of_queue([short], [running, *waiting], NOW)["main", SIZE].at == 103.0
 
 
+def test_short_tasks_that_only_running_batch_jobs_take_start_when_their_turn_comes():
+    short = Pool(KEY, waiting={"a", "b", "c"}, seen=1.0)
+    running = pilot(1, waiting=False, took=True)
+    assert of_queue([short], [running], NOW) == {("main", SIZE): ExpectedStart(SIZE, NOW + 3.0)}
+
+
 def test_what_should_have_started_is_expected_now():
     short = Pool(KEY, waiting={"a"}, seen=1.0)
     waiting = [pilot(1, start=10.0), pilot(2, start=300.0)]
@@ -118,6 +125,7 @@ def test_the_schedulers_starts_are_told_with_the_partition(site, slurm):
 
 
 def test_a_size_of_which_nothing_waits_is_asked_about_and_its_answer_is_a_bound(site, slurm):
+    slurm.used_cores = 4
     slurm.test_starts = 900.0
     site.poll()
     told = starts(site)[USUAL]
@@ -127,7 +135,17 @@ def test_a_size_of_which_nothing_waits_is_asked_about_and_its_answer_is_a_bound(
     assert {"--partition=main", "--cpus-per-task=1", "--nodes=1"} <= set(options)
 
 
+def test_an_answer_given_while_all_was_full_is_told_no_more_when_there_is_room(site, slurm):
+    slurm.test_starts, slurm.used_cores = 900.0, 4
+    site.poll()
+    assert USUAL in starts(site)
+    slurm.used_cores = 0
+    site.skip(20.0)
+    assert starts(site) == {}
+
+
 def test_at_most_one_size_is_asked_about_in_ten_seconds_and_each_once_in_two_minutes(site, slurm):
+    slurm.used_cores = 4
     slurm.holds = True
     site.submit(*(site.waiting(cores=cores, walltime=60) for cores in (1, 2, 4)))
     site.until(lambda: len(slurm.queue) == 3)
@@ -142,9 +160,10 @@ def test_at_most_one_size_is_asked_about_in_ten_seconds_and_each_once_in_two_min
 def test_a_size_is_asked_about_for_an_hour_after_its_last_task(site, slurm):
     job = site.job("true", cores=4)
     site.run(job)
+    starts(site)
     site.executor.forget([job.id])
-    site.skip(11.0)
-    site.poll()
+    slurm.used_cores = 4
+    polls(site, 30)
     asked = {next(o for o in options if o.startswith("--cpus")) for options in slurm.tests}
     assert asked == {"--cpus-per-task=1", "--cpus-per-task=4"}
 
@@ -156,19 +175,19 @@ def test_a_size_is_asked_about_for_an_hour_after_its_last_task(site, slurm):
 
 
 def test_what_slurm_would_refuse_has_no_start_and_ends_nothing(site, slurm):
+    slurm.used_cores = 4
     slurm.refuses = "Invalid account or account/partition combination specified"
-    site.poll()
-    assert slurm.tests
     assert starts(site) == {}
+    assert slurm.tests
 
 
 def test_a_question_that_is_not_answered_disturbs_nothing(site, slurm, caplog):
     job = site.waiting()
     site.submit(job)
     site.running(job)
-    slurm.down = {"sbatch"}
+    slurm.down, slurm.used_cores = {"sbatch"}, 4
     site.skip(400.0)
-    site.poll()
+    starts(site)
     assert "no start can be foreseen" in caplog.text
     slurm.down = set()
     site.release(job)

@@ -128,6 +128,7 @@ class SlurmExecutor:
 
     def starts(self) -> Starts:
         """What is foreseen of our tasks, by partition."""
+        self._foresight.ask()
         return self._foresight.starts()
 
     @on_shared_disk
@@ -165,7 +166,6 @@ class SlurmExecutor:
             if self._looked and self._fleet.balance(now):
                 self._pause = _OFTEN
                 self._next_look = min(self._next_look, now + self._pause)
-            self._foresight.ask()
         except ExecutorUnavailable:
             self._looked = False  # what was asked may have been done: look before asking again
             if not self._news:  # what the pilots told is true, whether or not Slurm answers

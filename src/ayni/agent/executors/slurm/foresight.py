@@ -1,14 +1,16 @@
 """When one more task of each size would start, as the scheduler sees it.
 
-Of batch jobs that wait it says so in every answer to squeue. Of sizes that are asked for, and of which none
-waits, `sbatch --test-only` asks: one size every ten seconds at most, each every two minutes. Its answer
-is a bound: it looks at what runs and at some of what waits, and at no limits of a QOS.
+Of batch jobs that wait it says so in every answer to squeue. Of sizes that are asked for, of which none
+waits and for which no node has room, `sbatch --test-only` asks: one size every ten seconds at most, each
+every two minutes. Its answer is a bound: it looks at what runs and at some of what waits, and at no limits
+of a QOS.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,20 +74,20 @@ def _of_pool(pool: Pool, pilots: Sequence[Pilot], now: float) -> ExpectedStart |
     """When one more task of a pool would start: by the last of the batch jobs that wait, or sooner.
 
     It may be sooner by one that is done with those before it: batch jobs take one task after another, and
-    where tasks are short those that run take more, too. Where the scheduler has not come to all that wait
-    yet, what it said is a bound.
+    where tasks are short those that run take more, too, whatever the scheduler says. Where it has not come
+    to all that wait yet, what it said is a bound.
     """
     waiting = [found for found in pilots if found.waiting]
     starts = [(found.start, found.slots) for found in waiting if found.start is not None]
-    if not starts:
-        return None
     each = pools.expected(pool.key, pool.seen)
-    running = [(now, found.slots) for found in pilots if found.took and not found.closed]
-    open_ = [*starts, *(running if each <= pools.SHORT else ())]
-    slots = [max(now, at) for at, count in open_ for _ in range(count)]
-    last = max(at for at, _ in starts)
+    short = each <= pools.SHORT
+    running = [(now, p.slots) for p in pilots if short and p.took and not p.closed]
+    slots = [max(now, at) for at, count in (*starts, *running) for _ in range(count)]
+    if not slots:
+        return None
+    last = max((at for at, _ in starts), default=math.inf)
     at = next_start(slots, len(pool.waiting), each, last)
-    return ExpectedStart(size_of(pool.key), at, at_least=len(starts) < len(waiting))
+    return ExpectedStart(size_of(pool.key), at, at_least=0 < len(starts) < len(waiting))
 
 
 def next_start(slots: Iterable[float], ahead: int, each: float, last: float) -> float:
@@ -139,13 +141,18 @@ class Foresight:
         found: dict[Place, ExpectedStart] = {
             place: ExpectedStart(place[1], wanted.answer, at_least=True)
             for place, wanted in self._wanted.items()
-            if wanted.answer is not None
+            if wanted.answer is not None and self._is_full(wanted.key)
         }
         found |= self._of_queue()
         by_partition: dict[str, list[ExpectedStart]] = defaultdict(list)
         for (partition, _), start in found.items():
             by_partition[partition].append(start)
         return {name: tuple(starts) for name, starts in by_partition.items()}
+
+    def _is_full(self, key: Key) -> bool:
+        """Whether no node has room for one more now: else what was said while all was full is no more true."""
+        room = self._allowance.room(key)
+        return room is not None and not room.has_free(key)
 
     def _of_queue(self) -> dict[Place, ExpectedStart]:
         return of_queue(self._books.pools.values(), self._books.pilots.values(), time.time())
@@ -167,7 +174,7 @@ class Foresight:
         due = [
             wanted
             for place, wanted in self._wanted.items()
-            if place not in told and now - wanted.asked >= _VALID
+            if place not in told and now - wanted.asked >= _VALID and self._is_full(wanted.key)
         ]
         if due:
             self._test(min(due, key=lambda wanted: wanted.asked), now)
