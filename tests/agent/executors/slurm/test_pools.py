@@ -89,7 +89,7 @@ def test_the_waiting_tasks_of_a_pool_get_their_batch_jobs_in_a_few_steps(world, 
     while (batch := ask(key, room, waiting=waiting, pending=pending, seen=seen)) is not None:
         pending += batch.count * batch.slots
         steps += 1
-        assert steps <= 40 + waiting // max(1, 2 * room.nodes)  # packed: so many to a node at once
+        assert steps <= 40 + waiting // room.nodes  # packed: so many to a node at once
     assert pending >= waiting
 
 
@@ -108,9 +108,15 @@ def test_tasks_that_are_known_to_be_long_are_asked_for_at_once():
 
 def test_short_tasks_share_batch_jobs_that_fill_nodes_and_linger():
     batch = ask(seen=1.0)
-    assert (batch.count, batch.slots, batch.cores) == (8, 8, 8)
+    assert (batch.count, batch.slots, batch.cores) == (4, 8, 8)
     assert batch.linger > 0
     assert batch.walltime == 2 * KEY.walltime
+
+
+def test_beside_batch_jobs_that_are_stuck_smaller_ones_are_asked_for_that_fit_between_others():
+    assert (ask(seen=1.0, pending=32).slots, ask(seen=1.0, pending=32).count) == (8, 4)
+    batch = ask(seen=1.0, pending=32, stuck=True)
+    assert (batch.count, batch.slots) == (16, 1)
 
 
 def test_few_short_tasks_are_spread_over_the_nodes():
@@ -124,8 +130,18 @@ def test_short_tasks_take_what_is_free_now_rather_than_a_whole_node():
 
 
 def test_running_pilots_of_short_tasks_do_the_rest():
-    assert ask(seen=1.0, waiting=80, running=8) is None
+    full = replace(ROOM, free_cores=0)
+    assert ask(room=full, seen=1.0, waiting=80, running=8) is None
     assert ask(seen=1.0, waiting=800, running=8) is not None
+
+
+def test_cores_that_are_free_are_not_left_idle_beside_running_pilots():
+    part = replace(ROOM, free_cores=3)
+    batch = ask(room=part, seen=1.0, waiting=80, running=8)
+    assert (batch.count, batch.slots) == (1, 3)
+    assert ask(room=part, seen=1.0, waiting=80, running=8, pending=3) is None, "one at a time"
+    assert ask(room=part, seen=1.0, waiting=80, running=8, pending=8, stuck=True).slots == 3
+    assert ask(room=part, seen=1.0, waiting=16, running=8) is None, "over before it has begun"
 
 
 @given(COUNTS, COUNTS)

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 FOLDER = "accounts"
 _PROBE = 60.0  # seconds between two questions whether it answers, if there is nothing to ask
 _AGAIN = 10.0  # … and after it did not
+_SOON, _LATE = (
+    1.0,
+    10.0,
+)  # seconds after which it is asked again for what it did not have, more and more
 _GIVE_UP = 7 * 86400.0  # seconds after which an accounting that knows nothing never will
 
 
@@ -31,6 +35,8 @@ class Accounting:
         self._slurm = slurm
         self._next_probe = float("-inf")
         self._fails = False
+        self._next_question = float("-inf")
+        self._pause = _SOON
         self._folder = state / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._dealt: dict[str, Mapping[str, Allocation]] = {}  # by batch job, then by task
@@ -43,6 +49,7 @@ class Accounting:
         except FileNotFoundError:
             return  # it never started
         self._open.add(events.name)
+        self._next_question, self._pause = float("-inf"), _SOON
 
     def open(self) -> Collection[str]:
         """The batch jobs to ask the accounting for."""
@@ -65,6 +72,8 @@ class Accounting:
     def ask(self, gone: Collection[str], now: float) -> Mapping[str, parse.Account]:
         """One question for all; an accounting that does not answer keeps nothing else waiting.
 
+        How a task ended is asked at once. Its usage is not urgent, and each question costs slurmdbd 0.2 s.
+
         Args:
             gone: batch jobs that left the queue, beside those that are open.
             now: on the monotonic clock.
@@ -72,8 +81,10 @@ class Accounting:
         if self._fails:
             self.probe(now)
         wanted = {*gone, *self.open()}
-        if self._fails or not wanted:
+        if self._fails or not wanted or not (gone or now >= self._next_question):
             return {}
+        self._next_question = now + self._pause
+        self._pause = min(2 * self._pause, _LATE)
         try:
             found = self._slurm.sacct(wanted)
         except ExecutorUnavailable as error:

@@ -44,7 +44,8 @@ class Pool:
         seen: how long tasks took, in seconds, as a moving mean; None if none has ended.
         most: batch jobs in one submission, as a limit of the site has taught.
         barren: how many times in a row its batch jobs ended without a task, though some waited.
-        quiet_until: not before this does the pool submit again, after a refusal.
+        pause: seconds after the last submission until the next.
+        quiet_until: not before this does the pool submit again.
     """
 
     key: Key
@@ -52,6 +53,7 @@ class Pool:
     seen: float | None = None
     most: int = ANY
     barren: int = 0
+    pause: float = 0.0
     quiet_until: float = 0.0
 
     def took(self, seconds: float) -> None:

@@ -11,7 +11,10 @@ from ayni.agent.executors.slurm.books import ANY, Books, Pilot, Pool, Task
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Full, Refused, Slurm
 
-_OFTEN = 1.0  # seconds between two submissions of a pool
+_AT_FIRST = (
+    0.125  # seconds between the first two submissions of a pool, whose tasks come in one by one …
+)
+_OFTEN = 1.0  # … and, doubling, between all later ones
 _QUIET = 30.0  # seconds for which a pool does not submit after Slurm refused
 #: Times in a row that batch jobs may end without a task; then those that wait end. With the pauses between
 #: them that is a minute: so long may NFS hide from a node what is new in a folder (acdirmax).
@@ -67,11 +70,13 @@ class Fleet:
         room = self._allowance.room(pool.key)
         if room is None:
             return False
+        pending = [p for p in pilots if not (p.took or p.closed)]
         batch = pools.batch(
             pool.key,
             room,
             waiting=len(pool.waiting),
-            pending=sum(p.slots for p in pilots if not (p.took or p.closed)),
+            pending=sum(p.slots for p in pending),
+            stuck=bool(pending) and all(now - p.submitted >= _OFTEN for p in pending),
             running=sum(self._turning(p, now) for p in pilots if p.took and not p.closed),
             seen=pool.seen,
             most=min(self._allowance.cluster.most_elements, pool.most),
@@ -96,7 +101,8 @@ class Fleet:
         for index in range(batch.count):
             job = f"{number}_{index}" if batch.count > 1 else number
             self._books.pilots[job] = Pilot(job, pool.key.name, batch.slots, now)
-        pool.quiet_until = now + _OFTEN
+        pool.pause = _AT_FIRST if not pilots else min(2 * pool.pause, _OFTEN)
+        pool.quiet_until = now + pool.pause
         return True
 
     def _turning(self, found: Pilot, now: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,9 +15,14 @@ SHORT = 60.0  # seconds: tasks that are expected to end sooner share a batch job
 _SPAN = 600  # seconds of life that a batch job of short tasks has beyond one task's walltime
 _LEAST_SPAN = 60  # … and one of a long task, so that it can take another that turns out short
 _LINGER = 2.0  # seconds that a pilot of short tasks waits for more
+_SMALLER, _A_NODE = (
+    8,
+    4,
+)  # batch jobs beside others that are stuck: how much smaller, how many to a node
 OVERHEAD = 64 << 20  # bytes for the pilot and each of its supervisors
 _FIRST = 8  # batch jobs of tasks of which nobody knows yet that they are long; then twice as many
-_AHEAD = 10.0  # seconds of work for which waiting batch jobs are asked
+_AHEAD = 10.0  # seconds of work for which waiting batch jobs are asked …
+_SOON = 2.0  # … and for which one more is where it starts at once: a pilot takes as long to begin and end
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,14 @@ class Room:
     nodes: int
     max_walltime: int
 
+    def has_free(self, key: Key) -> bool:
+        """Whether one more task of a pool fits on a node now."""
+        return self.fit_now(key) > 0
+
+    def fit_now(self, key: Key) -> int:
+        """How many tasks of a pool fit on the emptiest node now."""
+        return _fit(key, self.free_cores, self.free_memory, self.free_gpus)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -102,7 +116,15 @@ def expected(key: Key, seen: float | None) -> float:
 
 
 def batch(
-    key: Key, room: Room, *, waiting: int, pending: int, running: int, seen: float | None, most: int
+    key: Key,
+    room: Room,
+    *,
+    waiting: int,
+    pending: int,
+    running: int,
+    seen: float | None,
+    most: int,
+    stuck: bool = False,
 ) -> Batch | None:
     """What to submit so that the waiting tasks of a pool are taken.
 
@@ -114,21 +136,26 @@ def batch(
         running: task slots of pilots that run: short tasks will be taken by them.
         seen: seconds that its tasks took so far, as a mean; None if none has ended.
         most: elements of one array, at most.
+        stuck: batch jobs have waited for a while, all that wait.
 
     Returns:
         None if nothing is to be submitted.
     """
     each = expected(key, seen)
     short = each <= SHORT
-    if running and short and each * waiting <= _AHEAD * running:
-        return None
+    ahead = each * waiting / running if running and short else math.inf  # seconds
     lacking = waiting - pending
-    if lacking <= 0:
+    some = room.has_free(key) and (stuck or not pending)
+    if lacking <= 0 or ahead <= (_SOON if some else _AHEAD):
         return None
     slots = _slots(key, room, lacking) if short and key.ranks == 1 else 1
+    if stuck and ahead > _AHEAD:  # they do not fit beside others on a node: smaller ones do
+        slots = max(1, slots // _SMALLER)
     count = -(-lacking // slots)
-    if short:
-        count = min(count, max(1, 2 * room.nodes))
+    if ahead <= _AHEAD:
+        count = 1  # on the emptiest node; the next look finds the next one
+    elif short:
+        count = min(count, room.nodes * (_A_NODE if stuck else 1))
     elif seen is None:
         count = min(count, max(_FIRST, pending + running))
     span = _SPAN if short else max(_LEAST_SPAN, key.walltime // 10)
@@ -151,8 +178,7 @@ def surplus(*, waiting: int, pending: int) -> int:
 
 def _slots(key: Key, room: Room, lacking: int) -> int:
     """Tasks side by side in one batch job: what fits on a node now, spread over the nodes."""
-    fit = _fit(key, room.free_cores, room.free_memory, room.free_gpus)
-    fit = fit or _fit(key, room.cores, room.memory, room.gpus)
+    fit = room.fit_now(key) or _fit(key, room.cores, room.memory, room.gpus)
     return max(1, min(fit, -(-lacking // max(1, room.nodes))))
 
 
