@@ -25,7 +25,7 @@ import httpx
 
 from ayni.demo.alliance import SITE_OF, clusters
 from ayni.demo.stage import SiteSpec, Stage
-from tests.fault.batch import SlurmPunisher, reconciled
+from tests.fault.batch import Operator, SlurmPunisher, reconciled
 from tests.fault.mischief import Mischief
 from tests.fault.punisher import Punisher
 from tests.fault.verdict import Evidence, judge
@@ -132,6 +132,8 @@ def one_run(
     proxies = {spec.name: Mischief(stage.port, seed * 10 + i) for i, spec in enumerate(specs)}
     stage.hub_through = {name: proxy.url for name, proxy in proxies.items()}
     stage.start_hub()
+    operator = Operator([str(engine["conf"]) for engine in engines.values()])
+    operator.start()
     try:
         for spec in specs:
             stage.prepare_site(spec.name)
@@ -159,6 +161,7 @@ def one_run(
         deeds = sum((p.deeds for p in proxies.values()), Counter[str]())
     finally:
         stage.stop()
+        operator.stop()
         for proxy in proxies.values():
             proxy.close()
     os.environ.update({k: v for k, v in stage.hub_env().items() if k.startswith("AYNI_")})

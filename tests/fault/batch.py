@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -87,6 +89,43 @@ def _beneath(pilot: int, pid: int | None, parents: Mapping[int, int]) -> int | N
     while pid is not None and parents.get(pid) != pilot:
         pid = parents.get(pid)
     return pid
+
+
+class Operator(threading.Thread):
+    """The sites' operator: a controller that was killed may give a job's number twice, and drains the node
+    that notices; somebody has to take it back into service."""
+
+    def __init__(self, confs: Collection[str]) -> None:
+        super().__init__(daemon=True)
+        self._confs = confs
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(2):
+            self._heal()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+        self._heal()
+
+    def _heal(self) -> None:
+        for conf in self._confs:
+            nodes = {
+                name
+                for line in _ask(conf, "sinfo", "-h", "-N", "-o", "%N|%E").splitlines()
+                for name, _, why in [line.partition("|")]
+                if why == "Duplicate jobid"
+            }
+            for name in nodes:
+                _ask(conf, "scontrol", "update", f"nodename={name}", "state=resume")
+
+
+def _ask(conf: str, *words: str) -> str:
+    """What a command of Slurm says; nothing while the controller is away."""
+    env = {**os.environ, "SLURM_CONF": conf}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+    return done.stdout
 
 
 def control(action: str, server: str) -> None:
