@@ -1,0 +1,1 @@
+"""Over the real clusters of `dev/slurm.sh`: Ayni beside jobs made by hand, and beside other tools."""
