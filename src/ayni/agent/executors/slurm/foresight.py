@@ -150,7 +150,7 @@ class Foresight:
         return {name: tuple(starts) for name, starts in by_partition.items()}
 
     def _is_full(self, key: Key) -> bool:
-        """Whether no node has room for one more now: else what was said while all was full is no more true."""
+        """Whether no node has room for one more now: else what was said while all was full is over."""
         room = self._allowance.room(key)
         return room is not None and not room.has_free(key)
 
