@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -31,19 +32,25 @@ NAMES = (
 )
 HEAD = """# Performance
 
-Claims are ratios or rates measured side by side in one run of `make bench`, on the machine named below.
+Claims are ratios or rates measured side by side in one run of a benchmark, on the machine named with it.
 Machines are noisy: tests never assert on times, and a figure here is worth what its run is worth.
 
-Written by `python -m bench --write docs/performance.md`.
+Written by `python -m bench --write docs/performance.md`; benchmarks that were not run keep what they had.
 """
+RUN = re.compile(r"### `python -m bench\.(\w+)`\n\n(.*?)\n\n```\n(.*?)\n```\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Run:
+    """What a benchmark printed; `where`: when, on which machine, for how long."""
+
     name: str
-    command: str
+    where: str
     output: str
-    seconds: float
+
+    @property
+    def command(self) -> str:
+        return f"python -m bench.{self.name}"
 
     def figures(self) -> list[tuple[str, str]]:
         lines = [line[2:] for line in self.output.splitlines() if line.startswith("= ")]
@@ -52,6 +59,7 @@ class Run:
 
 def run(name: str) -> Run:
     """One benchmark, its output shown as it comes."""
+    where = machine()
     command = [sys.executable, "-u", "-m", f"bench.{name}"]
     print(f"\n== {name}", flush=True)
     began = time.perf_counter()
@@ -63,7 +71,8 @@ def run(name: str) -> Run:
             lines.append(line)
     if process.returncode:
         raise SystemExit(f"bench.{name} failed with exit code {process.returncode}")
-    return Run(name, f"python -m bench.{name}", "".join(lines), time.perf_counter() - began)
+    took = f"{time.perf_counter() - began:.0f} s"
+    return Run(name, f"{time.strftime('%Y-%m-%d')}, {where}, {took}.", "".join(lines).rstrip())
 
 
 def machine() -> str:
@@ -85,10 +94,14 @@ def table(runs: list[Run]) -> str:
     return "\n".join(rows)
 
 
-def document(runs: list[Run], where: str, simulations: str) -> str:
-    parts = [HEAD, f"{time.strftime('%Y-%m-%d')}, {where}.\n", table(runs), "\n## The runs\n"]
-    for r in runs:
-        parts.append(f"### `{r.command}` ({r.seconds:.0f} s)\n\n```\n{r.output.rstrip()}\n```\n")
+def document(runs: list[Run], before: str, simulations: str) -> str:
+    """The whole text: these runs, and those of an earlier text that are not among them."""
+    found = {match[1]: Run(match[1], match[2], match[3]) for match in RUN.finditer(before)}
+    found |= {r.name: r for r in runs}
+    told = [found[name] for name in NAMES if name in found]
+    parts = [HEAD, table(told), "\n## The runs\n"]
+    for r in told:
+        parts.append(f"### `{r.command}`\n\n{r.where}\n\n```\n{r.output}\n```\n")
     return "\n".join([*parts, simulations])
 
 
@@ -99,11 +112,11 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    where = machine()
     runs = [run(name) for name in options.names or NAMES]
     print("\n" + table(runs))
     if options.write:
-        options.write.write_text(document(runs, where, kept(options.write)))
+        before = options.write.read_text() if options.write.exists() else ""
+        options.write.write_text(document(runs, before, kept(options.write)))
 
 
 if __name__ == "__main__":
