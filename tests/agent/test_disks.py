@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ayni.agent import disks
-from ayni.agent.disks import SHARED, STATE, Disks
+from ayni.agent.disks import SHARED, STATE, Disks, recognize
+from ayni.errors import UserError
 
 
 def full(*args: object) -> int:
@@ -79,3 +80,41 @@ def test_a_disk_that_does_not_answer_is_told_while_the_look_hangs(
         answer.set()
         thread.join()
     assert found.faults() == []
+
+
+# --- the shared folder of before
+
+
+def test_a_shared_folder_is_known_again(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    for _ in range(2):
+        recognize(tmp_path / "state", tmp_path / "scratch")
+
+
+def test_where_the_shared_disk_is_not_mounted_no_agent_begins_anew(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    recognize(tmp_path / "state", tmp_path / "scratch")
+    (tmp_path / "scratch").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="mounted"):
+        recognize(tmp_path / "state", tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+    (tmp_path / "away").rename(tmp_path / "scratch")
+    recognize(tmp_path / "state", tmp_path / "scratch")
+
+
+def test_another_shared_folder_is_told_from_the_one_of_before(tmp_path: Path) -> None:
+    for name in ("state", "other"):
+        (tmp_path / name).mkdir()
+    recognize(tmp_path / "state", tmp_path / "scratch")
+    recognize(tmp_path / "other", tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="not the shared folder of before"):
+        recognize(tmp_path / "state", tmp_path / "elsewhere")
+
+
+def test_an_agent_whose_own_folder_is_new_takes_the_shared_one_as_it_is(tmp_path: Path) -> None:
+    for name in ("state", "anew"):
+        (tmp_path / name).mkdir()
+        recognize(tmp_path / name, tmp_path / "scratch")
+    assert (tmp_path / "state/shared.mark").read_text() == (
+        tmp_path / "anew/shared.mark"
+    ).read_text()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ayni.agent.executors.base import Fault
 from ayni.agent.supervisor import disk
+from ayni.errors import UserError
 from ayni.tes.units import show_size
 
 STATE, SHARED = "state", "shared"
@@ -91,3 +93,37 @@ def fault_at(place: str, folder: Path) -> Fault | None:
     except OSError as error:
         return fault(place, error)
     return _full(place, f"less than {show_size(LEAST)} free") if free < LEAST else None
+
+
+def recognize(state: Path, shared: Path) -> None:
+    """Make sure that the shared folder is the one of before; an unmounted disk leaves an empty one.
+
+    An agent that began anew there would call lost all that runs.
+
+    Args:
+        state: the agent's own folder, which keeps the mark that it saw in the shared one.
+        shared: the shared folder; it gets a mark if this is its first agent.
+
+    Raises:
+        UserError: the mark is not there, or the folder cannot be used.
+    """
+    ours, theirs = state / "shared.mark", shared / ".ayni-mark"
+    try:
+        known, found = _mark(ours), _mark(theirs)
+        if known is not None and known != found:
+            raise UserError(
+                f"{shared} is not the shared folder of before: is its disk mounted? If it was moved or "
+                f"emptied on purpose, and nothing of ours runs, remove {ours}"
+            )
+        if found is None:
+            found = secrets.token_hex(8)
+            shared.mkdir(parents=True, exist_ok=True)
+            theirs.write_text(found)
+        if known is None:
+            ours.write_text(found)
+    except OSError as error:
+        raise UserError(f"executor.slurm.shared: {error}") from error
+
+
+def _mark(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import ExitStack
 
-from ayni.agent import engine, hub, identity, now
+from ayni.agent import disks, engine, hub, identity, now
 from ayni.agent.config import Config
 from ayni.agent.cycle import Cycle, Message
 from ayni.agent.datasets import Datasets
@@ -48,6 +48,12 @@ def run(config: Config) -> int:
             log.error("the journal cannot be written: %s. Running tasks go on", error)
             return BROKEN
         stack.callback(journal.close)
+        if config.executor.kind == "slurm":
+            try:
+                disks.recognize(config.state, config.shared)
+            except UserError as error:  # a mount that comes later, say
+                log.error("%s", error)
+                return BROKEN
         cycle = assemble_cycle(config, who, journal, stack)
         _on_signals(cycle)
         log.info(
