@@ -219,7 +219,7 @@ def test_a_sender_who_hangs_up_leaves_nothing(file_server: RunningServer) -> Non
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         head = f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
         raw.sendall(head.encode() + data[:50_000])
-    for _ in range(100):
+    for _ in range(600):
         if not list((file_server.folder / keys.INCOMING).iterdir()):
             break
         time.sleep(0.05)

@@ -27,6 +27,10 @@ FAULTS: Mapping[str, tuple[str, str]] = {
         _("La contabilidad de Slurm (slurmdbd) no responde: lo que solo ella sabe la espera."),
         _("arrancar slurmdbd y su base de datos."),
     ),
+    "local_user": (
+        _("Un usuario local de los proyectos no se puede usar: lo que ya corre sigue."),
+        _("revisar sudo y ayni-helper con «ayni site doctor»."),
+    ),
     "executor": (
         _("No se puede consultar lo que ejecuta las tareas: lo que ya corre sigue."),
         _("ver el registro del agente y «ayni site doctor»."),
