@@ -135,12 +135,10 @@ def agent_codes() -> set[str]:
     return {"state", "shared"} | {str(n.value) for n in named if isinstance(n, ast.Constant)}
 
 
-def test_every_fault_of_a_site_has_its_words_and_keeps_work_away_unless_it_is_the_accounting() -> (
-    None
-):
+def test_every_fault_of_a_site_has_its_words_and_keeps_work_away_unless_most_goes_on() -> None:
     assert agent_codes() >= {"controller", "munge", "accounting", "executor", "disk"}
     assert agent_codes() == FAULTS.keys()
-    assert agent_codes() - STOPPING == {"accounting"}
+    assert agent_codes() - STOPPING == {"accounting", "local_user"}
 
 
 @pytest.mark.parametrize(
