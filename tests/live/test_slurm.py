@@ -545,7 +545,7 @@ def test_a_dead_munge_is_no_refusal_and_no_task_notices(new_site):
         said(site.over(ends), ENDED, EndReason.EXITED)
     finally:
         servers("start", "munge-mexico")
-    site.submit(later)
+    site.until(lambda: site.executor.submit([later]) == {})
     site.release(goes_on)
     for status in site.over(goes_on, later):
         said(status, ENDED, EndReason.EXITED)

@@ -62,7 +62,9 @@ class Site(Jobs):
         def polled() -> Any:
             with contextlib.suppress(ExecutorUnavailable):
                 self.poll()
-            return probe()
+            with contextlib.suppress(ExecutorUnavailable):
+                return probe()
+            return None
 
         try:
             return until(polled)
