@@ -270,6 +270,7 @@ def test_an_mpi_program_computes_over_two_nodes(sandboxed):
     jobs = [over_nodes(sandboxed, "pi", image="mpich") for _ in range(3)]
     for job, status in zip(jobs, sandboxed.run(*jobs), strict=True):
         said(status, ENDED, EndReason.EXITED)
+        assert [result.exit_code for result in status.results] == [0], sandboxed.described()
         assert (job.folder / "logs/0.stdout").read_text() == "4 ranks: 3.141592654\n"
         assert status.usage.nodes == 2
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ayni.agent.supervisor import boot, files, ranks
+from ayni.agent.supervisor import boot, files, libc, namespaces, ranks
 
 RANKS = {"nodes": 2, "each": 3, "cores": 4, "mpi": "pmi2"}
 
@@ -97,3 +97,19 @@ def test_a_node_that_does_not_see_the_shared_disk_says_so(state: Path) -> None:
     )
     assert done.returncode == 1
     assert "is it on the shared disk?" in done.stderr
+
+
+def test_two_ranks_may_make_the_same_folder_of_the_shared_root_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached = []
+    monkeypatch.setattr(libc, "move_mount", lambda tree, target: attached.append(target))
+    target = str(tmp_path / "dev" / "shm")
+
+    def the_other_is_a_moment_later(path: str) -> bool:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        return False
+
+    monkeypatch.setattr(namespaces.os.path, "exists", the_other_is_a_moment_later)
+    namespaces._attach(namespaces._Mount(target, -1, is_folder=True))
+    assert attached == [target]

@@ -149,11 +149,14 @@ def _open(source: str, target: str, attributes: int) -> _Mount:
 
 
 def _attach(mount: _Mount) -> None:
-    """Attach a mount, on a folder or file that is made where there is none."""
+    """Attach a mount, on a folder or file that is made where there is none.
+
+    Another rank of the job may make it at the same time, in the same folder on the shared disk.
+    """
     if os.path.exists(mount.target):
         pass
     elif mount.is_folder:
-        os.makedirs(mount.target)
+        os.makedirs(mount.target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(mount.target), exist_ok=True)
         os.close(os.open(mount.target, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC, 0o644))

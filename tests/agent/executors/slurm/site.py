@@ -69,9 +69,9 @@ class Site(Jobs):
         try:
             return until(polled)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self._described()}") from None
+            raise AssertionError(f"{error}\n{self.described()}") from None
 
-    def _described(self) -> str:
+    def described(self) -> str:
         """All that is known of what there is, for the reader of a test that failed."""
         try:
             queue = [str(row) for row in self.slurm.squeue(our_user())]
