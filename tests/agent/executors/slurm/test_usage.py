@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.parse import Account
 from ayni.agent.executors.slurm.tool import Slurm
-from ayni.agent.executors.slurm.usage import Span, deal, deal_run, runs
+from ayni.agent.executors.slurm.usage import Span, deal, deal_run
 
 UNASKED = Slurm()
 
@@ -47,10 +48,12 @@ def test_a_task_of_whose_end_nobody_told_lasted_as_long_as_its_job() -> None:
     events = [
         ["pilot", "n1", 0],
         ["started", "a", 100.0],
-        ["started", "b", 101.0],
-        ["ended", "a", 130.0],
+        ["started", "b", 100.0],
+        ["ended", "a", 120.0],
     ]
-    assert runs(events, [160.0]) == [[Span("a", 100.0, 130.0), Span("b", 101.0, 160.0)]]
+    parts = deal(ACCOUNT, events)
+    assert parts is not None
+    assert parts["b"].core_seconds == pytest.approx(3 * parts["a"].core_seconds)
 
 
 def test_each_run_of_a_requeued_job_is_dealt_to_its_own_tasks() -> None:
@@ -61,11 +64,48 @@ def test_each_run_of_a_requeued_job_is_dealt_to_its_own_tasks() -> None:
         ["pilot", "n2", 1], ["ended", "b", 101.0], ["started", "c", 101.0], ["ended", "c", 150.0],
     ]  # fmt: skip
     parts = deal(whole, events)
+    assert parts is not None
     assert {t: (p.submitted, p.core_seconds) for t, p in parts.items()} == {
         "a": (10.0, pytest.approx(30 * 4 * 10 / 40)),
         "b": (10.0, pytest.approx(30 * 4 * 30 / 40)),
         "c": (90.0, pytest.approx(60 * 4)),
     }
+
+
+def task_at(when: float) -> list[list[object]]:
+    return [["pilot", "n1", 0], ["started", "a", when], ["ended", "a", when + 10]]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"state": "PENDING", "name": "allocation", "started": None, "ended": None, "elapsed": 0},
+        {"state": "PENDING", "started": None, "ended": None, "elapsed": 0},
+        {"state": "RUNNING", "started": 300.0, "ended": None, "elapsed": 10**6},
+    ],
+    ids=["half written", "never began", "began"],
+)
+def test_a_record_that_a_killed_controller_left_open_keeps_no_task_of_the_same_number_waiting(
+    lost: dict[str, Any],
+) -> None:
+    last = replace(ACCOUNT, submitted=290.0, earlier=(ACCOUNT,), **lost)
+    parts = deal(last, task_at(110.0))
+    assert parts is not None
+    assert (parts["a"].submitted, parts["a"].core_seconds) == (90.0, 240.0)
+    assert deal(last, task_at(305.0)) is None, "it ran in what is not recorded yet"
+
+
+def test_a_job_that_was_put_back_into_the_queue_and_forgotten_is_dealt() -> None:
+    parts = deal(replace(ACCOUNT, state="REQUEUED"), task_at(110.0))
+    assert parts is not None
+    assert parts["a"].core_seconds == 240.0
+    assert deal(replace(ACCOUNT, state="REQUEUED"), task_at(190.0)) is None
+
+
+def test_a_node_whose_clock_is_wrong_keeps_no_usage_back() -> None:
+    parts = deal(ACCOUNT, task_at(1000.0))
+    assert parts is not None
+    assert parts["a"].core_seconds == 240.0
 
 
 # --- until it is booked -----------------------------------------------------------------------

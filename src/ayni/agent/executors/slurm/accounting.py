@@ -25,7 +25,7 @@ _SOON, _LATE = (
     1.0,
     10.0,
 )  # seconds after which it is asked again for what it did not have, more and more
-_GIVE_UP = 7 * 86400.0  # seconds after which an accounting that knows nothing never will
+_GIVE_UP = 7 * 86400.0  # seconds after which an accounting that lacks a job always will
 
 
 class Accounting:
@@ -98,14 +98,15 @@ class Accounting:
         """Deal what the accounting says of those that are really over."""
         for job in list(self.open()):
             account = accounts.get(job)
-            if account is None or job in queued or not account.is_whole:
-                if account is None:
-                    self._give_up(job)
+            if job in queued:
                 continue
             told = files.lines(files.read_plain(str(self._path(job))))
-            self._dealt[job] = usage.deal(account, told)
-            if not self._dealt[job]:  # its pilot found no task: nobody's usage
-                del self._dealt[job]
+            dealt = None if account is None else usage.deal(account, told)
+            if dealt:
+                self._dealt[job] = dealt
+            elif dealt is None:
+                self._give_up(job)
+            else:  # its pilot found no task: nobody's usage
                 self._done(job)
 
     def allocations(self) -> Mapping[str, Allocation]:
@@ -130,5 +131,5 @@ class Accounting:
 
     def _give_up(self, job: str) -> None:
         if time.time() - self._path(job).stat().st_mtime > _GIVE_UP:
-            log.warning("the accounting knows nothing of job %s; its own measurements stand", job)
+            log.warning("the accounting has no end of job %s; its own measurements stand", job)
             self._done(job)

@@ -98,6 +98,11 @@ class Account:
         """Whether the job is over and its record complete: an end may be written before its start."""
         return self.state in OVER and self.ended is not None and self.name != "allocation"
 
+    @property
+    def has_run(self) -> bool:
+        """Whether this run began and ended, whatever became of the job."""
+        return self.started is not None and self.ended is not None and self.name != "allocation"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
