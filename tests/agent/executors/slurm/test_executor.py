@@ -277,6 +277,20 @@ def test_a_claim_that_was_never_heard_of_is_found(site, slurm):
     assert site.over(job).reason is EndReason.EXITED
 
 
+def test_a_job_that_a_killed_controller_takes_for_running_is_not_waited_for(site, slurm):
+    slurm.holds = True
+    job = site.job("true")
+    site.submit(job)
+    [ghost] = site.until(lambda: list(slurm.queue.values()))
+    ghost.state, slurm.holds = "RUNNING", False
+    site.poll()
+    site.skip(30)
+    site.poll()
+    assert len(slurm.submissions) == 1, "it may be about to take the task"
+    site.skip(31)
+    assert site.over(job).reason is EndReason.EXITED
+
+
 # --- commands that fail
 
 

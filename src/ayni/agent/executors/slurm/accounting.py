@@ -44,8 +44,14 @@ class Accounting:
 
     def keep(self, events: Path) -> None:
         """A batch job is over; its pilot told this."""
+        path = self._path(events.name)
         try:
-            events.rename(self._folder / events.name)
+            if path.exists():  # the number was given twice: the words of both
+                with path.open("ab") as before:
+                    before.write(files.read_plain(str(events)))
+                events.unlink()
+            else:
+                events.rename(path)
         except FileNotFoundError:
             return  # it never started
         self._open.add(events.name)

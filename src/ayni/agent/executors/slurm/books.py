@@ -19,6 +19,9 @@ from ayni.agent.supervisor import files, pilot, sharing
 _JOB = re.compile(r"[0-9]+(_[0-9]+)?")
 AGENT = "agent"  # claims a task that is canceled before any pilot took it
 ANY = 1 << 20  # batch jobs in one submission: no limit of the site is known
+_UNHEARD = (
+    60.0  # seconds after which a batch job that runs has told of it, also by a slow shared disk
+)
 _MEMORY = 0.3  # weight of the newest task in the mean of what tasks take
 
 
@@ -71,7 +74,8 @@ class Pilot:
         closed: it takes no more tasks.
         withdrawn: it was canceled while it waited.
         start: while it waits, when the scheduler expects it to start, in Unix seconds.
-        gone: since when squeue does not show it, on the monotonic clock.
+        since: since when squeue shows it running, on the monotonic clock …
+        gone: … and since when it does not show it.
     """
 
     id: str
@@ -83,11 +87,16 @@ class Pilot:
     signaled: float | None = None
     live: set[str] = field(default_factory=set)
     read: int = 0
+    since: float | None = None
     gone: float | None = None
     took: bool = False
     closed: bool = False
     withdrawn: bool = False
     start: float | None = None
+
+    def is_silent(self, now: float) -> bool:
+        """Whether it runs, as squeue has it, and has not said so: a killed controller knows old news."""
+        return not self.node and self.since is not None and now - self.since > _UNHEARD
 
 
 class Books:

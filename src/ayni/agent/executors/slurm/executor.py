@@ -355,6 +355,7 @@ class SlurmExecutor:
             self._books.pilots[row.id] = found
         found.gone, found.withdrawn = None, False
         found.waiting = row.state in parse.WAITING
+        found.since = None if found.waiting else found.since or now
         found.start = row.start
         found.took = found.took and not found.waiting
         if found.waiting and ends.is_for_ever(row.reason):

@@ -70,7 +70,7 @@ class Fleet:
         room = self._allowance.room(pool.key)
         if room is None:
             return False
-        pending = [p for p in pilots if not (p.took or p.closed)]
+        pending = [p for p in pilots if not (p.took or p.closed or p.is_silent(now))]
         batch = pools.batch(
             pool.key,
             room,
