@@ -52,8 +52,9 @@ export AYNI_LIVE=1
 part "hub's tests on PostgreSQL" \
   env AYNI_DATABASE_URL="$AYNI_TEST_POSTGRES" .venv/bin/pytest tests/hub -m "not fault"
 part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
-# A seeded part of the fault run.
+# A seeded part of the fault runs.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
+part "20 kills over Slurm" .venv/bin/python -m tests.fault --kills 20 --seed 20 --slurm "$clusters"
 part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 
 printf '\n'
