@@ -1,10 +1,11 @@
 """Ayni over three real Slurm clusters (`make slurm-up`, root), beside jobs made by hand and other tools.
 
-    python -m bench.slurm [split|latency|tools …] [--pairs 5]
+    python -m bench.slurm [split|latency|tools|load …] [--pairs 5]
 
 `split`: 600 times `sleep 1` through the network, beside job arrays dealt and packed by hand.
 `latency`: from `POST /tasks` to the start of one task, beside a plain `sbatch`.
 `tools`: 1,000 times `true` on one cluster, beside psij-python, submitit and Parsl (`dev/peers.sh`).
+`load`: what a controller and its accounting are asked, as they count it, for 10 tasks and for 1,000.
 Pairs are interleaved; figures are of their medians.
 """
 
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -23,6 +25,14 @@ from bench.slurm.stage import FOUND, Cluster, Network, clusters, network
 
 PEERS = Path(__file__).parents[2] / ".venv-peers" / "bin" / "python"
 TOOLS = ("parsl", "submitit", "psij")
+#: What Slurm calls our questions.
+REQUESTS = {
+    "squeue": "REQUEST_JOB_INFO",
+    "sbatch": "REQUEST_SUBMIT_BATCH_JOB",
+    "scancel": "REQUEST_KILL_JOB",
+    "looks at nodes": "REQUEST_NODE_INFO",
+    "sacct": "DBD_GET_JOBS_COND",
+}
 
 
 def split(pairs: int) -> None:
@@ -93,6 +103,27 @@ def tools(pairs: int) -> None:
         )
 
 
+def load(pairs: int) -> None:
+    cluster = clusters()[0]
+    with network([cluster]) as ours:
+        for count in (10, 1000):
+            asked: list[Counter[str]] = []
+            took = []
+            for _ in range(pairs):
+                ours.settle()
+                cluster.forget_requests()
+                took.append(ours.array(ours.task("sleep", "1", walltime=10), count))
+                asked.append(cluster.requests())
+            words = ", ".join(
+                f"{what} {statistics.median(one[kind] for one in asked):.0f}"
+                for what, kind in REQUESTS.items()
+            )
+            print(
+                f"= {count} tasks of 1 s on one Slurm cluster, median of {pairs}: "
+                f"{words}, in {statistics.median(took):.1f} s"
+            )
+
+
 def _peer(cluster: Cluster, name: str, count: int) -> float:
     cores = cluster.cores()
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +140,7 @@ def _peer(cluster: Cluster, name: str, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"split": split, "latency": latency, "tools": tools}
+    parts = {"split": split, "latency": latency, "tools": tools, "load": load}
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}")
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +62,16 @@ class Cluster:
         """Of each node of the partition."""
         said = self.ask("sinfo", "-h", "-N", "-p", PARTITION, "-o", "%c")
         return [int(word) for word in said.split()]
+
+    def requests(self) -> Counter[str]:
+        """What controller and accounting were asked since the last `forget_requests`, by their own books."""
+        said = self.ask("sdiag") + self.ask("sacctmgr", "show", "stats")
+        found = re.findall(r"^\s+([A-Z_]+)\s+\( ?[0-9]+\) count:([0-9]+)", said, re.MULTILINE)
+        return Counter({name: int(count) for name, count in found})
+
+    def forget_requests(self) -> None:
+        self.ask("sdiag", "--reset")
+        self.ask("sacctmgr", "--immediate", "clear", "stats")
 
     def settle(self) -> None:
         """Wait until nothing is left in the queue."""
