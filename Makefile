@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 SEED   ?= 1
 KILLS  ?= 200
 SITES  ?= local
+# Tests of one file share a worker, and what was set up for them.
+WORKERS := -n auto --maxprocesses=8 --dist=loadfile
 SLURM  := $(or $(AYNI_SLURM_DIR),/var/tmp/ayni-slurm)/clusters.json
 
 .PHONY: help demo test blackbox lint types live slurm-up slurm-down fault bench messages clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of
 	$(BIN)/ayni demo $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that need nothing but Python
-	$(BIN)/pytest tests --ignore=tests/live --ignore=tests/network -m "not fault" $(ARGS)
+	$(BIN)/pytest tests --ignore=tests/live --ignore=tests/network -m "not fault" $(WORKERS) $(ARGS)
 
 blackbox: $(VENV)/.dev  ## hostile tasks, access, sandbox, residency: against a network of real processes
 	$(BIN)/pytest tests/network --maxfail=5 --durations=8 $(ARGS)

@@ -50,7 +50,7 @@ eval "$(dev/s3.sh env)"
 export AYNI_LIVE=1
 # The hub's own tests once more, on PostgreSQL.
 part "hub's tests on PostgreSQL" \
-  env AYNI_DATABASE_URL="$AYNI_TEST_POSTGRES" .venv/bin/pytest tests/hub -m "not fault"
+  env AYNI_DATABASE_URL="$AYNI_TEST_POSTGRES" .venv/bin/pytest tests/hub -m "not fault" -n 2 --dist=loadfile
 part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
 # A seeded part of the fault runs.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20

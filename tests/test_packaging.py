@@ -28,6 +28,7 @@ USED_OTHERWISE = {
     "django-stubs": "a plugin of mypy",
     "mypy": "a command",
     "pytest-django": "a plugin of pytest",
+    "pytest-xdist": "a plugin of pytest",
     "ruff": "a command",
     "types-pyyaml": "for mypy",
 }
