@@ -5,7 +5,7 @@
 `split`: 600 times `sleep 1` through the network, beside job arrays dealt and packed by hand.
 `latency`: from `POST /tasks` to the start of one task, beside a plain `sbatch`.
 `tools`: 1,000 times `true` on one cluster, beside psij-python, submitit and Parsl (`dev/peers.sh`).
-`load`: what a controller and its accounting are asked, as they count it, for 10 tasks and for 1,000.
+`load`: what a controller and its accounting are asked, as they count it, for 10 tasks and for 300.
 Pairs are interleaved; figures are of their medians.
 """
 
@@ -106,7 +106,7 @@ def tools(pairs: int) -> None:
 def load(pairs: int) -> None:
     cluster = clusters()[0]
     with network([cluster]) as ours:
-        for count in (10, 1000):
+        for count in (10, 300):
             asked: list[Counter[str]] = []
             took = []
             for _ in range(pairs):
