@@ -12,6 +12,7 @@ Pairs are interleaved; figures are of their medians.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import tempfile
@@ -130,7 +131,7 @@ def _peer(cluster: Cluster, name: str, count: int) -> float:
         words = [PEERS, peers.__file__, name, count, len(cores), cores[0], folder]
         done = subprocess.run(
             [str(word) for word in words],
-            env={**cluster.env(), "HOME": folder},
+            env={**cluster.env(), "HOME": folder, "PATH": f"{PEERS.parent}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             text=True,
             check=True,

@@ -42,11 +42,13 @@ def with_parsl(count: int, nodes: int, cores: int, folder: str) -> float:
 
 def with_psij(count: int, nodes: int, cores: int, folder: str) -> float:
     """A job to each: psij-python packs nothing. The queue is polled as often as it may be."""
+    from pathlib import Path
+
     from psij import Job, JobExecutor, JobSpec, JobState
     from psij.executors.batch.slurm import SlurmExecutorConfig
 
     config = SlurmExecutorConfig(
-        initial_queue_polling_delay=1, queue_polling_interval=1, work_directory=f"{folder}/psij"
+        initial_queue_polling_delay=1, queue_polling_interval=1, work_directory=Path(folder, "psij")
     )
     executor = JobExecutor.get_instance("slurm", config=config)
     began = time.perf_counter()
