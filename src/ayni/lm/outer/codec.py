@@ -295,14 +295,16 @@ def _steps(codes: memoryview, codec: Codec, tile: slice, out: Floats) -> None:
 def _nearest_codes() -> NDArray[np.uint8]:
     """For each step, as the byte that an int8 is, the code of the nearest level."""
     steps = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int16)
-    return np.abs(steps[:, None] - _LEVELS[None, :]).argmin(axis=1).astype(np.uint8)
+    nearest: NDArray[np.intp] = np.abs(steps[:, None] - _LEVELS[None, :]).argmin(axis=1)
+    return nearest.astype(np.uint8)
 
 
 def _packed_codes() -> NDArray[np.uint8]:
     """For each pair of steps, as the 16 bits that they are in memory, their byte of two codes."""
     pair = np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
-    codes = _nearest_codes()[pair]
-    return (codes[:, 0] | (codes[:, 1] << 4)).astype(np.uint8)
+    codes = np.take(_nearest_codes(), pair)
+    packed: NDArray[np.uint8] = codes[:, 0] | (codes[:, 1] << np.uint8(4))
+    return packed
 
 
 def _unpacked_levels() -> NDArray[np.uint64]:
