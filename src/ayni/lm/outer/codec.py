@@ -44,6 +44,7 @@ _TINY = np.float32(2.0**-100)
 _LEVELS = np.array(
     [-121, -90, -67, -49, -33, -21, -10, 0, 10, 21, 33, 49, 67, 90, 121], dtype=np.int16
 )
+_ZERO = 7  # the code of zero
 _UNUSED = 15  # the sixteenth code
 
 
@@ -293,10 +294,11 @@ def _steps(codes: memoryview, codec: Codec, tile: slice, out: Floats) -> None:
 
 
 def _nearest_codes() -> NDArray[np.uint8]:
-    """For each step, as the byte that an int8 is, the code of the nearest level."""
+    """For each step, as the byte that an int8 is, the code of the nearest level; of two, of the smaller."""
     steps = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int16)
-    nearest: NDArray[np.intp] = np.abs(steps[:, None] - _LEVELS[None, :]).argmin(axis=1)
-    return nearest.astype(np.uint8)
+    upper = _LEVELS[_ZERO:]
+    nearest: NDArray[np.intp] = np.abs(np.abs(steps)[:, None] - upper[None, :]).argmin(axis=1)
+    return (_ZERO + np.sign(steps) * nearest).astype(np.uint8)
 
 
 def _packed_codes() -> NDArray[np.uint8]:
