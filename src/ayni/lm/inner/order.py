@@ -1,0 +1,167 @@
+"""In which order a site reads its documents: a pure function of (seed, site, epoch, index).
+
+An epoch's documents, shuffled, are one stream of tokens that is cut into rows. Row `index` is the
+same however many ranks read, and the whole state of reading is that one integer.
+
+No generator of random numbers is used: its stream may change between releases of a library, and
+then a resumed run would read other rows. Keys come from a fixed mixing function instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ayni.errors import UserError
+
+Integers = NDArray[np.int64]
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+class Documents(Protocol):
+    """A site's tokenised documents, as the shard reader gives them."""
+
+    def __len__(self) -> int: ...
+
+    def tokens(self, i: int) -> NDArray[np.integer]:
+        """The tokens of document `i`, one dimension; may be a view of a memory map."""
+
+    def language(self, i: int) -> str:
+        """The language of document `i`."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch: `length + 1` tokens, so that each of the first `length` has a successor.
+
+    `segments` tells documents apart (it never falls); `languages` indexes `Order.languages`.
+    """
+
+    tokens: Integers
+    segments: Integers
+    languages: Integers
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    visits: Integers  # documents, in the order they are read
+    ends: Integers  # of each visit, in the stream of tokens
+    rows: int
+
+
+def repeats(sizes: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    """How often a language is read while the largest is read once, before any cap.
+
+    Sampling weights are size ** (1 / temperature): 1 keeps the sizes' proportions, more evens them
+    out. `sizes` are tokens, one to a language, all positive.
+    """
+    share = np.asarray(sizes, dtype=np.float64) / sizes.max()
+    return np.asarray(share ** (1 / temperature - 1))
+
+
+def capped(wanted: NDArray[np.float64], epoch: int, most: float) -> NDArray[np.float64]:
+    """The repeats of one epoch, when over the run a language is oversampled to at most `most` readings.
+
+    What has reached the cap is read once an epoch from then on, like the largest language: a cap
+    below the number of epochs cannot take the largest language out of the run.
+    """
+    seen = np.zeros_like(wanted)
+    now = wanted
+    for _ in range(epoch + 1):
+        now = np.maximum(1.0, np.minimum(wanted, most - seen))
+        seen = seen + now
+        if (now == 1.0).all():  # and so it stays
+            break
+    return now
+
+
+class Order:
+    """The rows that a site trains on, by index."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        *,
+        seed: int,
+        site: str,
+        length: int,
+        temperature: float = 1.0,
+        max_repeats: float = 4.0,
+    ) -> None:
+        self.documents = documents
+        self.length = length
+        self._key = f"{seed}/{site}"
+        self._most = max_repeats
+        lengths = [len(documents.tokens(i)) for i in range(len(documents))]
+        self._lengths = np.array(lengths, dtype=np.int64)
+        if self._lengths.sum() <= length:
+            raise UserError(
+                f"{site} holds {self._lengths.sum()} tokens, fewer than one row of data.length = "
+                f"{length}: give it more text, or shorten data.length"
+            )
+        names = [documents.language(i) for i in range(len(documents))]
+        self.languages = sorted(set(names))
+        places = {name: place for place, name in enumerate(self.languages)}
+        self._languages = np.array([places[name] for name in names], dtype=np.int64)
+        sizes = np.bincount(self._languages, self._lengths, len(places)).astype(np.int64)
+        self._wanted = repeats(np.maximum(sizes, 1), temperature)
+        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
+        self._starts = [0]  # the first row of each epoch that was needed so far
+
+    def row(self, index: int) -> Row:
+        """The row with that index; there is no last one, epochs follow each other."""
+        number, place = self.locate(index)
+        epoch = self._epoch(number)
+        begin = place * self.length
+        return self._cut(epoch, begin, begin + self.length + 1)
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """The epoch of a row, and which of the epoch's rows it is."""
+        while index >= self._starts[-1]:
+            self._starts.append(self._starts[-1] + self._epoch(len(self._starts) - 1).rows)
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return number, index - self._starts[number]
+
+    def _make_epoch(self, number: int) -> _Epoch:
+        times = capped(self._wanted, number, self._most)[self._languages]
+        key = _key(self._key, number)
+        documents = np.arange(len(self._lengths))
+        chance = _mix(key, documents) / 2.0**64
+        copies = (np.floor(times) + (chance < times % 1)).astype(np.int64)
+        visits = np.repeat(documents, copies)
+        copy = np.arange(len(visits)) - np.repeat(np.cumsum(copies) - copies, copies)
+        order = np.argsort(_mix(key ^ 1, visits, copy), kind="stable")
+        visits = visits[order]
+        ends = np.cumsum(self._lengths[visits])
+        return _Epoch(visits, ends, rows=int((ends[-1] - 1) // self.length))
+
+    def _cut(self, epoch: _Epoch, begin: int, end: int) -> Row:
+        first = int(np.searchsorted(epoch.ends, begin, side="right"))
+        last = int(np.searchsorted(epoch.ends, end, side="left"))
+        visits = epoch.visits[first : last + 1]
+        start = int(epoch.ends[first] - self._lengths[visits[0]])
+        text = np.concatenate([self.documents.tokens(int(i)) for i in visits]).astype(np.int64)
+        segments = np.repeat(np.arange(len(visits)), self._lengths[visits])
+        here = slice(begin - start, end - start)
+        return Row(text[here], segments[here], self._languages[visits][segments[here]])
+
+
+def _key(name: str, epoch: int) -> int:
+    digest = hashlib.blake2b(f"{name}/{epoch}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") & ~1
+
+
+def _mix(key: int, *columns: Integers) -> NDArray[np.uint64]:
+    """64 well mixed bits for each row of the columns (SplitMix64's finaliser, Steele et al. 2014)."""
+    bits = np.full(len(columns[0]), key, dtype=np.uint64)
+    for column in columns:
+        bits = (bits ^ column.astype(np.uint64)) + np.uint64(_GOLDEN)
+        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        bits = bits ^ (bits >> np.uint64(31))
+    return bits
