@@ -99,7 +99,8 @@ def _depth(page: str) -> int:
 
 
 def _language(node: LexborNode) -> str | None:
-    return node.attributes.get("lang") or node.attributes.get("xml:lang")
+    said: str | None = node.attributes.get("lang") or node.attributes.get("xml:lang")
+    return said
 
 
 def _within_article(node: LexborNode) -> bool:
