@@ -33,6 +33,14 @@ class Documents:
     def language(self, i: int) -> str:
         return self._languages[i]
 
+    @property
+    def lengths(self) -> Any:
+        return np.array([len(tokens) for tokens in self._tokens])
+
+    @property
+    def language_numbers(self) -> Any:
+        return np.array([sum(language.encode()) for language in self._languages])
+
 
 def documents() -> Documents:
     return Documents([3 + i * 7 % 41 for i in range(60)], ["es", "es", "quy"] * 20)

@@ -184,4 +184,6 @@ class Trainee(nn.Module):
         return torch.cat(chunks).view_as(targets)
 
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.model.lm_head(hidden).float(), targets, reduction="none")
+        logits = self.model.lm_head(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(logits, targets, reduction="none")

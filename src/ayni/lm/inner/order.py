@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,23 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Documents(Protocol):
-    """A site's tokenised documents, as the shard reader gives them."""
+    """A site's tokenised documents, as `corpus.shards.Shards` has them."""
 
     def __len__(self) -> int: ...
 
-    def tokens(self, i: int) -> NDArray[np.integer]:
+    def tokens(self, i: int) -> NDArray[Any]:
         """The tokens of document `i`, one dimension; may be a view of a memory map."""
 
     def language(self, i: int) -> str:
         """The language of document `i`."""
+
+    @property
+    def lengths(self) -> Integers:
+        """The number of tokens of every document."""
+
+    @property
+    def language_numbers(self) -> Integers:
+        """The language of every document, by a number of the reader's own."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,44 @@ class Row:
     languages: Integers
 
 
-@dataclass(frozen=True)
-class _Epoch:
-    visits: Integers  # documents, in the order they are read
-    ends: Integers  # of each visit, in the stream of tokens
-    rows: int
+def languages_of(documents: Documents) -> tuple[list[str], Integers]:
+    """The languages by name, sorted, and each document's place among them."""
+    _, first, numbers = np.unique(
+        documents.language_numbers, return_index=True, return_inverse=True
+    )
+    names = [documents.language(int(i)) for i in first]
+    found = sorted(names)
+    return found, np.array([found.index(name) for name in names], dtype=np.int64)[numbers]
+
+
+class Stream:
+    """Documents after one another, in a given order, cut into rows that overlap by one token."""
+
+    def __init__(self, documents: Documents, visits: Integers, length: int) -> None:
+        self._documents = documents
+        self._visits = visits
+        self._lengths = np.asarray(documents.lengths, dtype=np.int64)[visits]
+        self._ends = np.cumsum(self._lengths)  # of each visit, in the stream of tokens
+        self._length = length
+
+    @property
+    def rows(self) -> int:
+        """How many whole rows there are; behind the last one at most `length` tokens are left."""
+        return max(0, int(self._ends[-1]) - 1) // self._length if len(self._ends) else 0
+
+    def row(self, place: int) -> tuple[Integers, Integers, Integers]:
+        """Tokens, segments and documents of a row; shorter at the stream's end."""
+        begin = place * self._length
+        end = min(begin + self._length + 1, int(self._ends[-1]))
+        first = int(np.searchsorted(self._ends, begin, side="right"))
+        last = int(np.searchsorted(self._ends, end, side="left"))
+        visits = self._visits[first : last + 1]
+        lengths = self._lengths[first : last + 1]
+        start = int(self._ends[first] - lengths[0])
+        text = np.concatenate([self._documents.tokens(int(i)) for i in visits]).astype(np.int64)
+        segments = np.repeat(np.arange(len(visits)), lengths)
+        here = slice(begin - start, end - start)
+        return text[here], segments[here], visits[segments[here]]
 
 
 def repeats(sizes: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
@@ -97,18 +138,14 @@ class Order:
         self.length = length
         self._key = f"{seed}/{site}"
         self._most = max_repeats
-        lengths = [len(documents.tokens(i)) for i in range(len(documents))]
-        self._lengths = np.array(lengths, dtype=np.int64)
-        if self._lengths.sum() <= length:
+        lengths = np.asarray(documents.lengths, dtype=np.int64)
+        if lengths.sum() <= length:
             raise UserError(
-                f"{site} holds {self._lengths.sum()} tokens, fewer than one row of data.length = "
-                f"{length}: give it more text, or shorten data.length"
+                f"{site} holds {lengths.sum()} tokens, fewer than one row of data.length = {length}: "
+                "give it more text, or shorten data.length"
             )
-        names = [documents.language(i) for i in range(len(documents))]
-        self.languages = sorted(set(names))
-        places = {name: place for place, name in enumerate(self.languages)}
-        self._languages = np.array([places[name] for name in names], dtype=np.int64)
-        sizes = np.bincount(self._languages, self._lengths, len(places)).astype(np.int64)
+        self.languages, self._languages = languages_of(documents)
+        sizes = np.bincount(self._languages, lengths, len(self.languages)).astype(np.int64)
         self._wanted = repeats(np.maximum(sizes, 1), temperature)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
         self._starts = [0]  # the first row of each epoch that was needed so far
@@ -116,9 +153,8 @@ class Order:
     def row(self, index: int) -> Row:
         """The row with that index; there is no last one, epochs follow each other."""
         number, place = self.locate(index)
-        epoch = self._epoch(number)
-        begin = place * self.length
-        return self._cut(epoch, begin, begin + self.length + 1)
+        tokens, segments, documents = self._epoch(number).row(place)
+        return Row(tokens, segments, self._languages[documents])
 
     def locate(self, index: int) -> tuple[int, int]:
         """The epoch of a row, and which of the epoch's rows it is."""
@@ -127,28 +163,16 @@ class Order:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         return number, index - self._starts[number]
 
-    def _make_epoch(self, number: int) -> _Epoch:
+    def _make_epoch(self, number: int) -> Stream:
         times = capped(self._wanted, number, self._most)[self._languages]
         key = _key(self._key, number)
-        documents = np.arange(len(self._lengths))
+        documents = np.arange(len(self._languages))
         chance = _mix(key, documents) / 2.0**64
         copies = (np.floor(times) + (chance < times % 1)).astype(np.int64)
         visits = np.repeat(documents, copies)
         copy = np.arange(len(visits)) - np.repeat(np.cumsum(copies) - copies, copies)
         order = np.argsort(_mix(key ^ 1, visits, copy), kind="stable")
-        visits = visits[order]
-        ends = np.cumsum(self._lengths[visits])
-        return _Epoch(visits, ends, rows=int((ends[-1] - 1) // self.length))
-
-    def _cut(self, epoch: _Epoch, begin: int, end: int) -> Row:
-        first = int(np.searchsorted(epoch.ends, begin, side="right"))
-        last = int(np.searchsorted(epoch.ends, end, side="left"))
-        visits = epoch.visits[first : last + 1]
-        start = int(epoch.ends[first] - self._lengths[visits[0]])
-        text = np.concatenate([self.documents.tokens(int(i)) for i in visits]).astype(np.int64)
-        segments = np.repeat(np.arange(len(visits)), self._lengths[visits])
-        here = slice(begin - start, end - start)
-        return Row(text[here], segments[here], self._languages[visits][segments[here]])
+        return Stream(self.documents, visits[order], self.length)
 
 
 def _key(name: str, epoch: int) -> int:
