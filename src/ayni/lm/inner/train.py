@@ -52,6 +52,7 @@ class Trainer:
     ) -> None:
         check_length(model.config, order.length)
         self.settings = settings
+        self.model = model
         self.order = order
         self.ranks = ranks
         self.checkpoints = checkpoints
