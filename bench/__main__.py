@@ -28,6 +28,7 @@ NAMES = (
     "hub_cycle",
     "store",
     "simulate",
+    "joint_model",
     "slurm",
 )
 HEAD = """# Performance
