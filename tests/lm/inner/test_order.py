@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -10,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.errors import UserError
-from ayni.lm.inner.order import Order, Row, capped, repeats
+from ayni.lm.inner.order import Order, Row, Stream, capped, repeats
 from tests.lm.inner.small import Documents, documents
 
 LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=30).filter(lambda n: sum(n) > 8)
 
-GOLDEN_FIRST = [16, 19, 22, 25, 28, 31, 34, 37, 40, 43, 46, 1]
-GOLDEN_THOUSANDTH = [25, 28, 31, 34, 37, 40, 43, 46, 1, 4, 7, 10]
+GOLDEN_FIRST = [22, 26, 30, 34, 38, 42, 46, 2, 7, 10, 13, 16]
+GOLDEN_THOUSANDTH = [6, 9, 12, 15, 18, 21, 7, 10, 13, 16, 19, 22]
 
 
 def reader(lengths: list[int], *, seed: int = 0, site: str = "cl", length: int = 8) -> Order:
@@ -70,12 +71,20 @@ def test_an_epoch_reads_every_document_once_but_for_the_tail_of_the_last_row(
     assert sum((held - read).values()) <= 8
 
 
-def test_rows_are_the_stream_of_the_epochs_documents_and_overlap_by_one_token() -> None:
-    order = reader([5, 30, 7, 11])
-    first, second = order.row(0), order.row(1)
-    assert len(first.tokens) == 9
-    assert first.tokens[-1] == second.tokens[0]
-    assert (np.diff(first.segments) >= 0).all()
+def test_rows_of_a_stream_overlap_by_one_token_and_its_last_is_shorter() -> None:
+    docs = documents()
+    stream = Stream(docs, np.arange(len(docs)), 24)
+    rows = [stream.row(place)[0] for place in range(stream.rows + 1)]
+    assert all(a[-1] == b[0] for a, b in itertools.pairwise(rows))
+    assert {len(row) for row in rows[:-1]} == {25}
+    whole = np.concatenate([row[:-1] for row in rows] + [rows[-1][-1:]])
+    assert whole.tolist() == [t for i in range(len(docs)) for t in docs.tokens(i).tolist()]
+
+
+def test_a_batch_is_not_a_few_pages_of_one_document() -> None:
+    order = Order(Documents([800] * 6, ["es"] * 6), seed=0, site="cl", length=8)
+    places = [int(order._epoch(0).rows[i]) for i in range(16)]
+    assert not any(b == a + 1 for a, b in itertools.pairwise(places))
 
 
 def test_each_document_keeps_its_tokens_in_order_and_its_language() -> None:

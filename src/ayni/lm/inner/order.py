@@ -1,7 +1,8 @@
 """In which order a site reads its documents: a pure function of (seed, site, epoch, index).
 
-An epoch's documents, shuffled, are one stream of tokens that is cut into rows. Row `index` is the
-same however many ranks read, and the whole state of reading is that one integer.
+An epoch's documents, shuffled, are one stream of tokens that is cut into rows, and the rows are
+shuffled again: else a batch would be a few pages of one book. Row `index` is the same however many
+ranks read, and the whole state of reading is that one integer.
 
 No generator of random numbers is used: its stream may change between releases of a library, and
 then a resumed run would read other rows. Keys come from a fixed mixing function instead.
@@ -95,6 +96,12 @@ class Stream:
         return text[here], segments[here], visits[segments[here]]
 
 
+@dataclass(frozen=True)
+class _Epoch:
+    stream: Stream
+    rows: Integers  # of the stream, in the order they are read
+
+
 def repeats(sizes: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
     """How often a language is read while the largest is read once, before any cap.
 
@@ -136,7 +143,7 @@ class Order:
     ) -> None:
         self.documents = documents
         self.length = length
-        self._key = f"{seed}/{site}"
+        self._name = f"{seed}/{site}"
         self._most = max_repeats
         lengths = np.asarray(documents.lengths, dtype=np.int64)
         if lengths.sum() <= length:
@@ -153,31 +160,32 @@ class Order:
     def row(self, index: int) -> Row:
         """The row with that index; there is no last one, epochs follow each other."""
         number, place = self.locate(index)
-        tokens, segments, documents = self._epoch(number).row(place)
+        epoch = self._epoch(number)
+        tokens, segments, documents = epoch.stream.row(int(epoch.rows[place]))
         return Row(tokens, segments, self._languages[documents])
 
     def locate(self, index: int) -> tuple[int, int]:
         """The epoch of a row, and which of the epoch's rows it is."""
         while index >= self._starts[-1]:
-            self._starts.append(self._starts[-1] + self._epoch(len(self._starts) - 1).rows)
+            self._starts.append(self._starts[-1] + len(self._epoch(len(self._starts) - 1).rows))
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         return number, index - self._starts[number]
 
-    def _make_epoch(self, number: int) -> Stream:
+    def _make_epoch(self, number: int) -> _Epoch:
         times = capped(self._wanted, number, self._most)[self._languages]
-        key = _key(self._key, number)
         documents = np.arange(len(self._languages))
-        chance = _mix(key, documents) / 2.0**64
+        chance = _mix(self._key(number, "readings"), documents) / 2.0**64
         copies = (np.floor(times) + (chance < times % 1)).astype(np.int64)
         visits = np.repeat(documents, copies)
         copy = np.arange(len(visits)) - np.repeat(np.cumsum(copies) - copies, copies)
-        order = np.argsort(_mix(key ^ 1, visits, copy), kind="stable")
-        return Stream(self.documents, visits[order], self.length)
+        order = np.argsort(_mix(self._key(number, "documents"), visits, copy), kind="stable")
+        stream = Stream(self.documents, visits[order], self.length)
+        rows = _mix(self._key(number, "rows"), np.arange(stream.rows))
+        return _Epoch(stream, np.argsort(rows, kind="stable"))
 
-
-def _key(name: str, epoch: int) -> int:
-    digest = hashlib.blake2b(f"{name}/{epoch}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") & ~1
+    def _key(self, epoch: int, purpose: str) -> int:
+        name = f"{self._name}/{epoch}/{purpose}"
+        return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def _mix(key: int, *columns: Integers) -> NDArray[np.uint64]:
