@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ayni.lm.corpus import documents
 from ayni.lm.corpus.documents import MAX_NAMED, Document, Tally, Unreadable, clean
 
 
@@ -48,3 +49,12 @@ def test_a_tally_counts_all_and_names_the_first() -> None:
     assert (tally.documents["es"], tally.bytes["es"], tally.broken) == (1, 2, MAX_NAMED + 5)
     assert len(tally.named) == MAX_NAMED
     assert tally.commonest() == "b#0: torn"
+
+
+def test_a_corpus_has_no_more_languages_than_there_are_texts_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_LANGUAGES", 2)
+    tally = Tally()
+    for language in ("es", "quy", "es"):
+        tally.add(Document("a", language, "x"))
+    with pytest.raises(Unreadable, match="more than 2 languages"):
+        tally.add(Document("a", "gn", "x"))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from ayni.errors import UserError
 from ayni.lm.corpus import heldout, pack, read, shards
 from ayni.lm.corpus.documents import Document
-from ayni.lm.corpus.shards import Origin, Shards
+from ayni.lm.corpus.shards import Joined, Origin, Shards
+from ayni.lm.inner.order import Order
 from ayni.lm.tokenizer import model
 
 ORIGIN = Origin(member="CL", site="santiago")
@@ -284,6 +285,40 @@ def test_there_is_no_document_before_the_first_and_behind_the_last(packed: Path)
     for number in (-1, len(found)):
         with pytest.raises(IndexError):
             found.tokens(number)
+
+
+def test_folders_are_read_as_one(
+    texts: Path, packed: Path, tmp_path: Path, tokenizer: model.Loaded
+) -> None:
+    other = Origin(member="CO", site="bogota")
+    pack.Packer(read.sources([texts / "b.jsonl"]), tmp_path / "b", tokenizer, other, SHARE).run()
+    one, two, both = Shards(packed), Shards(tmp_path / "b"), Joined([packed, tmp_path / "b"])
+    assert len(both) == len(one) + len(two)
+    for number in range(len(both)):
+        part, place = (one, number) if number < len(one) else (two, number - len(one))
+        assert both.tokens(number).tolist() == part.tokens(place).tolist()
+        assert both.language(number) == part.language(place)
+        assert both.origin(number) == (ORIGIN if part is one else other)
+    for number in (-1, len(both)):
+        with pytest.raises(IndexError):
+            both.tokens(number)
+
+
+def test_tokens_of_two_tokenizers_are_not_read_as_one(
+    texts: Path, packed: Path, tmp_path: Path, tokenizer: model.Loaded
+) -> None:
+    changed = model.Loaded(tokenizer.tokenizer, tokenizer.size + 1, tokenizer.end, tokenizer.sha256)
+    packer(texts, tmp_path / "b", changed).run()
+    with pytest.raises(UserError, match="made with another tokenizer than"):
+        Joined([packed, tmp_path / "b"])
+
+
+def test_a_trainer_reads_its_rows_from_shards(packed: Path) -> None:
+    found = Shards(packed)
+    row = Order(found, seed=1, site="santiago", length=32).row(0)
+    inside = np.concatenate([found.tokens(i) for i in range(len(found))]).tolist()
+    assert set(row.tokens.tolist()) <= set(inside)
+    assert len(row.tokens) == 33
 
 
 def test_a_full_disk_leaves_what_was_done(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import regex
 
+MAX_LANGUAGES = 2000  # in a corpus: more than anybody has texts of
 MAX_NAMED = 1000  # broken documents that are named; all are counted
 #: Canonical ordering is quadratic in a run of combining marks; no language writes so many on a letter.
 _MARKS = regex.compile(r"\p{M}{65}")
@@ -51,6 +52,13 @@ class Tally:
     on_broken: Callable[[str, str], None] | None = None
 
     def add(self, document: Document) -> None:
+        """Count a document.
+
+        Raises:
+            Unreadable: one language more than there can be: what names them names something else.
+        """
+        if document.language not in self.documents and len(self.documents) >= MAX_LANGUAGES:
+            raise Unreadable(f"more than {MAX_LANGUAGES} languages; mend what names them")
         self.documents[document.language] += 1
         self.bytes[document.language] += len(document.text.encode())
 

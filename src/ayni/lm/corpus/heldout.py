@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ayni.lm.corpus.documents import Document
 
 SHARE = 0.05  # of the paragraphs, or groups, by default
-_BLANK = re.compile(r"(?:[^\S\n]*\n){2,}")
+_BLANK = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LINE = re.compile(r"\n")
 
 

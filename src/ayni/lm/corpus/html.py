@@ -21,8 +21,7 @@ _INLINE = frozenset({
     "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "img", "label",
 })  # fmt: skip
 _SPACE = re.compile(r"[ \t\n\r\f]+")
-_GAPS = re.compile(r" *\n[ \n]*\n *")
-_BREAKS = re.compile(r" *\n *")
+_GAPS = re.compile(r"\n{2,}")
 _CHARSET = re.compile(
     rb"""<meta[^>]{0,200}?charset\s{0,9}=\s{0,9}["']?([\w-]{2,30})""", re.IGNORECASE
 )
@@ -127,7 +126,8 @@ def _text(top: LexborNode, apart: frozenset[int] = frozenset()) -> str:
         else:
             _edge(node, found)
             node = below
-    return _BREAKS.sub("\n", _GAPS.sub("\f", "".join(found))).replace("\f", "\n\n").strip()
+    lines = (line.strip() for line in "".join(found).split("\n"))
+    return _GAPS.sub("\n\n", "\n".join(lines)).strip()
 
 
 def _after(node: LexborNode, top: LexborNode, found: list[str]) -> LexborNode | None:

@@ -18,7 +18,7 @@ from ayni.lm.corpus.rules import Rules
 TEXTS = frozenset(["", ".txt", ".text", ".md", ".rst"])
 PAGES = frozenset([".html", ".htm", ".xhtml"])
 LINES = frozenset([".jsonl", ".ndjson"])
-MAX_PAGE = 32 << 20  # bytes
+MAX_PAGE = 8 << 20  # bytes
 PIECE = 4 << 20  # characters of a plain text that become one document; a longer one is several
 _SNIFFED = 4096
 
@@ -124,7 +124,10 @@ class _Reader:
 
     def _archive(self, name: str, members: Iterator[streams.Member]) -> Iterator[Document]:
         for member in members:
-            source = f"{name}!{member.name}"
+            source = f"{name}!{member.name[: streams.MAX_NAME]}"
+            if len(member.name) > streams.MAX_NAME:
+                self._tally.lose(source, "a longer name than any file has")
+                continue
             if member.name.rpartition("/")[2].startswith("."):
                 continue
             try:
@@ -198,8 +201,12 @@ class _Reader:
                 continue
             one = group if group is None or place is None else f"{group}/{place}"
             document = Document(part, tag, source if place is None else f"{source}#{place}", one)
-            self._tally.add(document)
-            yield document
+            try:
+                self._tally.add(document)
+            except Unreadable as error:
+                self._tally.lose(document.source, error)
+            else:
+                yield document
 
 
 def pieces(stream: BinaryIO, encoding: str, most: int = PIECE) -> Iterator[str]:

@@ -231,6 +231,44 @@ class Shards:
         return self._open[number], i - (int(self._ends[number - 1]) if number else 0)
 
 
+class Joined:
+    """The documents of several folders as one: of tasks that packed a part each, or of several sites.
+
+    Raises:
+        UserError: folders whose tokens are not of one tokenizer, and what `Shards` says.
+    """
+
+    def __init__(self, folders: Sequence[Path], fold: Fold = "train") -> None:
+        self.parts = [Shards(folder, fold) for folder in folders]
+        for part in self.parts[1:]:
+            if part.manifest.tokenizer != self.parts[0].manifest.tokenizer:
+                raise UserError(
+                    f"{part.folder}: made with another tokenizer than {self.parts[0].folder}; pack it again"
+                )
+        self._ends = np.cumsum([len(part) for part in self.parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def tokens(self, i: int) -> NDArray[np.unsignedinteger[Any]]:
+        part, place = self._place(i)
+        return part.tokens(place)
+
+    def language(self, i: int) -> str:
+        part, place = self._place(i)
+        return part.language(place)
+
+    def origin(self, i: int) -> Origin:
+        part, place = self._place(i)
+        return part.origin(place)
+
+    def _place(self, i: int) -> tuple[Shards, int]:
+        if not 0 <= i < len(self):
+            raise IndexError(f"document {i} of {len(self)}")
+        number = int(np.searchsorted(self._ends, i, side="right"))
+        return self.parts[number], i - (int(self._ends[number - 1]) if number else 0)
+
+
 def _opened(folder: Path, shard: Shard, manifest: Manifest) -> _Open:
     path = folder / f"{shard.name}.idx"
     count, dtype = shard.documents, manifest.dtype

@@ -27,7 +27,8 @@ _SHORT = {".tgz": (".tar", "gzip"), ".tbz2": (".tar", "bz2"), ".txz": (".tar", "
 MAX_RATIO = 200  # bytes unpacked from one packed; texts pack 3 to 20 times
 FREE = 1 << 30  # bytes that may be unpacked from anything, however small
 MAX_MEMBERS = 1_000_000
-MAX_HEADER = 1 << 20  # bytes of a name or of a tar's extended header
+MAX_HEADER = 1 << 20  # bytes of a tar's extended header
+MAX_NAME = 1024  # characters of a member's name
 #: What the libraries raise for damaged or truncated data.
 DAMAGED = (
     OSError,
