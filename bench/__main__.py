@@ -29,6 +29,7 @@ NAMES = (
     "store",
     "simulate",
     "joint_model",
+    "corpus",
     "slurm",
 )
 HEAD = """# Performance
