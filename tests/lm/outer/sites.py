@@ -10,7 +10,7 @@ import numpy as np
 from ayni.lm.outer.blocks import chunks, digest
 from ayni.lm.outer.catchup import catch_up
 from ayni.lm.outer.codec import Codec, decode, encode
-from ayni.lm.outer.messages import Contributed, Held, Head, nonce_of
+from ayni.lm.outer.messages import Contributed, Head, Held, nonce_of
 from tests.lm.outer.coordinator import MemoryStore
 
 TOKENS = 100  # a step

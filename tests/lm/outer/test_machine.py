@@ -12,10 +12,7 @@ from ayni.lm.outer.machine import tick
 from ayni.lm.outer.messages import (
     Discarded,
     Evaluated,
-    Event,
     Failed,
-    Head,
-    Joined,
     Left,
     Pause,
     Progressed,
@@ -27,69 +24,10 @@ from ayni.lm.outer.messages import (
 )
 from ayni.lm.outer.perform import perform
 from ayni.lm.outer.schedule import Phase, Schedule
-from ayni.lm.outer.state import GiftState, LaneState, Rules, VersionState, dump
-from tests.lm.outer.coordinator import Coordinator, MemoryStore, begun
+from ayni.lm.outer.state import GiftState, LaneState, VersionState, dump
+from tests.lm.outer.net import COUNT, START, Net, rules
 from tests.lm.outer.reference import Reference
-from tests.lm.outer.sites import TOKENS, Site, decoded
-
-COUNT = 500
-START = np.linspace(-1, 1, COUNT, dtype=np.float32)
-
-
-def rules(**changes: object) -> Rules:
-    plain: dict[str, object] = {
-        "run": "run",
-        "schedule": Schedule(steps=1000, phases=(Phase(from_step=0, inner_steps=5),)),
-        "grace": 10.0,
-        "grace_share": 0.0,
-    }
-    return Rules.model_validate({**plain, **changes})
-
-
-class Net:
-    """Three sites and a coordinator."""
-
-    def __init__(self, folder: Path, found: Rules, fragments: tuple[str, ...] = ("all",)) -> None:
-        self.store = MemoryStore()
-        start = {name: START + i for i, name in enumerate(fragments)}
-        self.hub = Coordinator(folder, self.store, lambda: begun(found, self.store, start))
-        self.sites = {name: Site(name, seed) for seed, name in enumerate("abc", 1)}
-        self.now = 0.0
-        for name in self.sites:
-            self.join(name)
-
-    def join(self, name: str) -> None:
-        self.sites.setdefault(name, Site(name, 50 + len(self.sites)))
-        self.hear(Joined(site=name, tokens_per_step=TOKENS))
-
-    def hear(self, *events: Event, at: float | None = None) -> None:
-        self.now = self.now + 1 if at is None else at
-        self.hub.hear(self.now, events)
-        self.hub.work()
-
-    def take(self, *names: str, fragment: str = "all") -> Head:
-        head = self.hub.head(fragment)
-        for name in names or sorted(self.sites):
-            self.hear(self.sites[name].take(head, self.store))
-        return head
-
-    def bring(self, *names: str, **changes: object) -> None:
-        for name in names:
-            self.hear(self.sites[name].bring(self.hub.head(), self.store, **changes))
-
-    def round(self, *names: str) -> None:
-        self.take(*names)
-        self.bring(*(names or sorted(self.sites)))
-
-    def books(self, what: str) -> list[dict[str, object]]:
-        return [record.data for _, record in self.hub.journal.books(what)]
-
-    def refusals(self) -> list[str]:
-        return [str(data["reason"]) for data in self.books("refused")]
-
-    @property
-    def version(self) -> int:
-        return self.hub.lane().head
+from tests.lm.outer.sites import Site, decoded
 
 
 @pytest.fixture
@@ -506,8 +444,7 @@ def test_nan_is_harm_and_the_first_vote_counts(network: Make) -> None:
     net = network(evaluate=True)
     net.round()
     for name in "ab":
-        nan = float("nan")
-        net.hear(Evaluated(site=name, fragment="all", version=1, before=2.0, after=nan))
+        net.hear(Evaluated(site=name, fragment="all", version=1, before=2.0, after=None))
         net.hear(Evaluated(site=name, fragment="all", version=1, before=2.0, after=2.0))
     assert net.books("judged")[0]["verdict"] == "harm"
 

@@ -8,8 +8,6 @@ is no harm is suspended. That holds against one bad site of three; not against t
 
 from __future__ import annotations
 
-import math
-
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.hearing import remember_norm
 from ayni.lm.outer.lineage import line, path
@@ -34,8 +32,8 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
     version = lane.versions.get(event.version) if lane else None
     if site is None or version is None or event.site in version.votes:
         return
-    rise = event.after - event.before
-    harm = not math.isfinite(event.after) or rise > state.rules.harm * abs(event.before)
+    most = event.before + state.rules.harm * abs(event.before)
+    harm = event.after is None or event.after > most
     version.votes[event.site] = harm
     desk.note(
         "evaluated",
@@ -44,7 +42,7 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
         version=event.version,
         site=event.site,
         before=event.before,
-        after=event.after if math.isfinite(event.after) else None,
+        after=event.after,
         harm=harm,
     )
 

@@ -103,14 +103,17 @@ class Discarded(Message):
 
 
 class Evaluated(Message):
-    """A site's held-out loss of a version and of its parent, on the same texts."""
+    """A site's held-out loss of a version and of its parent, on the same texts.
+
+    `after` is None where the loss is not finite.
+    """
 
     kind: Literal["evaluated"] = "evaluated"
     site: Name
     fragment: Name
     version: Count
     before: Finite
-    after: float  # NaN and infinity are a verdict
+    after: Finite | None
 
 
 class Progressed(Message):
