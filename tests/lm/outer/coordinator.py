@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ayni.lm.outer import coordinator
 from ayni.lm.outer.blocks import chunks
 from ayni.lm.outer.journal import Journal
-from ayni.lm.outer.machine import Origin, begin, outstanding, tick
-from ayni.lm.outer.messages import Action, Event, Head
-from ayni.lm.outer.perform import BlobError, perform, raw_bytes, store_vector
+from ayni.lm.outer.machine import Origin, begin
+from ayni.lm.outer.messages import Action, Answer, Head, Record
+from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import Lane, Rules, State
 
 
@@ -23,6 +25,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.ever: dict[str, bytes] = {}
 
     @contextmanager
     def open(self, ref: str) -> Iterator[io.BytesIO]:
@@ -34,9 +37,13 @@ class MemoryStore:
     def create(self) -> Iterator[MemoryWriter]:
         yield MemoryWriter(self)
 
+    def drop(self, refs: Iterable[str], /) -> None:
+        for ref in refs:
+            self.blobs.pop(ref, None)
+
     def put(self, data: bytes) -> str:
         ref = blake2b(data, digest_size=16).hexdigest()
-        self.blobs[ref] = data
+        self.blobs[ref] = self.ever[ref] = data
         return ref
 
 
@@ -55,48 +62,55 @@ class Killed(Exception):
     pass
 
 
-class Coordinator:
-    """`at(point)` is called at every transition, and may raise Killed."""
+class Mortal:
+    """A journal with places to die."""
+
+    def __init__(self, journal: Journal, at: Callable[[str], None]) -> None:
+        self.journal, self.at = journal, at
+
+    def state(self) -> State | None:
+        return self.journal.state()
+
+    def cursor(self) -> dict[str, int]:
+        return self.journal.cursor()
+
+    def commit(self, state: State, records: Iterable[Record] = (), cursor: Any = None) -> None:
+        self.at("before the commit")
+        self.journal.commit(state, records, cursor)
+        self.at("after the commit")
+
+
+class Coordinator(coordinator.Coordinator):
+    """A coordinator that can be killed: `at(point)` is called at every transition, and may raise Killed.
+
+    `folder`: the journal's, or a journal.
+    """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Any,
         store: MemoryStore,
-        first: Callable[[], State] | None = None,
+        first: Callable[[], State],
         at: Callable[[str], None] = lambda point: None,
     ) -> None:
-        self.journal, self.store, self.at = Journal(folder), store, at
-        found = self.journal.state()
-        if found is None:
-            assert first is not None
-            found = first()
-            self.journal.commit(found, cursor={"trace": 0})
-        self.state: State = found
-        self.read = self.journal.cursor()["trace"]
+        self.journal = Journal(folder) if isinstance(folder, Path) else folder
+        self.store, self.at = store, at
+        self.answers: list[Answer] = []
+        super().__init__(self.journal, store, first)
+        self._memory = Mortal(self.journal, at)
 
-    def hear(self, now: float, events: Sequence[Event] = (), read: int | None = None) -> None:
-        turn = tick(self.state, now, events)
-        self.at("before the commit")
-        cursor = {"trace": self.read if read is None else read}
-        self.journal.commit(turn.state, turn.records, cursor)
-        self.at("after the commit")
-        self.state, self.read = turn.state, cursor["trace"]
-
-    def work(self) -> None:
-        """Do what is outstanding, until nothing is but what sites must do."""
-        while todo := [a for a in outstanding(self.state) if not isinstance(a, Head)]:
-            answer = perform(todo[0], self.store)
-            assert answer is not None
-            self.at("before the answer")
-            self.hear(self.state.now, [answer])
+    def do(self, action: Action) -> Answer | None:
+        answer = super().do(action)
+        assert answer is not None
+        self.answers.append(answer)
+        self.at("before the answer")
+        return answer
 
     def lane(self, fragment: str = "all") -> Lane:
         return self.state.lanes[fragment]
 
     def head(self, fragment: str = "all") -> Head:
-        (found,) = (
-            a for a in outstanding(self.state) if isinstance(a, Head) and a.fragment == fragment
-        )
+        (found,) = (head for head in self.heads() if head.fragment == fragment)
         return found
 
     def weights(self, fragment: str = "all") -> np.ndarray:
@@ -116,6 +130,3 @@ def origins(store: MemoryStore, start: Mapping[str, np.ndarray]) -> dict[str, Or
 
 def begun(rules: Rules, store: MemoryStore, start: Mapping[str, np.ndarray]) -> State:
     return begin(rules, origins(store, start), 0.0)
-
-
-__all__ = ["Action", "Coordinator", "Killed", "MemoryStore", "begun", "origins", "raw_bytes"]

@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ayni.lm.outer.machine import tick
+from ayni.lm.outer.lineage import referenced
+from ayni.lm.outer.machine import outstanding, tick
 from ayni.lm.outer.messages import (
     Discarded,
     Evaluated,
     Failed,
+    Inspect,
+    Inspected,
     Left,
+    Merged,
+    MergeFailed,
     Pause,
     Progressed,
     Readmit,
+    Rebuilt,
     Rejected,
     Resume,
     RollBack,
@@ -456,6 +462,77 @@ def test_what_was_built_on_a_harmful_version_goes_with_it(network: Make) -> None
     vote(net, 1, harm="ab")
     assert net.hub.lane().versions[3].parent == 0
     assert {d["version"] for d in net.books("rolled back")} == {1, 2}
+
+
+def test_a_judgement_that_comes_late_finds_what_was_merged(network: Make) -> None:
+    """The payloads of a provisional version are kept, however old their base is by then."""
+    net = network(evaluate=True, patience=1e9)
+    for _ in range(5):
+        net.round()
+    net.store.blobs = {
+        ref: data for ref, data in net.store.blobs.items() if ref in referenced(net.hub.state)
+    }
+    vote(net, 1, harm="ab")
+    assert net.hub.lane().versions[6].parent == 0
+    assert [s.key for s in net.hub.lane().versions[7].shares] == ["0/b/0", "0/c/0"]
+
+
+def test_a_parent_that_one_may_go_back_to_is_kept(network: Make) -> None:
+    net = network(evaluate=True, patience=1e9, keep=1, snapshot_every=1)
+    for _ in range(4):
+        net.round()
+    vote(net, 1, harm="ab")
+    assert net.hub.lane().versions[5].digest == net.hub.lane().versions[0].digest
+
+
+def test_a_tie_is_no_harm(network: Make) -> None:
+    net = network(evaluate=True)
+    net.join("d")
+    net.round("a", "b", "c", "d")
+    vote(net, 1, harm="ab", sites="abcd")
+    assert net.books("judged")[0]["verdict"] == "no harm"
+
+
+def test_an_answer_to_another_question_is_not_heard(network: Make) -> None:
+    net = network()
+    net.round()
+    net.take()
+    events = [net.sites[n].bring(net.hub.head(), net.store) for n in "abc"]
+    net.hub.hear(net.now, events)
+    other = Inspected(fragment="all", base=1, site="a", attempt=0, blob="other", norm=1.0)
+    net.hub.hear(net.now, [other])
+    assert net.hub.lane().gifts["1/a/0"].state is GiftState.OFFERED
+    for action in [a for a in outstanding(net.hub.state) if isinstance(a, Inspect)]:
+        net.hub.hear(net.now, [perform(action, net.store)])
+    before = dump(net.hub.state)
+    assert net.hub.lane().state is LaneState.MERGING
+    for version, attempt in ((1, 0), (2, 1), (3, 0)):
+        merged = Merged(
+            fragment="all",
+            version=version,
+            attempt=attempt,
+            update="u",
+            params="p",
+            digest="d",
+            norm=1.0,
+        )
+        net.hub.hear(net.now, [merged])
+    net.hub.hear(net.now, [Rebuilt(fragment="all", version=2, params="p", digest="d")])
+    failed = MergeFailed(fragment="all", version=2, attempt=1, input="1/a/0", problem="lost")
+    net.hub.hear(net.now, [failed])
+    assert dump(net.hub.state) == before
+    net.hub.hear(net.now, [RollBack(order="one", to=0)])
+    before = dump(net.hub.state)
+    net.hub.hear(net.now, [Rebuilt(fragment="all", version=2, params="p", digest="d")])
+    assert dump(net.hub.state) == before
+
+
+def test_weights_that_come_back_wrong_pause_the_run(network: Make) -> None:
+    net = network()
+    net.round()
+    net.hub.hear(net.now, [RollBack(order="one", to=0)])
+    net.hub.hear(net.now, [Rebuilt(fragment="all", version=2, params="p", digest="other")])
+    assert net.hub.state.paused and "look at the disk" in str(net.hub.state.why_paused)
 
 
 # --- steering ---------------------------------------------------------------------------------

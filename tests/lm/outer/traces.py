@@ -196,11 +196,11 @@ def record(name: str, folder: Path) -> dict[str, object]:
     net = Net(folder, found, fragments)
     scene(net)
     events = [event for _, heard in net.heard for event in heard]
-    refs = {e.blob for e in events if isinstance(e, Contributed)} & set(net.store.blobs)
+    refs = {e.blob for e in events if isinstance(e, Contributed)} & set(net.store.ever)
     return {
         "rules": found.model_dump(mode="json"),
         "start": {key: _text(vector.tobytes()) for key, vector in net.start.items()},
-        "blobs": {ref: _text(net.store.blobs[ref]) for ref in sorted(refs)},
+        "blobs": {ref: _text(net.store.ever[ref]) for ref in sorted(refs)},
         "steps": [[now, json.loads(EVENTS.dump_json(list(heard)))] for now, heard in net.heard],
         "outcome": outcome(net.hub),
     }
@@ -255,12 +255,11 @@ def replay(trace: Trace, folder: Path, kill: Callable[[str], bool]) -> tuple[Coo
     It is then begun anew from its journal, and hears again what the journal does not know.
     """
     store = MemoryStore()
-    store.blobs |= trace.blobs
     hub: Coordinator
 
     def at(point: str) -> None:
         """A transition is known by what the journal held before it."""
-        known = blake2b(dump(hub.state) + str(hub.read).encode(), digest_size=8).hexdigest()
+        known = blake2b(dump(hub.state) + str(hub.cursor).encode(), digest_size=8).hexdigest()
         if kill(f"{known} {point}"):
             raise Killed(point)
 
@@ -268,9 +267,12 @@ def replay(trace: Trace, folder: Path, kill: Callable[[str], bool]) -> tuple[Coo
         hub = Coordinator(folder, store, lambda: begun(trace.rules, store, trace.start), at)
         try:
             hub.work()
-            while hub.read < len(trace.steps):
-                now, events = trace.steps[hub.read]
-                hub.hear(now, events, read=hub.read + 1)
+            while (read := hub.cursor.get("trace", 0)) < len(trace.steps):
+                now, events = trace.steps[read]
+                for event in events:  # a payload is there when its message comes
+                    if isinstance(event, Contributed) and event.blob in trace.blobs:
+                        store.blobs[event.blob] = trace.blobs[event.blob]
+                hub.hear(now, events, {"trace": read + 1})
                 hub.work()
             return hub, dump(hub.state)
         except Killed:

@@ -24,7 +24,7 @@ class Desk:
 
     def refuse(self, gift: Gift, event: str, reason: str) -> None:
         """A contribution is not taken, and the books say why."""
-        gift.state = moved(GIFT, gift.state, event)
+        gift.state, gift.reason = moved(GIFT, gift.state, event), reason
         self.refused(gift.fragment, gift.key, gift.site, gift.tokens, gift.size, reason)
 
     def refused(

@@ -6,7 +6,7 @@ from statistics import median
 
 from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.desk import Desk
-from ayni.lm.outer.lineage import oldest_base, staleness
+from ayni.lm.outer.lineage import oldest_base, round_length, staleness
 from ayni.lm.outer.messages import (
     Contributed,
     Discarded,
@@ -166,7 +166,7 @@ def _objection(desk: Desk, lane: Lane, site: Site, event: Contributed) -> str | 
         return f"its copy of version {event.base} has other weights"
     if event.nonce != nonce_of(rules.run, lane.fragment, base.number, base.digest, site.name):
         return "it is not bound to this base version: the nonce is another one"
-    most = 2 * max(rules.schedule.inner_steps(base.step), 1)
+    most = 2 * max(round_length(desk.state, lane, base), 1)
     if event.steps > most:
         return f"{event.steps} inner steps where the round allows {most} at most"
     if event.tokens > event.steps * site.tokens_per_step:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.hearing import remember_norm
-from ayni.lm.outer.lineage import line, path
+from ayni.lm.outer.lineage import line, path, round_length
 from ayni.lm.outer.messages import Evaluated, Rebuild, Rebuilt, RollBack
 from ayni.lm.outer.rounds import begin_merge, new_head
 from ayni.lm.outer.state import (
@@ -198,7 +198,7 @@ def rebuilt(desk: Desk, event: Rebuilt) -> None:
     if again:
         _try_without(desk, lane)
         return
-    last = desk.state.rules.schedule.inner_steps(version.step) == 0
+    last = round_length(desk.state, lane, version) == 0
     lane.state = moved(LANE, lane.state, "rebuilt the last" if last else "rebuilt")
 
 

@@ -48,6 +48,12 @@ def path(lane: Lane, to: int, good: Callable[[Version], bool]) -> tuple[Version,
     raise LookupError(f"the weights before version {to} of {lane.fragment} are gone")
 
 
+def round_length(state: State, lane: Lane, version: Version) -> int:
+    """The inner steps of the round that begins at a version; 0: the run is over."""
+    length = state.rules.schedule.inner_steps(version.step)
+    return min(lane.first, length) if version.step == 0 else length
+
+
 def setting(state: State, name: str, version: int) -> float | None:
     """A value that a person set and that holds at a version."""
     held = [s for s in state.settings if s.name == name and s.from_version <= version]
@@ -59,7 +65,7 @@ def head(state: State, lane: Lane) -> Head:
     version = lane.versions[lane.head]
     anchor, links = path(lane, lane.head, lambda v: v.snapshot)
     assert anchor.params is not None
-    inner = state.rules.schedule.inner_steps(version.step)
+    inner = round_length(state, lane, version)
     return Head(
         run=state.rules.run,
         fragment=lane.fragment,
@@ -84,7 +90,9 @@ def tidy(state: State, lane: Lane) -> None:
     for version in lineage[1:]:
         version.momentum = None
         version.params = version.params if version.snapshot else None
-    last = lineage[min(state.rules.keep, len(lineage)) - 1]
+    judged = [i for i, v in enumerate(lineage) if v.state is VersionState.PROVISIONAL]
+    depth = max(state.rules.keep, *(i + 2 for i in judged), 1)  # a parent is what one goes back to
+    last = lineage[min(depth, len(lineage)) - 1]
     first, _ = path(lane, last.number, lambda v: v.snapshot)
     first.parent = None
     kept = {version.number for version in line(lane)} | ({lane.trial.of} if lane.trial else set())

@@ -65,9 +65,9 @@ class Origin:
 
 
 def begin(rules: Rules, fragments: Mapping[str, Origin], now: float) -> State:
-    """The state of a run that has not begun."""
+    """The state of a run that has not begun. Fragments take turns in the order of their names."""
     lanes = {}
-    for name, origin in sorted(fragments.items()):
+    for place, (name, origin) in enumerate(sorted(fragments.items())):
         first = Version(
             number=0,
             parent=None,
@@ -78,7 +78,8 @@ def begin(rules: Rules, fragments: Mapping[str, Origin], now: float) -> State:
             snapshot=True,
             params=origin.params,
         )
-        lanes[name] = Lane(name, origin.count, head=0, opened=now, versions={0: first})
+        turn = rules.schedule.turn(place, len(fragments))
+        lanes[name] = Lane(name, origin.count, head=0, opened=now, first=turn, versions={0: first})
     return State(rules=rules, now=now, lanes=lanes)
 
 

@@ -75,8 +75,9 @@ def _step_chunk(
 ) -> Stepped:
     update = np.empty_like(row[0])
     new = np.empty_like(row[0]) if step.momentum else None
+    scratch = np.empty((2, TILE))
     for tile in tiles(update.size):
-        mean = _weighted_sum([chunk[tile] for chunk in row], weights)
+        mean = _weighted_sum([chunk[tile] for chunk in row], weights, scratch)
         if new is not None:
             speed = mean if old is None else mean + step.momentum * old[tile].astype(np.float64)
             new[tile] = speed
@@ -87,10 +88,15 @@ def _step_chunk(
     return Stepped(update, new)
 
 
-def _weighted_sum(tile: Sequence[Floats], weights: Sequence[float]) -> NDArray[np.float64]:
-    total = weights[0] * tile[0].astype(np.float64)
-    for values, weight in zip(tile[1:], weights[1:], strict=True):
-        total += weight * values.astype(np.float64)
+def _weighted_sum(
+    row: Sequence[Floats], weights: Sequence[float], scratch: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The sum of a tile of each vector, in order; it lies in `scratch` until the next."""
+    total, term = scratch[0, : row[0].size], scratch[1, : row[0].size]
+    np.multiply(row[0], weights[0], out=total, dtype=np.float64)
+    for values, weight in zip(row[1:], weights[1:], strict=True):
+        np.multiply(values, weight, out=term, dtype=np.float64)
+        total += term
     return total
 
 

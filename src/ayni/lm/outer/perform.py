@@ -8,7 +8,7 @@ passes through); the action is still outstanding then, and nothing is lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
 
@@ -52,6 +52,9 @@ class Store(Protocol):
         """Raises BlobError: there is no such blob."""
 
     def create(self) -> AbstractContextManager[Writer]: ...
+
+    def drop(self, refs: Iterable[str], /) -> None:
+        """Forget blobs; those that are not there are passed over."""
 
 
 class _InputError(Exception):

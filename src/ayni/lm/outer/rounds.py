@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.hearing import remember_norm
-from ayni.lm.outer.lineage import WAITING, setting, staleness, tidy
+from ayni.lm.outer.lineage import WAITING, round_length, setting, staleness, tidy
 from ayni.lm.outer.messages import Input, Merge, Merged, MergeFailed
 from ayni.lm.outer.state import (
     GIFT,
@@ -129,7 +129,7 @@ def merged(desk: Desk, event: Merged) -> None:
         number=job.version,
         parent=parent.number,
         digest=event.digest,
-        step=parent.step + rules.schedule.inner_steps(parent.step),
+        step=parent.step + round_length(desk.state, lane, parent),
         made=desk.state.now,
         state=VersionState.PROVISIONAL if rules.evaluate else VersionState.COMMITTED,
         snapshot=job.version % rules.snapshot_every == 0,
@@ -144,7 +144,7 @@ def merged(desk: Desk, event: Merged) -> None:
         _booked(desk, lane, version, share)
     if lane.trial is not None and lane.trial.version is None:
         lane.trial.version = version.number
-    last = rules.schedule.inner_steps(version.step) == 0
+    last = round_length(desk.state, lane, version) == 0
     lane.state = moved(LANE, lane.state, "merged the last" if last else "merged")
     desk.note(
         "version",

@@ -50,6 +50,15 @@ class Schedule(BaseModel):
         """How many inner steps the round has that begins at `step`; 0 when the run is over."""
         return min(self.at(step).inner_steps, max(self.steps - step, 0))
 
+    def turn(self, place: int, of: int) -> int:
+        """The length of the first round of the fragment at a place, so that fragments take turns.
+
+        With `of` fragments they are exchanged at equal distances within H (Streaming DiLoCo, arXiv
+        2501.18512), and the link is never asked for all of the model at once.
+        """
+        length = self.inner_steps(0)
+        return max(1, length * (place + 1) // of)
+
     def rounds(self) -> int:
         """How many rounds an undisturbed run has."""
         step = count = 0

@@ -147,6 +147,7 @@ class Gift:
     state: GiftState = GiftState.OFFERED
     norm: float | None = None
     limit: float | None = None  # to which its norm is clipped
+    reason: str | None = None  # why it was refused
 
     @property
     def key(self) -> str:
@@ -210,6 +211,7 @@ class Lane:
     count: int
     head: int
     opened: float  # when the head was announced
+    first: int  # inner steps of its first round: fragments take turns
     versions: dict[int, Version]
     state: LaneState = LaneState.COLLECTING
     next: int = 1
