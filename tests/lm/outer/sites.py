@@ -16,8 +16,8 @@ from tests.lm.outer.coordinator import MemoryStore
 TOKENS = 100  # a step
 
 
-def blob_of(vector: np.ndarray, codec: Codec = Codec.INT8) -> bytes:
-    return b"".join(encode(chunks(vector), vector.size, codec))
+def blob_of(vector: np.ndarray, codec: int = Codec.INT8) -> bytes:
+    return b"".join(encode(chunks(vector), vector.size, Codec(codec)))
 
 
 @dataclass
