@@ -128,6 +128,7 @@ def test_tables_for_people(texts: Path, counts: list[Path], tmp_path: Path) -> N
     assert "OF THE WORDS" in counted.stdout
     trained = ayni("tokenizer", "train", *counts, "--size", 100_000, "--out", tmp_path / "t")
     assert "give no more than" in trained.stderr
+    assert "BYTES IN santiago.jsonl" in trained.stdout
     assert "SHA-256" in trained.stdout
     assert "SHA-256" in ayni("tokenizer", "keep", tmp_path / "t", "--out", tmp_path / "k").stdout
     paid = ayni("tokenizer", "fertility", tmp_path / "t", texts / "bogota", *RULES)
@@ -151,6 +152,11 @@ def test_mistakes_are_told_in_one_line(texts: Path, counts: list[Path], tmp_path
         "tokenizer", "train", *counts, "--alpha", "2", "--out", tmp_path
     )
     assert "No such file" in mistake("tokenizer", "fertility", tmp_path, site)
+    for command in (
+        ("tokenizer", "count"),
+        ("corpus", "pack", "--tokenizer", "t", "--member", "CL", "--site", "a"),
+    ):
+        assert "among the texts" in mistake(*command, site, *RULES, "--out", site / "new")
     (tmp_path / "file").touch()
     assert "cannot be written" in mistake(
         "tokenizer", "train", *counts, "--size", 300, "--out", tmp_path / "file" / "in"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ayni.client.commands.console import Column, Json, emit, examples, out, say, table
+from ayni.client.commands.console import Json, emit, examples, say
 from ayni.lm import reading
 
 SHARE = 0.05  # as ayni.lm.corpus.heldout.SHARE, which is not imported for `ayni --help`
@@ -68,7 +68,7 @@ def look(
         for name, count in sorted(tally.documents.items())
     ]
     columns = ("LANGUAGE", "DOCUMENTS", "BYTES", "HELD OUT")
-    _show(columns, rows)
+    reading.show(columns, rows)
 
 
 def pack(
@@ -91,6 +91,7 @@ def pack(
     from ayni.lm.corpus.pack import Packer
     from ayni.lm.tokenizer import model
 
+    reading.apart(out_, paths)
     found = reading.sources(paths, rule, rules)
     loaded = model.load(tokenizer, end_token)
     packer = Packer(found, out_, loaded, shards.Origin(member=member, site=site), held_out)
@@ -128,13 +129,7 @@ def _amounts(folder: Path, manifest: Any, as_json: bool) -> None:
         rows.append(
             (name, *(value for p in parts for value in ((p.documents, p.tokens) if p else (0, 0))))
         )
-    _show(("LANGUAGE", "DOCUMENTS", "TOKENS", "HELD OUT", "TOKENS"), rows)
+    reading.show(("LANGUAGE", "DOCUMENTS", "TOKENS", "HELD OUT", "TOKENS"), rows)
     if lacking := [row[0] for row in rows if not row[3]]:
         say(f"nothing is held out of {', '.join(lacking)}: their loss cannot be measured")
     say(f"{folder}: {sum(row[2] for row in rows)} tokens in {len(manifest.shards)} shards")
-
-
-def _show(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    console = out()
-    columns = [Column(name, right=place > 0) for place, name in enumerate(names)]
-    console.print(table(columns, rows, console))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ayni.client.commands.console import say
+from ayni.client.commands.console import Column, out, say, table
 from ayni.client.progress import transfer_bar
 from ayni.errors import UserError
 
@@ -58,6 +58,17 @@ def sources(paths: list[Path], given: list[str] | None, file: Path | None) -> li
     return read.sources(paths, rules, file)
 
 
+def apart(out: Path, paths: Sequence[Path]) -> None:
+    """See to it that what is written is not read as text the next time.
+
+    Raises:
+        UserError: `out` lies within one of the folders.
+    """
+    for path in paths:
+        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"--out: {out} lies within {path}, among the texts; name another place")
+
+
 @contextmanager
 def documents(found: Sequence[Source], tally: Tally) -> Iterator[Iterator[Document]]:
     """All documents, with a bar for the bytes of files that are read; then what could not be read.
@@ -77,6 +88,13 @@ def documents(found: Sequence[Source], tally: Tally) -> Iterator[Iterator[Docume
     with transfer_bar("reading", sum(s.size for s in found), shown=True) as moved:
         yield each()
     losses(tally)
+
+
+def show(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table for people: the first column is text, the others are numbers."""
+    console = out()
+    columns = [Column(name, right=place > 0) for place, name in enumerate(names)]
+    console.print(table(columns, rows, console))
 
 
 def losses(tally: Tally) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ayni.client.commands.console import Column, Json, emit, examples, out, say, table
+from ayni.client.commands.console import Json, emit, examples, say
 from ayni.errors import UserError
 from ayni.lm import reading
 from ayni.lm.corpus_commands import SHARE
@@ -48,6 +48,7 @@ def count(
     from ayni.lm.corpus.documents import Tally
     from ayni.lm.tokenizer.counts import WordCounter, read
 
+    reading.apart(out_, paths)
     tally = Tally()
     found = reading.sources(paths, rule, rules)
     with WordCounter(held_out, threshold) as counter:
@@ -72,10 +73,7 @@ def count(
         (name, t.documents, t.words, kept[name][0], f"{kept[name][1] / max(1, t.words):.1%}")
         for name, t in header.languages.items()
     ]
-    console = out()
-    names = ("LANGUAGE", "DOCUMENTS", "WORDS", "LEAVE, DISTINCT", "OF THE WORDS")
-    columns = [Column(name, right=place > 0) for place, name in enumerate(names)]
-    console.print(table(columns, rows, console))
+    reading.show(("LANGUAGE", "DOCUMENTS", "WORDS", "LEAVE, DISTINCT", "OF THE WORDS"), rows)
 
 
 def train(
@@ -105,7 +103,8 @@ def train(
         raise UserError(f"--alpha: {alpha!r} is no number; write one from 0 to 1") from error
     if not 0 <= exponent <= 1:
         raise UserError(f"--alpha: {alpha}; write a number from 0 to 1")
-    weighed = weigh([read(path) for path in counts], exponent)
+    sites = [read(path) for path in counts]
+    weighed = weigh(sites, exponent)
     most = size - model.SMALLEST
     with steps("learning", most) as progress:
         merges = bpe.learn({w.encode(): n for w, n in weighed.words.items()}, most, progress)
@@ -125,6 +124,15 @@ def train(
             }
         )
         return
+    rows = [
+        (
+            name,
+            *(site.header.languages[name].bytes if name in site.words else 0 for site in sites),
+            f"{weighed.weights[name] / UNIT:.2f}",
+        )
+        for name in weighed.bytes
+    ]
+    reading.show(("LANGUAGE", *(f"BYTES IN {path.name}" for path in counts), "WEIGHT"), rows)
     if loaded.size < size:
         say(f"the counts give no more than {loaded.size} tokens")
     typer.echo(f"{path}: {loaded.size} tokens, SHA-256 {loaded.sha256}")
@@ -186,8 +194,4 @@ def fertility(
         (name, one.words, one.tokens, f"{one.tokens_per_word:.2f}", f"{one.bytes_per_token:.2f}")
         for name, one in found.items()
     ]
-    console = out()
-    names = ("LANGUAGE", "WORDS", "TOKENS", "TOKENS/WORD", "BYTES/TOKEN")
-    console.print(
-        table([Column(n, right=place > 0) for place, n in enumerate(names)], rows, console)
-    )
+    reading.show(("LANGUAGE", "WORDS", "TOKENS", "TOKENS/WORD", "BYTES/TOKEN"), rows)
