@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--values", type=int, default=1 << 26, help="in the merge")
     parser.add_argument("--runs", type=int, default=10, help="of the defence, each")
     given = parser.parse_args()
+    merge(given.values)  # first: its memory is measured
     codecs()
-    merge(given.values)
     defence(given.runs)
 
 

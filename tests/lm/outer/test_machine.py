@@ -485,6 +485,27 @@ def test_a_parent_that_one_may_go_back_to_is_kept(network: Make) -> None:
     assert net.hub.lane().versions[5].digest == net.hub.lane().versions[0].digest
 
 
+def test_harm_in_small_steps_is_harm_in_the_end(network: Make) -> None:
+    net = network(evaluate=True)
+    loss = 2.0
+    for version in range(1, 4):
+        net.round("a", "b", "c")
+        for name in "abc":
+            after = loss * 1.04
+            net.hear(
+                Evaluated(site=name, fragment="all", version=version, before=loss, after=after)
+            )
+        loss = after
+    assert [d["verdict"] for d in net.books("judged")] == ["no harm", "no harm", "no harm"]
+    net.round("a", "b", "c")
+    vote_of = [
+        Evaluated(site=name, fragment="all", version=4, before=loss, after=loss * 1.04)
+        for name in "ab"
+    ]
+    net.hear(*vote_of)
+    assert net.books("judged")[-1]["verdict"] == "harm"
+
+
 def test_a_tie_is_no_harm(network: Make) -> None:
     net = network(evaluate=True)
     net.join("d")

@@ -236,7 +236,8 @@ def _whole_blocks(values: Floats, block: int) -> Floats:
 
 def _quantise(blocks: Floats) -> tuple[NDArray[np.uint16], NDArray[np.int8]]:
     """Scales (the upper half of a float32, rounded up) and steps in [-127, 127] of some blocks."""
-    largest = np.maximum(blocks.max(axis=1), -blocks.min(axis=1))
+    # As integers, which order floats without a sign as floats do, and many times faster.
+    largest = np.abs(blocks).view(np.int32).max(axis=1).view(np.float32)
     if not (largest < _HUGE).all():  # false for NaN, too
         raise CodecError("the vector holds values that are not finite, or beyond 2^100")
     bits = (largest / np.float32(127)).view(np.uint32)
@@ -285,9 +286,9 @@ def _steps(codes: memoryview, codec: Codec, tile: slice, out: Floats) -> None:
         out[:] = steps
         return
     packed = np.frombuffer(codes, np.uint8)[tile.start // 2 : tile.stop // 2]
-    if _UNPAIRED[packed].any():
+    if int(packed.max()) >= _UNUSED << 4 or (packed & _UNUSED == _UNUSED).any():
         raise CodecError("the blob holds the sixteenth code, which no encoder writes")
-    out.view(np.uint64)[:] = _PAIRS[packed]
+    np.take(_PAIRS, packed, out=out.view(np.uint64), mode="clip")  # unlike "raise", unbuffered
 
 
 # --- four bits --------------------------------------------------------------------------------
@@ -319,7 +320,6 @@ def _unpacked_levels() -> NDArray[np.uint64]:
 
 _PACKED = _packed_codes()
 _PAIRS = _unpacked_levels()
-_UNPAIRED = np.array([byte & 15 == _UNUSED or byte >> 4 == _UNUSED for byte in range(256)])
 
 
 def _to_nibbles(steps: NDArray[np.int8]) -> NDArray[np.uint8]:

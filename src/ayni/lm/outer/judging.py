@@ -9,7 +9,7 @@ is no harm is suspended. That holds against one bad site of three; not against t
 from __future__ import annotations
 
 from ayni.lm.outer.desk import Desk
-from ayni.lm.outer.hearing import remember_norm
+from ayni.lm.outer.hearing import HISTORY, remember_norm
 from ayni.lm.outer.lineage import line, path, round_length
 from ayni.lm.outer.messages import Evaluated, Rebuild, Rebuilt, RollBack
 from ayni.lm.outer.rounds import begin_merge, new_head
@@ -17,7 +17,9 @@ from ayni.lm.outer.state import (
     GIFT,
     LANE,
     VERSION,
+    Habit,
     Lane,
+    Rules,
     Trial,
     Version,
     VersionState,
@@ -32,8 +34,7 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
     version = lane.versions.get(event.version) if lane else None
     if site is None or version is None or event.site in version.votes:
         return
-    most = event.before + state.rules.harm * abs(event.before)
-    harm = event.after is None or event.after > most
+    harm = _harms(state.rules, site.habits[event.fragment], event)
     version.votes[event.site] = harm
     desk.note(
         "evaluated",
@@ -45,6 +46,19 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
         after=event.after,
         harm=harm,
     )
+
+
+def _harms(rules: Rules, habit: Habit, event: Evaluated) -> bool:
+    """Whether a loss rose too much at once, or step by step since the best of late."""
+    if event.after is None:
+        return True
+    best = min(habit.losses, default=event.before)
+    once = event.before + rules.harm * abs(event.before)
+    slowly = best + rules.drift * abs(best)
+    if event.after > min(once, slowly):
+        return True
+    habit.losses = [*habit.losses, event.after][-HISTORY:]
+    return False
 
 
 def advance_judging(desk: Desk, lane: Lane) -> None:
