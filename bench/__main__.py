@@ -27,6 +27,7 @@ NAMES = (
     "memory",
     "hub_cycle",
     "store",
+    "outer",
     "simulate",
     "joint_model",
     "corpus",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -327,6 +328,27 @@ def test_a_norm_beyond_what_is_usual_is_clipped_and_far_beyond_refused(network: 
     assert "times what is usual" in net.refusals()[0]
 
 
+def test_what_is_clipped_does_not_become_usual(network: Make) -> None:
+    """Nor does what stays below being clipped, beyond twice what is usual of the others."""
+    for times in (9.0, 2.9):
+        net = network()
+        for _ in range(3):
+            net.round()
+        usual = float(np.median(net.hub.state.sites["c"].habits["all"].norms))
+        for _ in range(25):
+            net.take()
+            pull = net.sites["c"].delta(net.hub.head())
+            limit = 5 * usual * times
+            net.bring("c", delta=(pull * limit / np.linalg.norm(pull)).astype(np.float32))
+            net.bring("a", "b")
+        gifts = [g for g in net.hub.lane().gifts.values() if g.site == "c" and g.limit]
+        others = [np.median(net.hub.state.sites[n].habits["all"].norms) for n in "ab"]
+        assert all(g.limit / 5 <= 3 * 2 * max(max(others), usual) for g in gifts)
+        if times == 9.0:
+            habit = net.hub.state.sites["c"].habits["all"].norms
+            assert max(habit) <= 1.5 * usual
+
+
 def test_a_newcomer_is_measured_by_the_others(network: Make) -> None:
     net = network()
     for _ in range(3):
@@ -400,15 +422,19 @@ def test_one_harmful_site_of_three_is_found_and_suspended(network: Make) -> None
     vote(net, 6, harm="ab")
     assert [s.site for s in net.hub.lane().versions[8].shares] == ["a", "b"]
     assert net.hub.lane().versions[7].digest == net.hub.lane().versions[1].digest
+    net.take("c")
+    net.bring("c")
+    assert net.hub.lane().gifts["8/c/0"].state is GiftState.ACCEPTED
     vote(net, 8)
     assert net.hub.state.sites["c"].suspended is not None
     assert not net.hub.state.paused and net.hub.lane().trial is None
     assert (net.hub.weights() != before).any()
-    net.take()
+    net.take("a", "b")
+    net.bring("a", "b")
+    assert [s.site for s in net.hub.lane().versions[9].shares] == ["a", "b"]
+    net.take("c")
     net.bring("c")
     assert "suspended" in net.refusals()[-1]
-    net.bring("a", "b")
-    assert net.version == 9
     net.hear(Readmit(site="c", order="1"))
     net.round("c", "a", "b")
     assert "c" in {s.site for s in net.hub.lane().versions[net.version].shares}
@@ -487,23 +513,15 @@ def test_a_parent_that_one_may_go_back_to_is_kept(network: Make) -> None:
 
 def test_harm_in_small_steps_is_harm_in_the_end(network: Make) -> None:
     net = network(evaluate=True)
-    loss = 2.0
-    for version in range(1, 4):
-        net.round("a", "b", "c")
+    losses = [2.0, 2.04, 2.08, 2.12]
+    for version, (before, after) in enumerate(pairwise(losses), 1):
+        net.round()
         for name in "abc":
-            after = loss * 1.04
             net.hear(
-                Evaluated(site=name, fragment="all", version=version, before=loss, after=after)
+                Evaluated(site=name, fragment="all", version=version, before=before, after=after)
             )
-        loss = after
-    assert [d["verdict"] for d in net.books("judged")] == ["no harm", "no harm", "no harm"]
-    net.round("a", "b", "c")
-    vote_of = [
-        Evaluated(site=name, fragment="all", version=4, before=loss, after=loss * 1.04)
-        for name in "ab"
-    ]
-    net.hear(*vote_of)
-    assert net.books("judged")[-1]["verdict"] == "harm"
+    verdicts = [d["verdict"] for d in net.books("judged")]
+    assert verdicts[:3] == ["no harm", "no harm", "harm"]
 
 
 def test_a_tie_is_no_harm(network: Make) -> None:
@@ -626,6 +644,20 @@ def test_settings_hold_from_their_version_on(network: Make) -> None:
     assert net.hub.head().lr == 0.5
     made = [(d["lr"], d["momentum"]) for d in net.books("version")]
     assert made == [(1.0, 0.0), (0.25, 0.0), (0.25, 0.5)]
+
+
+def test_a_new_inner_rate_makes_nobody_unusual(network: Make) -> None:
+    net = network()
+    for _ in range(4):
+        net.round()
+    wish = Set(name="lr", value=1.0, from_version=4)
+    net.hear(wish)
+    net.take()
+    for name in "abc":
+        net.bring(name, delta=50 * net.sites[name].delta(net.hub.head()))
+    assert net.version == 5 and not net.refusals()
+    net.hear(wish)
+    assert net.hub.state.sites["a"].habits["all"].norms, "the second time it changes nothing"
 
 
 def test_the_run_ends_with_its_last_step(network: Make) -> None:

@@ -25,6 +25,7 @@ from ayni.lm.outer.state import GIFT, Gift, GiftState, Habit, Lane, Site, State,
 MOST_ATTEMPTS = 16  # at one base: what a site can make the coordinator remember
 HISTORY = 16  # norms that are remembered of a site
 ENOUGH = 3  # of them say what is usual
+_APART = 2  # times what is usual of the others: more is usual of nobody
 
 
 def hear_site(desk: Desk, event: SiteEvent) -> None:
@@ -217,19 +218,25 @@ def _usual(state: State, gift: Gift) -> float | None:
     By the step, since H changes: a step's share of the norm falls as H grows, so a longer round is
     never taken for an attack.
     """
-    own = state.sites[gift.site].habits[gift.fragment].norms
-    if len(own) >= ENOUGH and median(own) > 0:
-        return median(own)
+    own = _median(state.sites[gift.site], gift.fragment)
     others = [
-        median(site.habits[gift.fragment].norms)
+        _median(site, gift.fragment)
         for name, site in sorted(state.sites.items())
-        if name != gift.site and len(site.habits[gift.fragment].norms) >= ENOUGH
+        if name != gift.site
     ]
-    return max(others, default=0.0) or None
+    most = max((found for found in others if found is not None), default=None)
+    if own is None or most is None:
+        return most if own is None else own
+    return min(own, _APART * most)  # or a site could make ever more usual, a little at a time
+
+
+def _median(site: Site, fragment: str) -> float | None:
+    norms = site.habits[fragment].norms
+    return median(norms) or None if len(norms) >= ENOUGH else None
 
 
 def remember_norm(site: Site, gift: Gift, clipped: float) -> None:
-    """Add a merged contribution to what is usual of its site."""
-    if gift.norm is not None:
-        habit = site.habits[gift.fragment]
-        habit.norms = [*habit.norms, clipped * gift.norm / gift.steps][-HISTORY:]
+    """Add a merged contribution to what is usual of its site; what was clipped is not."""
+    habit = site.habits[gift.fragment]
+    if gift.norm is not None and clipped == 1:
+        habit.norms = [*habit.norms, gift.norm / gift.steps][-HISTORY:]

@@ -49,15 +49,12 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
 
 
 def _harms(rules: Rules, habit: Habit, event: Evaluated) -> bool:
-    """Whether a loss rose too much at once, or step by step since the best of late."""
-    if event.after is None:
+    """Whether a loss rose too much over the best of late: at once, or in small steps."""
+    seen = [*habit.losses, event.before]
+    best = min(seen)
+    if event.after is None or event.after > best + rules.harm * abs(best):
         return True
-    best = min(habit.losses, default=event.before)
-    once = event.before + rules.harm * abs(event.before)
-    slowly = best + rules.drift * abs(best)
-    if event.after > min(once, slowly):
-        return True
-    habit.losses = [*habit.losses, event.after][-HISTORY:]
+    habit.losses = [*seen, event.after][-HISTORY:]
     return False
 
 

@@ -162,6 +162,12 @@ def _resume(desk: Desk) -> None:
 
 def _set(desk: Desk, wish: Set) -> None:
     setting = Setting(wish.name, wish.value, wish.from_version)
+    if setting in desk.state.settings:
+        return
+    if wish.name == "lr":  # what was usual of a step is no longer
+        for site in desk.state.sites.values():
+            for habit in site.habits.values():
+                habit.norms = []
     others = [
         s for s in desk.state.settings if (s.name, s.from_version) != (wish.name, wish.from_version)
     ]

@@ -121,8 +121,7 @@ class Rules(BaseModel):
     clip: float = Field(default=3.0, ge=1, le=100)  # × a site's usual norm: shortened to this
     refuse: float = Field(default=10.0, ge=1, le=1000)  # × the usual norm: refused
     evaluate: bool = False  # versions are provisional until sites have judged them
-    harm: float = Field(default=0.05, gt=0, le=10)  # relative rise of the loss that is harm
-    drift: float = Field(default=0.1, gt=0, le=10)  # the same over several versions
+    harm: float = Field(default=0.05, gt=0, le=10)  # rise of a loss over its best of late, relative
     patience: float = Field(default=600.0, gt=0, allow_inf_nan=False)  # waited for judgements
     most_harms: int = Field(default=3, ge=1)  # in a row, unexplained: then the run pauses
     snapshot_every: int = Field(default=10, ge=1)
@@ -236,7 +235,7 @@ class Habit:
     trouble: str | None = None  # why it brings nothing to the base `troubled`
     troubled: int | None = None
     norms: list[float] = field(default_factory=list)  # an inner step each, the newest last
-    losses: list[float] = field(default_factory=list)  # of versions without harm, the newest last
+    losses: list[float] = field(default_factory=list)  # of what did no harm, the newest last
 
 
 @dataclass(slots=True)
