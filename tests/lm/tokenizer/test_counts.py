@@ -56,6 +56,20 @@ def test_only_words_of_enough_documents_leave_in_memory_or_by_way_of_files(
     assert read(path).words == expected
 
 
+def test_many_files_are_merged_before_too_many_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counts, "MAX_RUNS", 3)
+    documents = of([(f"w{n % 7} x{n % 11}", "es") for n in range(100)])
+    with WordCounter(0.0, 1, room=1) as counter:
+        for document in documents:
+            counter.add(document)
+            assert len(counter._runs) < 3
+        counter.write(tmp_path / "a")
+    count(tmp_path / "b", documents, threshold=1)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_equal_texts_give_equal_files(tmp_path: Path) -> None:
     documents = of([("uno dos tres", "es")] * 5 + [("huk iskay", "quy")] * 6)
     count(tmp_path / "a", documents)

@@ -13,7 +13,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -32,6 +32,7 @@ from ayni.terminal import one_line
 THRESHOLD = 5  # documents
 MAX_WORD = 256  # UTF-8 bytes; what is longer is no word, and does not leave
 ROOM = 2_000_000  # distinct words in memory while counting
+MAX_RUNS = 64  # files open at once
 MAX_WORDS = 4_000_000  # in a file that is read
 MAX_HEADER = 1 << 20  # bytes
 MAX_LINE = 4 << 10  # bytes
@@ -141,7 +142,7 @@ class WordCounter:
         )
         with written(path) as file:
             file.write(header.model_dump_json().encode() + b"\n")
-            for language, word, count, documents in self._merged():
+            for language, word, count, documents in _merged(self._runs, self._sorted()):
                 if documents >= self._threshold and len(word.encode()) <= MAX_WORD:
                     file.write(_line([language, word, count]).encode())
         return header
@@ -153,30 +154,39 @@ class WordCounter:
                 yield language, word, count, documents[word]
 
     def _spill(self) -> None:
+        """Write what is in memory to a sorted file; many of those become one."""
         try:
-            self._write_run()
+            self._runs.append(_run(self._sorted()))
+            if len(self._runs) >= MAX_RUNS:
+                merged = _run(_merged(self._runs))
+                for run in self._runs:
+                    run.close()
+                self._runs = [merged]
         except OSError as error:
             raise UserError(
                 f"{tempfile.gettempdir()}: {error.strerror}; make room, or set TMPDIR to another folder"
             ) from error
-
-    def _write_run(self) -> None:
-        run = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115  # closed by __exit__
-        self._runs.append(run)
-        run.writelines(_line(list(row)) for row in self._sorted())
-        run.flush()
         self._counts.clear()
         self._documents.clear()
         self._distinct = 0
 
-    def _merged(self) -> Iterator[_Row]:
-        for run in self._runs:
-            run.seek(0)
-        spilled: list[Iterator[_Row]] = [map(_row, run) for run in self._runs]
-        rows = heapq.merge(*spilled, self._sorted())
-        for (language, word), same in itertools.groupby(rows, key=itemgetter(0, 1)):
-            found = list(same)
-            yield language, word, sum(row[2] for row in found), sum(row[3] for row in found)
+
+def _run(rows: Iterable[_Row]) -> IO[str]:
+    """A file without a name that holds the rows."""
+    run = tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n")  # noqa: SIM115  # __exit__ closes it
+    run.writelines(_line(list(row)) for row in rows)
+    run.flush()
+    return run
+
+
+def _merged(runs: Sequence[IO[str]], more: Iterable[_Row] = ()) -> Iterator[_Row]:
+    """The rows of sorted files, in order, those of one word added up."""
+    for run in runs:
+        run.seek(0)
+    rows = heapq.merge(*(map(_row, run) for run in runs), more)
+    for (language, word), same in itertools.groupby(rows, key=itemgetter(0, 1)):
+        found = list(same)
+        yield language, word, sum(row[2] for row in found), sum(row[3] for row in found)
 
 
 def _line(values: list[Any]) -> str:
