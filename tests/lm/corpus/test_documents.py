@@ -51,7 +51,9 @@ def test_a_tally_counts_all_and_names_the_first() -> None:
     assert tally.commonest() == "b#0: torn"
 
 
-def test_a_corpus_has_no_more_languages_than_there_are_texts_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corpus_has_no_more_languages_than_there_are_texts_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(documents, "MAX_LANGUAGES", 2)
     tally = Tally()
     for language in ("es", "quy", "es"):

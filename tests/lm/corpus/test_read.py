@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ayni.errors import UserError
@@ -72,6 +72,18 @@ def test_articles_and_lines_become_documents_of_numbered_groups(tmp_path: Path) 
         ("uno", "es", "b.es.txt#1", "b/1"),
         ("tres", "es", "b.es.txt#3", "b/3"),
     ]
+
+
+def test_lines_are_numbered_through_all_pieces_of_a_file_whatever_marks_stand_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces = read.pieces
+    monkeypatch.setattr(read, "pieces", lambda stream, encoding: pieces(stream, encoding, 50))
+    lines = [f"línea {n}\u2028y más\x0c" if n % 5 else "" for n in range(1, 100)]
+    put(tmp_path / "a.es.txt", "\r\n".join(lines))
+    found = documents(tmp_path, split="line", names="{group}.{language}.txt")
+    assert [d.group for d in found] == [f"a/{n}" for n in range(1, 100) if n % 5]
+    assert found[0].text == "línea 1\ny más\n"
 
 
 PACKED: dict[str, Any] = {
@@ -158,6 +170,16 @@ def test_one_damaged_member_of_a_zip_does_not_keep_the_others_from_being_read(
     assert tally.named[0][0] == "a.zip!a.txt"
 
 
+def test_an_encrypted_member_is_told(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"a.txt": b"uno"})
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # the flag in the member's own header, and in the directory
+    data[data.index(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a.zip!a.txt: .*without a password"):
+        documents(path, language="es")
+
+
 def test_a_bomb_is_left_when_it_has_unpacked_too_much(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +216,7 @@ def test_a_zip_that_lists_more_than_fits_into_memory_is_refused(
     assert "more than 10 members" in tally.named[0][1]
 
 
+@settings(max_examples=150)
 @given(data=st.data())
 def test_an_archive_with_any_damage_is_read_or_told(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -201,11 +224,12 @@ def test_an_archive_with_any_damage_is_read_or_told(
     folder = tmp_path_factory.mktemp("damaged")
     make = data.draw(st.sampled_from([tar, zipped]))
     path = make(
-        folder / ("a.zip" if make is zipped else "a.tar.gz"), {"a.txt": b"uno", "b.txt": b"dos"}
+        folder / ("a.zip" if make is zipped else "a.tar.gz"), {"a.txt": b"uno", "ñ.txt": b"dos"}
     )
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        value = data.draw(st.sampled_from([0, 128, 255]) | st.integers(0, 255))
+        content[data.draw(st.integers(0, len(content) - 1))] = value
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     tally = Tally()
     for source in read.sources([path], {"language": "es"}):

@@ -164,6 +164,15 @@ def failing(left: Iterator[int], written: Any, path: Path) -> Any:
     return written(path)
 
 
+def test_what_a_killed_run_was_writing_is_swept_away(
+    texts: Path, tmp_path: Path, tokenizer: model.Loaded
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".train-00000.bin.7.part").write_bytes(b"half")
+    packer(texts, tmp_path / "out", tokenizer).run()
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_a_finished_folder_is_left_as_it_is(
     texts: Path, tmp_path: Path, tokenizer: model.Loaded
 ) -> None:

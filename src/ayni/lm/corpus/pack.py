@@ -131,6 +131,8 @@ class Packer:
         if not (self.manifest.amounts["train"] or self._gathered["train"].tokens):
             raise UserError(self._no_text())
         self._flush(None)
+        for left in self._folder.glob(".*.part"):
+            left.unlink(missing_ok=True)  # by a run that was killed while it wrote
         progress(done)
         return self.manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -154,8 +154,10 @@ class _Reader:
             yield from self._plain(name, source, stream)
 
     def _plain(self, name: str, source: str, stream: BinaryIO) -> Iterator[Document]:
+        line = 1
         for piece in pieces(stream, self._rules.encoding):
-            yield from self._made(name, source, piece, None, None)
+            yield from self._made(name, source, piece, None, None, line=line)
+            line += piece.count("\n")
 
     def _page(self, name: str, source: str, stream: BinaryIO) -> Iterator[Document]:
         data = stream.read(MAX_PAGE + 1)
@@ -184,27 +186,32 @@ class _Reader:
         language: str | None,
         group: str | None,
         number: int | None = None,
+        line: int = 1,
     ) -> Iterator[Document]:
-        """The document, or one to each line of it. A number makes it a part of what `source` names."""
+        """The document, or one to each line of it, the first of which is `line`.
+
+        A number makes it a part of what `source` names.
+        """
         try:
-            text = clean(text)
             tag = self._rules.language_of(name, language)
         except Unreadable as error:
             self._tally.lose(source, error)
             return
         group = self._rules.group_of(name, group)
-        parts = [(number, text)]
+        parts: Iterable[tuple[int | None, str]] = [(number, text)]
         if self._rules.split == "line":
-            parts = [(place, line) for place, line in enumerate(text.split("\n"), start=1)]
+            # Before it is cleaned: other marks that end a line there must not shift the translations.
+            parts = enumerate(text.split("\n"), start=line)
         for place, part in parts:
-            if not part.strip():
-                continue
             one = group if group is None or place is None else f"{group}/{place}"
-            document = Document(part, tag, source if place is None else f"{source}#{place}", one)
+            at = source if place is None else f"{source}#{place}"
             try:
+                document = Document(clean(part), tag, at, one)
+                if not document.text.strip():
+                    continue
                 self._tally.add(document)
             except Unreadable as error:
-                self._tally.lose(document.source, error)
+                self._tally.lose(at, error)
             else:
                 yield document
 

@@ -38,7 +38,7 @@ DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     NotImplementedError,
-    RuntimeError,
+    ValueError,
     struct.error,
 )
 
@@ -170,13 +170,20 @@ def zip_members(file: BinaryIO, size: int) -> Iterator[Member]:
     with zipfile.ZipFile(file) as archive:
         budget = _Budget(max(FREE, MAX_RATIO * size))
         for member in archive.infolist():
-            if not member.is_dir():
+            if not member.filename.endswith("/"):  # is_dir() fails where there is no name
                 opened = partial(_zip_open, archive, member, budget)
                 yield Member(member.filename, member.file_size, opened)
 
 
 def _zip_open(archive: zipfile.ZipFile, member: zipfile.ZipInfo, budget: _Budget) -> BinaryIO:
-    return _buffered(cast(BinaryIO, archive.open(member)), budget)
+    try:
+        opened = archive.open(member)
+    except (
+        RuntimeError,
+        NotImplementedError,
+    ) as error:  # encrypted; packed in a way that is not known
+        raise Unreadable(f"{error}; pack it again, by deflate and without a password") from error
+    return _buffered(cast(BinaryIO, opened), budget)
 
 
 def _zip_count(file: BinaryIO, size: int) -> int:

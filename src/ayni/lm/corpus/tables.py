@@ -63,7 +63,7 @@ def parquet(file: BinaryIO, fields: Fields) -> Iterator[Numbered]:
             for row in batch.to_pylist():
                 number += 1
                 yield number, _record_of(row, fields)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:  # the latter: bytes that are not UTF-8
         raise Unreadable(f"no Parquet file that can be read ({error}); write it again") from error
 
 
