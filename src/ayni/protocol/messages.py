@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.channels import ChannelUse
 from ayni.protocol.policy import Many, Model, Policy, Reason, Who, Window
 
 VERSION = 1
@@ -278,6 +279,7 @@ class Assignment(Message):
     partition: str
     who: Who
     datasets: list[DatasetUse] = []  # of this site, read by the task
+    channels: list[ChannelUse] = []
 
 
 class SyncReply(Message):

@@ -89,7 +89,7 @@ class Forbidden:
     message: str
 
 
-def forbidden(rule: Rule, *, outputs: int, network: bool) -> Forbidden | None:
+def forbidden(rule: Rule, *, outputs: int, network: bool, sends: bool = False) -> Forbidden | None:
     """What a task asks for that it cannot have: outputs where nothing may leave, or a network by which
     anything could. Known before it runs, so that it need not run for nothing."""
     if rule.free:
@@ -99,6 +99,12 @@ def forbidden(rule: Rule, *, outputs: int, network: bool) -> Forbidden | None:
             "resources.backend_parameters.network",
             f"a task that reads dataset {rule.dataset} (release {rule.release}) gets no network; "
             "take it out",
+        )
+    if rule.release is Release.NOTHING and sends:
+        return Forbidden(
+            "resources.backend_parameters.channels",
+            f"dataset {rule.dataset} lets nothing leave: a task that reads it may only read "
+            "channels; write NAME:in",
         )
     if rule.release is Release.NOTHING and outputs:
         return Forbidden(
@@ -114,18 +120,26 @@ def size_of(name: str, size: int) -> int:
     return size + len(name.encode("utf-8", "surrogateescape"))
 
 
-def over(rule: Rule, outputs: Iterable[tuple[str, int]], logs: Iterable[int]) -> str | None:
-    """Why outputs (name and size) and logs (size) may not leave together, or None if they may."""
+def over(
+    rule: Rule, outputs: Iterable[tuple[str, int]], logs: Iterable[int], sent: int = 0
+) -> str | None:
+    """Why outputs (name and size) and logs (size) may not leave together, or None if they may.
+
+    Args:
+        sent: bytes that the task has sent by channels already.
+    """
     if rule.free:
         return None
     total = sum(size_of(name, size) for name, size in outputs) + sum(logs)
     if total == 0:
         return None
+    total += sent
     if rule.release is Release.NOTHING:
         return f"dataset {rule.dataset} lets nothing leave: outputs and logs stay at the site"
     if total > rule.limit:
         return (
             f"dataset {rule.dataset} lets at most {rule.limit} bytes of a task leave, and outputs, "
-            f"their names and logs are more: write less, also to stdout and stderr"
+            f"their names and logs{' and what was sent by channels' if sent else ''} are more: "
+            "write less, also to stdout and stderr"
         )
     return None
