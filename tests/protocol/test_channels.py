@@ -176,7 +176,10 @@ json_values = st.recursive(
 )
 
 
-@given(st.text(max_size=10) | st.sampled_from(["sums", "delta", "note"]), json_values, st.none() | st.integers(0, 200))  # fmt: skip
+kinds = st.text(max_size=10) | st.sampled_from(["sums", "delta", "note"])
+
+
+@given(kinds, json_values, st.none() | st.integers(0, 200))
 def test_whatever_is_said_passes_as_listed_or_not_at_all(
     schema: Schema, kind: str, body: Any, blob: int | None
 ) -> None:
