@@ -129,6 +129,9 @@ class PartitionStatus(Message):
     starts: Annotated[Many[StartStatus], AfterValidator(lambda starts: starts[:MAX_STARTS])] = []
 
 
+Channels = Annotated[Many[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
+
+
 class DatasetStatus(Message):
     """A dataset in the site's own store; its bytes are here, the hub learns only this card."""
 
@@ -144,6 +147,8 @@ class DatasetStatus(Message):
     )
     release: str = "nothing"  # nothing, aggregate or anything
     release_limit: int = 0  # bytes a task, for aggregate
+    channels: Channels = []  # PROJECT/CHANNEL or patterns: by these alone …
+    channel_limit: int = 0  # … and so many bytes a task
 
 
 class HealthNote(Message):
@@ -266,6 +271,8 @@ class DatasetUse(Message):
     name: str
     release: str
     release_limit: int = 0
+    channels: Channels = []
+    channel_limit: int = 0
 
 
 class Assignment(Message):

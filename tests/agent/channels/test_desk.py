@@ -20,6 +20,7 @@ from ayni.agent.channels.desk import Later
 from ayni.channel import Refused
 from ayni.protocol import release
 from ayni.protocol.channels import Problem
+from ayni.protocol.messages import DatasetUse
 from ayni.transfer import TransferError
 from tests.agent.channels.support import (
     SCHEMA,
@@ -35,6 +36,11 @@ from tests.agent.channels.support import (
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+def aggregates(limit: int) -> release.Rule:
+    use = DatasetUse(name="censo", release="aggregate", release_limit=limit)
+    return release.rule_of(use)
 
 
 # --- out --------------------------------------------------------------------------------------
@@ -183,7 +189,7 @@ def test_the_operators_bound_holds_over_all_channels(tmp_path: Path) -> None:
 
 
 def test_an_aggregates_limit_holds_over_all_attempts(tmp_path: Path) -> None:
-    rule = release.Rule(release.Release.AGGREGATE, 1000, "censo")
+    rule = aggregates(1000)
     bench = Bench(tmp_path, rule=rule)
     bench.book.take("a0", "t-a1", "sums", "1", "k", "{}", None, 950)
     bench.task.send("delta", {"n": 1}, blob=b"x" * 100)
@@ -193,8 +199,25 @@ def test_an_aggregates_limit_holds_over_all_attempts(tmp_path: Path) -> None:
     assert bench.errors[0]["code"] == "release"
 
 
+def test_a_datasets_channels_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    use = DatasetUse(name="censo", release="nothing", channels=["poesia/sums"], channel_limit=100)
+    bench = Bench(tmp_path, rule=release.rule_of(use))
+    bench.task.send("part", {"n": 1})
+    bench.task.send("delta", {"n": 2}, blob=b"x" * 100)
+    bench.send()
+    assert bench.said == [1]
+    assert "100 bytes" in bench.errors[0]["error"]
+    other = Bench(
+        tmp_path / "other",
+        rule=release.rule_of(use.model_copy(update={"channels": ["poesia/x*"]})),
+    )
+    other.task.send("part", {"n": 1})
+    other.send()
+    assert other.said == [] and other.errors[0]["code"] == "release"
+
+
 def test_no_word_of_the_task_is_told_where_none_may_leave(tmp_path: Path) -> None:
-    rule = release.Rule(release.Release.AGGREGATE, 1000, "censo")
+    rule = aggregates(1000)
     bench = Bench(tmp_path, rule=rule)
     bench.write("secret", '{"kind": "part", "body": {"n": 1, "secret": 1}}')
     (bench.spool / "out" / "se\ncret").touch()
@@ -442,10 +465,10 @@ def test_a_task_that_takes_nothing_is_given_only_so_much(
     assert bench.desk.want() is not None
 
 
-def test_what_comes_can_be_read_by_the_group_and_changed_by_nobody_else(bench: Bench) -> None:
+def test_what_comes_can_be_read_by_whoever_runs_the_task(bench: Bench) -> None:
     bench.place(incoming(1))
     [path] = (bench.spool / "in").iterdir()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 # --- kill -9 at every step --------------------------------------------------------------------

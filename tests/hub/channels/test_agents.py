@@ -214,7 +214,7 @@ def test_what_reads_closed_data_may_not_send(project: Project) -> None:
     assert closed.site is not None
     inputs = [{"url": f"ayni://{closed.site.name}/{closed.name}/x", "path": "/data/x"}]
     make.task(project, inputs=inputs, resources={"backend_parameters": {"channels": "means:in"}})
-    with pytest.raises(ProblemError, match="may only read channels"):
+    with pytest.raises(ProblemError, match="may only read"):
         make.task(project, inputs=inputs, resources={"backend_parameters": {"channels": "means"}})
 
 

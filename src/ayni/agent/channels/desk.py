@@ -211,11 +211,11 @@ class Desk:
         most_here = self.tools.max_bytes
         if most_here is not None and total > most_here:
             raise Unfit("limit", f"this site lets a task send {most_here} bytes by channels in all")
-        rule = self.rule_of()
-        if not rule.free and total > rule.limit:
+        gate = self.rule_of().narrowest(f"{self.assignment.who.project}/{self.use.name}")
+        if gate is not None and total > gate.limit:
             raise Unfit(
                 "release",
-                f"dataset {rule.dataset} lets at most {rule.limit} bytes of a task leave",
+                f"dataset {gate.dataset} lets at most {gate.limit} bytes of a task leave here",
             )
 
     def _has_pace(self) -> bool:

@@ -28,7 +28,6 @@ from pydantic_core import from_json
 
 from ayni import channel
 from ayni.agent.staging.beneath import Root, kind, open_plain
-from ayni.agent.supervisor import sharing
 from ayni.protocol.channels import MAX_BODY, Unfit
 
 TOP = "/channel"
@@ -294,8 +293,5 @@ class Spool:
             os.rename(name, to, src_dir_fd=beside, dst_dir_fd=folder)
 
     def _share(self, path: Path) -> None:
-        """Let a local user who runs the task read it."""
-        group = sharing.handed_to(str(self._root.parent))
-        if group is not None:
-            os.chown(path, -1, group)
-        path.chmod(0o640)
+        """Let the task read it, whoever runs it: nobody else can enter the attempt's folder."""
+        path.chmod(0o644)

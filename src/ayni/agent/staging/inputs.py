@@ -154,7 +154,7 @@ class Stager:
         inputs, outputs = task.get("inputs") or (), task.get("outputs") or ()
         rule = rule_for(assignment, self._datasets)
         network = bool(assignment.shape.get("network"))
-        sends = any(use.sends for use in assignment.channels)
+        sends = [f"{assignment.who.project}/{c.name}" for c in assignment.channels if c.sends]
         if no := release.forbidden(rule, outputs=len(outputs), network=network, sends=sends):
             raise StagingError(release.CODE, no.message).about(no.field)
         channels = _channels(assignment)
@@ -233,5 +233,8 @@ def load(attempt: str, folder: Path) -> Prepared:
         return Prepared(attempt, folder)
     binds = tuple(Bind(Path(source), target, write) for source, target, write in staged["binds"])
     kept = staged["rule"]
-    rule = release.Rule(release.Release(kept["release"]), kept["limit"], kept["dataset"])
+    gates = tuple(
+        release.Gate(g["dataset"], tuple(g["channels"]), g["limit"]) for g in kept.get("gates", ())
+    )
+    rule = release.Rule(release.Release(kept["release"]), kept["limit"], kept["dataset"], gates)
     return Prepared(attempt, folder, binds, staged["size"], rule)

@@ -131,10 +131,16 @@ class _Maker:
     def _use(self, name: str) -> DatasetUse:
         if self.cards is None:
             self.cards = {
-                n: DatasetUse(name=n, release=release, release_limit=limit)
-                for n, release, limit in Dataset.objects.filter(site=self.site.id).values_list(
-                    "name", "release", "release_limit"
+                n: DatasetUse(
+                    name=n,
+                    release=release,
+                    release_limit=limit,
+                    channels=channels,
+                    channel_limit=channel_limit,
                 )
+                for n, release, limit, channels, channel_limit in Dataset.objects.filter(
+                    site=self.site.id
+                ).values_list("name", "release", "release_limit", "channels", "channel_limit")
             }
         # A dataset that has gone: the site will say so; nothing of it may leave.
         return self.cards.get(name) or DatasetUse(name=name, release="nothing")

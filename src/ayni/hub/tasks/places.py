@@ -53,7 +53,7 @@ class Resolver:
         pin: the site that the tasks ask for by name, if they do.
         outputs: how many outputs each has.
         network: whether they ask for it.
-        sends: whether they may send by channels.
+        sends: the channels that they may send by, as PROJECT/CHANNEL.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Resolver:
         *,
         outputs: int,
         network: bool,
-        sends: bool = False,
+        sends: Sequence[str] = (),
     ) -> None:
         self.project = project
         self.pin = pin
