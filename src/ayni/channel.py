@@ -42,7 +42,7 @@ class Message(NamedTuple):
         sequence: its number in the channel.
         kind: as the schema names it.
         body: its fields.
-        blob: the file of its blob, if it has one that is still there; yours to move or remove.
+        blob: the file of its blob, if it has one that is here; yours to move or remove.
         sender: who said it: `site`, `task` and `attempt`, or `person`.
         sent: when the hub had it, in Unix seconds.
     """
@@ -76,6 +76,7 @@ class Channel:
         body: dict[str, Any] | None = None,
         blob: str | Path | bytes | None = None,
         wait: float | None = None,
+        move: bool = False,
     ) -> str:
         """Send a message.
 
@@ -83,6 +84,7 @@ class Channel:
             kind: as the channel's schema names it.
             body: its fields.
             blob: bytes, or a file, which is copied.
+            move: give the blob's file away instead of copying it; it must be on the task's own disk.
             wait: seconds to wait until the site has taken it; None does not wait, 0 looks once.
 
         Returns:
@@ -100,6 +102,8 @@ class Channel:
             aside = out / f".{name}.blob"
             if isinstance(blob, bytes):
                 aside.write_bytes(blob)
+            elif move:
+                Path(blob).rename(aside)
             else:
                 _copy(Path(blob), aside)
             aside.rename(out / f"{name}.blob")
@@ -159,10 +163,32 @@ class Channel:
             time.sleep(pause)
             pause = min(pause * 1.3, _SLOW)
 
+    def fetch(self, message: Message, timeout: float | None = None) -> Path:
+        """Ask for the blob of a message whose kind is brought on request, and wait for it.
+
+        Raises:
+            Refused: it has none, or none any more.
+            TimeoutError: it did not come in time.
+        """
+        if message.blob is not None:
+            return message.blob
+        (self.folder / "ask" / str(message.sequence)).touch()
+        end = None if timeout is None else time.monotonic() + timeout
+        name, pause = f"{message.sequence:020}.blob", _QUICK
+        while str(message.sequence) in {path.name for path in (self.folder / "ask").iterdir()}:
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"the blob of message {message.sequence} did not come in time")
+            time.sleep(pause)
+            pause = min(pause * 1.3, _SLOW)
+        if name not in {path.name for path in (self.folder / "in").iterdir()}:
+            why = self.refusal(str(message.sequence))
+            raise Refused(why or f"message {message.sequence} has no blob")
+        return self.folder / "in" / name
+
     def _arrived(self) -> list[int]:
         # A listing, never a look for a name: a shared disk may remember that it was not there.
         names = [path.name for path in (self.folder / "in").iterdir()]
-        return sorted(int(name[:-5]) for name in names if name.endswith(".json"))
+        return sorted(int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdigit())
 
     def _read(self, sequence: int) -> Message:
         inside = self.folder / "in"

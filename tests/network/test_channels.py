@@ -204,6 +204,34 @@ def test_blobs_go_both_ways_by_signed_urls(world: World, tmp_path: Path) -> None
     assert shown == hashlib.sha256(data).hexdigest()
 
 
+NEWCOMER = """
+from ayni_channel import Channel
+models = Channel("models")
+latest = None
+for message in models.receive(timeout=100, keep=True):
+    assert message.blob is None
+    latest = message
+    if message.body == {"word": "done"}:
+        break
+print(models.fetch(latest, timeout=100).read_bytes().decode())
+"""
+
+
+def test_a_newcomer_fetches_only_the_blob_that_it_wants(world: World) -> None:
+    words = {"word": {"type": "enumeration", "values": ["begun", "done"]}}
+    model = {"fields": words, "blob": {"max_bytes": 1 << 20, "on_request": True}}
+    with world.client() as client:
+        models = client.make_channel("models", {"kinds": {"model": model}})
+        for n, word in enumerate(("begun", "begun", "done")):
+            models.send("model", {"word": word}, blob=f"model {n} ".encode() * 9000)
+    before = len(world.recorder.sent)
+    number = world.net.submit(python(NEWCOMER, site="norte", channels="models:in"))
+    assert world.net.wait(number)["state"] == "COMPLETE", why(world.net.full(number))
+    assert world.net.full(number)["logs"][-1]["logs"][0]["stdout"].startswith("model 2 ")
+    asked = [s.path for s in world.recorder.sent[before:] if s.path.endswith("/channels/blob")]
+    assert len(asked) == 1
+
+
 # --- who may, and how much --------------------------------------------------------------------
 
 

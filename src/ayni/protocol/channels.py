@@ -97,7 +97,7 @@ class BooleanField(_FieldRule):
 
 class EnumerationField(_FieldRule):
     type: Literal["enumeration"]
-    values: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(
+    values: list[Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,100}$")]] = Field(
         min_length=1, max_length=1024
     )
 
@@ -109,7 +109,7 @@ class StringField(_FieldRule):
     """All of the text must match `pattern`: Rust's regular expressions, which take linear time."""
 
     type: Literal["string"]
-    pattern: str = Field(min_length=1, max_length=500)
+    pattern: str = Field(pattern=r"^[^\x00]{1,500}$")
     max_length: int = Field(ge=1, le=4096)
 
     @field_validator("pattern")
@@ -144,10 +144,12 @@ FieldRule: TypeAlias = Annotated[
 
 
 class BlobRule(_Strict):
-    """Bytes beside the body that nobody looks into."""
+    """Bytes beside the body that nobody looks into. `on_request`: a task that reads is given them only
+    when it asks."""
 
     max_bytes: int = Field(ge=1, le=MAX_BLOB)
     required: bool = True
+    on_request: bool = False
 
 
 class Kind(_Strict):
@@ -186,6 +188,11 @@ class Schema(_Strict):
     max_body: int = Field(default=16 << 10, ge=2, le=MAX_BODY)
     max_bytes: int = Field(default=1 << 30, ge=1, le=1 << 50)
     rate: int = Field(default=60, ge=1, le=60_000)
+
+    def is_on_request(self, kind: str) -> bool:
+        """Whether blobs of this kind are brought to a task only when it asks for them."""
+        rule = self.kinds.get(kind)
+        return rule is not None and rule.blob is not None and rule.blob.on_request
 
     def check(self, kind: str, body: Any, blob: int | None) -> dict[str, Any]:
         """The body as it may travel.

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from ayni.agent.channels import desk as desks
 from ayni.agent.channels import spool
 from ayni.agent.channels.desk import Later
+from ayni.agent.supervisor import sharing
 from ayni.channel import Refused
 from ayni.protocol import release
 from ayni.protocol.channels import Problem
@@ -454,6 +456,24 @@ def test_another_blob_than_the_one_named_is_not_given(bench: Bench) -> None:
     assert list((bench.spool / "in").iterdir()) == []
 
 
+def test_a_blob_on_request_comes_when_the_task_asks(tmp_path: Path) -> None:
+    schema = json.loads(json.dumps(SCHEMA))
+    schema["kinds"]["delta"]["blob"]["on_request"] = True
+    bench = Bench(tmp_path, schema=schema)
+    bench.hub.coming[3] = b"weights"
+    bench.place(incoming(3, blob=b"weights"))
+    [message] = bench.task.receive(timeout=0, keep=True)
+    assert message.blob is None
+    for name in ("4", "7", "x", "9" * 30):
+        (bench.spool / "ask" / name).touch()
+    with pytest.raises(TimeoutError):
+        bench.task.fetch(message, timeout=0)
+    bench.desk.answer(threading.Event())
+    assert (bench.spool / "in" / f"{3:020}.blob").read_bytes() == b"weights"
+    assert sorted(p.name for p in (bench.spool / "ask").iterdir()) == ["9" * 30, "x"]
+    assert [e["name"] for e in bench.errors] == ["4", "7"]
+
+
 def test_a_task_that_takes_nothing_is_given_only_so_much(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -555,3 +575,17 @@ def test_everything_heard_is_heard_once_wherever_the_agent_is_killed(
         take()
 
     assert until_it_is_done(make, act, monkeypatch) > 12
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to any group")
+def test_a_local_user_uses_the_spool_and_cannot_reach_what_is_on_its_way(bench: Bench) -> None:
+    sharing.hand_over(str(bench.folder), 54321)
+    for way in ("out", "in"):
+        found = (bench.spool / way).stat()
+        assert found.st_gid == 54321 and found.st_mode & stat.S_IWGRP
+    beside = (bench.folder / spool.BESIDE / "sums").stat()
+    assert not beside.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    bench.place(incoming(1))
+    bench.task.send("part", {"n": 1})
+    bench.send()
+    assert bench.said == [1] and len(list(bench.task.receive(timeout=0))) == 1

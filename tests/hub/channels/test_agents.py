@@ -237,3 +237,16 @@ def test_the_rate_of_a_task_is_held_with_leeway(agent: Agent, project: Project) 
     told = [agent.say(row, n) for n in range(1, 6)]
     assert [t.get("sequence") for t in told] == [1, 2, 3, 4, None]
     assert told[-1]["problem"]["retryable"]
+
+
+def test_a_restored_hub_gives_no_number_again(agent: Agent, project: Project) -> None:
+    means = channel(project)
+    row, listener = attempt(project, agent.site), attempt(project, agent.site)
+    for n in range(1, 6):
+        agent.say(row, n)
+    Message.objects.filter(sequence__gt=2).delete()
+    Channel.objects.filter(pk=means.pk).update(last=2)
+    keep.skip_numbers()
+    told = agent.say(row, 6)["sequence"]
+    assert told > 5
+    assert [m["sequence"] for m in agent.hear(listener, after=5)["messages"]] == [told]

@@ -339,8 +339,10 @@ class Desk:
             if self.broken or message.sequence <= self._heard():
                 return
             shown = _shown(message)
-            if message.blob is not None and not self._bring(message, message.blob, stop):
-                shown["blob"] |= {"file": None}
+            if message.blob is not None:
+                later = self.use.rules.is_on_request(message.kind)
+                if later or not self._bring(message.sequence, message.blob, stop):
+                    shown["blob"] |= {"file": None}
             self._spool.write(message.sequence, shown)
             self.tools.book.placing(*self._place, message.sequence)
             self._spool.put(message.sequence)
@@ -350,19 +352,45 @@ class Desk:
         except OSError as error:
             self._break(f"its folders cannot be used: {error.strerror or error}")
 
-    def _bring(self, message: words.Incoming, blob: words.Blob, stop: threading.Event) -> bool:
-        """Bring a message's blob; False if there is none any more."""
-        spool, sequence = self._spool, message.sequence
-        if spool.has_blob(sequence, blob.size):
+    @property
+    def may_ask(self) -> bool:
+        """Whether a task may ask for blobs here at all."""
+        return self.use.reads and any(map(self.use.rules.is_on_request, self.use.rules.kinds))
+
+    def answer(self, stop: threading.Event) -> None:
+        """Bring the blobs that the task asks for.
+
+        Raises:
+            Later, Stopped: not now.
+        """
+        if not self.broken:
+            try:
+                self._guarded(partial(self._answer, stop))
+            except TransferError as error:
+                raise Later(str(error)) from error
+
+    def _answer(self, stop: threading.Event) -> int:
+        asked = self._spool.asked()
+        for sequence in asked:
+            heard = self.tools.book.heard(*self._place).last
+            if sequence > heard or not self._bring(sequence, None, stop):
+                self._complain(str(sequence), "blob", f"message {sequence} has no blob (any more)")
+            self._spool.answered(sequence)
+        return len(asked)
+
+    def _bring(self, sequence: int, blob: words.Blob | None, stop: threading.Event) -> bool:
+        """Bring a message's blob, which must be the one that it names; False if there is none any more."""
+        spool = self._spool
+        if blob is not None and spool.has_blob(sequence, blob.size):
             return True
         if not spool.arriving(sequence).exists():
-            if (no := self.tools.folders.no_room(blob.size)) is not None:
-                raise Later(no.message)
             manifest = self._manifest(sequence)
             if manifest is None:
                 return False
-            if (manifest.size, manifest.sha256) != (blob.size, blob.sha256):
+            if blob is not None and (manifest.size, manifest.sha256) != (blob.size, blob.sha256):
                 raise Later("the hub's blob is not the one that its message names")
+            if (no := self.tools.folders.no_room(manifest.size)) is not None:
+                raise Later(no.message)
             refresh = partial(self._fresh, sequence)
             coming = Incoming(manifest, spool.arriving(sequence), refresh)
             self.tools.mover.fetch(coming, stop=stop)

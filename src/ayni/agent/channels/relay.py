@@ -38,10 +38,11 @@ Key = tuple[str, str]  # attempt and channel
 
 @dataclass(slots=True)
 class _Work:
-    """A desk, and when it is looked at again for one of its two ways."""
+    """A desk, what is being done for it, and when it is looked at again."""
 
     desk: Desk
     sending: bool = False
+    answering: bool = False
     placing: bool = False
     fresh: bool = True  # has not asked the hub yet
     failures: int = 0
@@ -148,6 +149,9 @@ class Relay:
                 if work.desk.use.sends and not work.sending and now >= work.not_before:
                     work.sending = True
                     self._start(self._send, work)
+                if work.desk.may_ask and not work.answering and now >= work.not_before:
+                    work.answering = True
+                    self._start(self._answer, work)
 
     def _send(self, work: _Work) -> None:
         try:
@@ -156,6 +160,12 @@ class Relay:
             work.sending = False
 
     # --- in ---
+
+    def _answer(self, work: _Work) -> None:
+        try:
+            self._patiently(work, lambda: work.desk.answer(self._stop))
+        finally:
+            work.answering = False
 
     def _listen(self) -> None:
         failures = 0

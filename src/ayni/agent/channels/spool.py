@@ -4,6 +4,7 @@ ROOT/channel/NAME/out/X.json    a message, renamed to this by the task when it w
 ROOT/channel/NAME/out/X.blob    … and its blob, which was there before
 ROOT/channel/NAME/in/N.json     a message for the task, with N.blob before it
 ROOT/channel/ayni_channel.py    what a task in Python may import
+ROOT/channel/NAME/ask/N         the task wants the blob of message N
 ROOT/channel/NAME/errors        why messages were refused, a line of JSON each
 BESIDE/NAME/                    what is on its way; the task cannot reach it
 
@@ -55,7 +56,7 @@ def make(folder: Path, root: Root, channels: list[str]) -> None:
         file.write(_HELPER.read_bytes())
     for name in channels:
         (folder / BESIDE / name).mkdir(mode=0o750)
-        for way in ("out", "in"):
+        for way in ("out", "in", "ask"):
             root.make_folders(f"{TOP}/{name}/{way}")
 
 
@@ -240,6 +241,22 @@ class Spool:
     def put_blob(self, sequence: int) -> None:
         self._share(self.arriving(sequence))
         self._rename(self.arriving(sequence).name, f"{sequence:020}.blob", "in")
+
+    def asked(self) -> list[int]:
+        """The messages whose blobs the task asks for; what is no number is passed over."""
+        found: list[int] = []
+        with self._open("ask") as ask, os.scandir(ask) as entries:
+            for count, entry in enumerate(entries):
+                if count >= AHEAD:
+                    break
+                if entry.name.isascii() and entry.name.isdigit() and len(entry.name) <= 16:
+                    found.append(int(entry.name))
+        return sorted(found)
+
+    def answered(self, sequence: int) -> None:
+        """The task has what it asked for, or was told why not."""
+        with self._open("ask") as ask, suppress(FileNotFoundError):
+            os.unlink(str(sequence), dir_fd=ask)
 
     # --- errors ---
 

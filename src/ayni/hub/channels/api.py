@@ -65,7 +65,7 @@ class MessageIn(Asked):
     body: dict[str, Any] = {}
     blob: BlobIn | None = None
     # The sender's own name of it: the same again is the same message.
-    key: str = Field(min_length=1, max_length=64)
+    key: str = Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")
 
 
 class PostedOut(Schema):

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from ayni.hub.accounts.models import Person
 from ayni.hub.calls.models import Project
@@ -15,6 +16,7 @@ from ayni.hub.store.declaration import Refused
 from ayni.protocol.channels import Schema
 
 MOST = 1000  # channels of a project
+SKIP = 1_000_000  # messages that may have been lost with what came after a backup
 STALE = timedelta(days=1)  # of a listener that is not heard any more
 _AT_ONCE = 5000  # messages
 
@@ -55,6 +57,11 @@ def delete(channel: Channel) -> None:
         folder = f"{paths.CHANNELS}/{channel.name}"
         files.delete(channel.project, files.beneath(channel.project, folder))
         channel.delete()
+
+
+def skip_numbers() -> None:
+    """After a backup was restored: numbers that readers may have heard already are not given again."""
+    Channel.objects.update(last=F("last") + SKIP)
 
 
 def forget_old(now: datetime) -> int:
