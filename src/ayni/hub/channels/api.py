@@ -104,7 +104,7 @@ class MessagesAsked(Asked):
     wait: Annotated[float, Field(ge=0, le=MAX_WAIT)] = 0.0
 
 
-class DeletedOut(Schema):
+class ChannelDeletedOut(Schema):
     deleted: str
 
 
@@ -139,7 +139,7 @@ def show_channel(request: HttpRequest, name: str) -> dict[str, Any]:
 
 
 @router.delete(
-    "/channels/{name}", response=DeletedOut, summary="Delete a channel with all its messages"
+    "/channels/{name}", response=ChannelDeletedOut, summary="Delete a channel with all its messages"
 )
 def delete_channel(request: HttpRequest, name: str) -> dict[str, str]:
     keep.delete(_channel(caller(request, "tasks:write"), name))
