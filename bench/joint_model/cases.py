@@ -10,6 +10,7 @@ from typing import Any
 
 from ayni.lm.inner import model, ranks
 from ayni.lm.inner.evaluate import evaluate
+from ayni.lm.inner.model import Trainee
 from ayni.lm.inner.order import Order
 from ayni.lm.inner.progress import Round
 from ayni.lm.inner.settings import Data, Optimiser, Shape, Training
@@ -102,7 +103,7 @@ def run(case: Case, corpus: Corpus, seed: int, steps: int, lr: float) -> Result:
         sites = [_trainer(case, whole, "one", seed, steps, lr, ROWS * case.sites)]
         sites[0].round(Round(0, steps, 0))
         sent = 0
-    found = evaluate(sites[0].model, corpus.heldout, length=LENGTH, rows=64)
+    found = evaluate(Trainee(sites[0].model), corpus.heldout, length=LENGTH, rows=64)
     losses = {name: loss.mean / math.log(2) for name, loss in found.items()}
     return Result(case.name, seed, losses, sent, time.perf_counter() - began)
 

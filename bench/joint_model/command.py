@@ -82,7 +82,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=told, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", type=Path, help="a folder with texts of any kind")
+    parser.add_argument("--corpus", type=Path, help="a folder that `ayni lm corpus` reads")
     parser.add_argument("--split", action="store_true", help="each subfolder is a site's")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000)

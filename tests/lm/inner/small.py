@@ -68,7 +68,12 @@ def order(settings: Training, site: str = "cl", docs: Documents | None = None) -
 
 
 def trainer(
-    settings: Training | None = None, folder: Any = None, *, site: str = "cl", shape: Shape = SHAPE
+    settings: Training | None = None,
+    folder: Any = None,
+    *,
+    site: str = "cl",
+    shape: Shape = SHAPE,
+    meeting: Any = None,
 ) -> Any:
     """A trainer on this process alone; with a folder it keeps checkpoints there."""
     from ayni.lm.inner import model, ranks
@@ -76,7 +81,7 @@ def trainer(
     from ayni.lm.inner.train import Trainer
 
     settings = settings or training()
-    alone = ranks.join("cpu")
-    kept = Checkpoints(folder, alone, keep=settings.keep) if folder else None
+    here = ranks.join("cpu", meeting=meeting)
+    kept = Checkpoints(folder, here, keep=settings.keep) if folder else None
     small = model.build(model.config_of(shape), seed=settings.seed)
-    return Trainer(settings, small, order(settings, site), alone, checkpoints=kept)
+    return Trainer(settings, small, order(settings, site), here, checkpoints=kept)

@@ -20,7 +20,7 @@ from ayni.errors import UserError
 from ayni.lm.inner.progress import GO_ON, Round
 from ayni.lm.inner.ranks import Ranks
 from ayni.lm.inner.settings import Optimiser
-from tests.lm.inner.small import trainer, training
+from tests.lm.inner.small import documents, trainer, training
 
 ROOT = Path(__file__).parents[3]
 WORKER = """
@@ -31,11 +31,11 @@ from ayni.lm.inner import ranks
 from ayni.lm.inner.progress import Round
 from ayni.lm.inner.settings import Optimiser
 from ayni.lm.inner.stop import stopping
-from tests.lm.inner.small import trainer, training
+from tests.lm.inner.small import documents, trainer, training
 
 given = json.loads(sys.argv[1])
 settings = training(optimiser=Optimiser(name=given["optimiser"], lr=3e-3))
-site = trainer(settings, Path(given["folder"]))
+site = trainer(settings, Path(given["folder"]), meeting=given["meeting"] and Path(given["meeting"]))
 assert site.ranks.count == 2
 site.resume()
 with stopping() as stop:
@@ -46,11 +46,12 @@ with stopping() as stop:
     brought = site.round(Round(0, 6, 0), stop=told)
 gradient = dict(site.pseudo_gradient())
 digest = site.apply([(n, a / 2) for n, a in gradient.items()], 1)
-weights = dict(site.weights())
+heldout = site.evaluate(documents())
 if site.ranks.first:
     np.savez(given["out"], **gradient)
     losses = {n: loss.nats for n, loss in brought.losses.items()}
-    print(json.dumps({"tokens": brought.tokens, "losses": losses, "digest": digest}))
+    print(json.dumps({"tokens": brought.tokens, "losses": losses, "digest": digest,
+                      "heldout": {n: [loss.nats, loss.tokens] for n, loss in heldout.items()}}))
 site.checkpoints.finish()
 ranks.leave()
 """
@@ -63,12 +64,18 @@ def free_port() -> int:
 
 
 def start(given: dict[str, Any]) -> list[subprocess.CompletedProcess[str]]:
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
-    shared |= {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
+    """Two ranks, as torchrun starts them, or with a meeting as srun does."""
+    shared = {"PYTHONPATH": f"{ROOT}/src:{ROOT}", "OMP_NUM_THREADS": "1"}
+    names = ("SLURM_PROCID", "SLURM_LOCALID")
+    if given["meeting"] is None:
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+        names = ("RANK", "LOCAL_RANK")
+    else:
+        shared["SLURM_NTASKS"] = "2"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, json.dumps(given)],
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=os.environ | shared | dict.fromkeys(names, str(rank)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -83,9 +90,12 @@ def start(given: dict[str, Any]) -> list[subprocess.CompletedProcess[str]]:
     return ended
 
 
-def run(optimiser: str, folder: Path, *, signal_at: int | None = None) -> Any:
+def run(
+    optimiser: str, folder: Path, *, signal_at: int | None = None, meeting: Path | None = None
+) -> Any:
     out = folder / "gradient.npz"
     given = {"optimiser": optimiser, "folder": str(folder / "kept"), "out": str(out)}
+    given["meeting"] = meeting and str(meeting)
     ended = start(given | {"signal_at": signal_at})
     wanted = 0 if signal_at is None else GO_ON
     assert [one.returncode for one in ended] == [wanted, wanted], ended[0].stderr[-2000:]
@@ -125,12 +135,19 @@ def test_two_ranks_that_were_stopped_go_on_to_what_one_alone_brings(
     assert distance(dict(site.pseudo_gradient()), gradient) < 0.01
 
 
-def test_ranks_and_one_process_make_the_same_weights_of_the_same_update(tmp_path: Path) -> None:
-    told, gradient = run("muon", tmp_path)
+def test_ranks_and_one_process_make_and_judge_the_same_weights_of_the_same_update(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "meeting").mkdir()
+    told, gradient = run("muon", tmp_path, meeting=tmp_path / "meeting")
     site, _ = alone("muon")
     # Newton-Schulz runs in bfloat16: the sums' order shows
     assert distance(dict(site.pseudo_gradient()), gradient) < 0.05
     assert site.apply([(n, a / 2) for n, a in gradient.items()], 1) == told["digest"]
+    for language, loss in site.evaluate(documents()).items():
+        nats, tokens = told["heldout"][language]
+        assert tokens == loss.tokens
+        assert nats == pytest.approx(loss.nats, rel=1e-5)
 
 
 def test_a_checkpoint_of_two_ranks_is_continued_by_one(stopped: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ayni.lm.inner.optim import Optimisers
 from ayni.lm.inner.progress import Round
 from ayni.lm.inner.settings import Data, Optimiser
 from ayni.lm.inner.train import Diverged
+from ayni.lm.outer.fragments import split
 from tests.lm.inner.small import trainer, training
 
 
@@ -95,6 +96,50 @@ def test_an_outer_round_resets_neither_moments_nor_schedule_nor_the_place_in_the
     assert (site.progress.rows, site.progress.steps) == (rows, 4)
 
 
+def test_a_site_that_trained_on_meanwhile_keeps_its_share_and_its_round() -> None:
+    here, overlapping = trainer(site="cl"), trainer(site="cl")
+    go(here, 4)
+    go(overlapping, 4)
+    update = {n: a / 2 for n, a in here.pseudo_gradient()}
+    overlapping.progress.forget_round()  # sent; the next round begins before the answer
+    overlapping.round(Round(0, 2, 4))
+    ahead = snapshot(overlapping)
+    assert overlapping.apply(update.items(), 1, mix=0.5) == here.apply(update.items(), 1)
+    for name, p in overlapping.parameters.items():
+        middle = (ahead[f"model/{name}"] + overlapping.base[name]) / 2
+        torch.testing.assert_close(p.detach(), middle)
+    brought = overlapping.round(Round(1, 5, 4))
+    assert (brought.version, brought.steps, overlapping.progress.steps) == (1, 5, 9)
+
+
+def test_weights_that_were_asked_for_stay_what_they_were() -> None:
+    site = trainer()
+    held = dict(site.weights())
+    before = {n: a.copy() for n, a in held.items()}
+    go(site, 1)
+    site.apply(list(site.pseudo_gradient()), 1)
+    assert all(np.array_equal(held[n], before[n]) for n in held)
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5])
+def test_a_fragment_of_the_parameters_is_sent_and_updated_alone(mix: float) -> None:
+    site = trainer()
+    go(site, 2)
+    sizes = {name: p.numel() for name, p in site.parameters.items()}
+    for fragment in split(sizes, 2).values():
+        before = snapshot(site)
+        update = list(site.pseudo_gradient(fragment))
+        assert [name for name, _ in update] == sorted(fragment)
+        assert site.apply(update, 1, mix=mix) == site.digest(fragment)
+        after = snapshot(site)
+        changed = {n for n in before if not torch.equal(before[n], after[n])}
+        assert {n.removeprefix("base/") for n in changed if n.startswith("base/")} == set(fragment)
+        assert {n for n in changed if n.startswith("moments/")} == set()
+        assert site.progress.done == 2
+    for name, p in site.parameters.items():  # its own steps came back: it is where it was
+        torch.testing.assert_close(p, site.base[name], rtol=1e-5, atol=1e-6)
+
+
 def test_a_site_back_from_afar_takes_the_current_weights_and_counts_what_it_gives_up() -> None:
     here, away = trainer(site="cl"), trainer(site="mx")
     go(here, 2)
@@ -137,6 +182,9 @@ def test_half_precision_trains_and_keeps_full_weights() -> None:
     go(site, 40)
     assert go(site, 5).loss < first
     assert {t.dtype for t in site.parameters.values()} == {torch.float32}
+    plain = trainer()
+    update = list(site.pseudo_gradient())
+    assert site.apply(update, 1) == plain.apply(update, 1)
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step() -> None:

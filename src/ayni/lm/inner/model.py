@@ -168,20 +168,21 @@ class Trainee(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.attention: str = model.config._attn_implementation
 
     def forward(self, tokens: Tensor, positions: Tensor, targets: Tensor, mask: Any) -> Tensor:
-        """The loss of every token in nats, [rows, length]; 0 where the target is `packing.IGNORED`."""
+        """The loss of every token in nats, [rows * length]; 0 where the target is `packing.IGNORED`."""
         hidden = self.model.model(
             input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False
         ).last_hidden_state.flatten(0, 1)
         goals = targets.flatten()
         if len(goals) <= CHUNK:
-            return self._losses(hidden, goals).view_as(targets)
+            return self._losses(hidden, goals)
         chunks = [
             recomputed(self._losses, part, goal, use_reentrant=False)
             for part, goal in zip(hidden.split(CHUNK), goals.split(CHUNK), strict=True)
         ]
-        return torch.cat(chunks).view_as(targets)
+        return torch.cat(chunks)
 
     def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
         logits = self.model.lm_head(hidden)

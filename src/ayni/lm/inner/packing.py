@@ -35,6 +35,10 @@ class Batch:
         """How many tokens are predicted."""
         return int((self.targets != IGNORED).sum())
 
+    def inputs(self, attention: str) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """What `model.Trainee` is called with."""
+        return self.tokens, self.positions, self.targets, mask(self.positions, attention)
+
     def split(self, rows: int) -> list[Batch]:
         """Parts of at most so many rows."""
         columns = (self.tokens, self.positions, self.targets, self.languages)
@@ -63,6 +67,13 @@ def _positions(segments: Integers) -> Integers:
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     starts: Integers = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
     return places - starts
+
+
+def add_losses(sums: Tensor, losses: Tensor, part: Batch) -> None:
+    """Add the losses of a batch's tokens to the sums: [languages, (nats, tokens)], float64."""
+    counted = (part.targets != IGNORED).flatten()
+    pairs = torch.stack([losses.detach().double(), counted.double()], dim=1)
+    sums.index_add_(0, part.languages.flatten(), pairs * counted[:, None])
 
 
 def attention() -> str:

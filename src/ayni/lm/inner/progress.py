@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 #: The exit code of a trainer that was told to stop and wrote its checkpoint: start its successor.
@@ -53,10 +53,16 @@ class Progress:
     losses: dict[str, Loss] = field(default_factory=dict)
 
     def begin(self, order: Round) -> None:
-        """Begin a round, or go on with it."""
-        if self.round != order:
+        """Begin a round; or go on with it, perhaps for longer than was asked before."""
+        if self.round is None or replace(self.round, steps=order.steps) != order:
             self.forget_round()
-            self.round = order
+        self.round = order
+
+    def rebase(self, version: int) -> None:
+        """The round in hand goes on from another version of the global weights."""
+        self.version = version
+        if self.round is not None:
+            self.round = replace(self.round, version=version)
 
     def forget_round(self) -> None:
         """The round is over: its result was taken, or given up."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,15 +22,16 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from ayni.errors import UserError
 from ayni.lm.inner import packing
 from ayni.lm.inner.checkpoint import Checkpoints
+from ayni.lm.inner.evaluate import evaluate
 from ayni.lm.inner.model import Trainee, check_length, named
 from ayni.lm.inner.optim import Optimisers
-from ayni.lm.inner.order import Order
-from ayni.lm.inner.progress import Contribution, Paused, Progress, Round
+from ayni.lm.inner.order import Documents, Order
+from ayni.lm.inner.progress import Contribution, Loss, Paused, Progress, Round
 from ayni.lm.inner.ranks import Ranks, shard
 from ayni.lm.inner.schedule import factor
 from ayni.lm.inner.settings import Training
 from ayni.lm.outer.blocks import Floats
-from ayni.lm.parameters import check_shapes, digest
+from ayni.lm.parameters import Named, check_shapes, digest, flat_order
 
 
 class Diverged(UserError):
@@ -58,24 +58,22 @@ class Trainer:
         self.checkpoints = checkpoints
         self.progress = Progress()
         self._mine = ranks.share(settings.data.batch)
-        self._bf16 = _wants_bf16(settings.precision, ranks.device)
         self._trainee = Trainee(model).to(ranks.device).train()
         self._prepare(model)
         self.parameters = named(model)
         self.base = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._optimisers = Optimisers(settings.optimiser, self.parameters)
-        self._attention = model.config._attn_implementation
         self._sums = torch.zeros(len(order.languages), 2, dtype=torch.float64)
 
     def _prepare(self, model: Any) -> None:
-        if self.settings.recompute:
-            for layer in model.model.layers:
+        for layer in model.model.layers:
+            if self.settings.recompute:
                 layer.forward = partial(recomputed, layer.forward, use_reentrant=False)
-        if self.settings.compile:
-            for layer in model.model.layers:
-                layer.compile()
-        if self.ranks.count > 1:
-            shard(self._trainee, self.ranks, bf16=self._bf16)
+            if self.settings.compile:  # not the hooks that sharding puts around it
+                layer.forward = torch.compile(layer.forward)
+        half = _wants_bf16(self.settings.precision, self.ranks.device)
+        if self.ranks.count > 1 or half:
+            shard(self._trainee, self.ranks, bf16=half)
 
     # --- one round -------------------------------------------------------------------------
 
@@ -123,14 +121,10 @@ class Trainer:
         return whole, int(predicted.item())
 
     def _accumulate(self, part: packing.Batch, predicted: int, sums: Tensor) -> None:
-        mask = packing.mask(part.positions, self._attention)
-        with self._autocast():
-            losses = self._trainee(part.tokens, part.positions, part.targets, mask)
+        losses = self._trainee(*part.inputs(self._trainee.attention))
         # FSDP averages over ranks; the loss is the mean over all predicted tokens of the site
         (losses.sum() * (self.ranks.count / max(1, predicted))).backward()
-        counted = (part.targets != packing.IGNORED).flatten()
-        pairs = torch.stack([losses.detach().flatten().double(), counted.double()], dim=1)
-        sums.index_add_(0, part.languages.flatten(), pairs * counted[:, None])
+        packing.add_losses(sums, losses, part)
 
     def _take_losses(self, sums: Tensor, step: int) -> None:
         nats, tokens = sums.T.tolist()
@@ -140,53 +134,61 @@ class Trainer:
             if count:
                 self.progress.add_loss(language, loss, int(count))
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self._bf16 and self.ranks.count == 1:  # several ranks: FSDP casts
-            kind = self.ranks.device.type
-            cast: AbstractContextManager[Any] = torch.autocast(kind, dtype=torch.bfloat16)
-            return cast
-        return nullcontext()
-
     # --- global weights --------------------------------------------------------------------
 
-    def pseudo_gradient(self) -> Iterator[tuple[str, Floats]]:
-        """Old global minus new local weights, float32, in the flat order; every rank must ask for all."""
+    def pseudo_gradient(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+        """Old global minus new local weights, float32, in the flat order; every rank must ask for all.
+
+        `names`: those of a fragment; by default all.
+        """
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                yield name, _array(self.base[name] - p)
+            for name in self._fragment(names):
+                yield name, _array(self.base[name] - self.parameters[name])
 
-    def weights(self) -> Iterator[tuple[str, Floats]]:
-        """The global weights of `progress.version`, in the flat order; every rank must ask for all."""
-        for name, tensor in self.base.items():
-            yield name, _array(tensor)
+    def weights(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+        """The global weights, in the flat order; every rank must ask for all. The receiver's own."""
+        for name in self._fragment(names):
+            yield name, _array(self.base[name].clone())  # `apply` changes the base
 
-    def digest(self) -> str:
+    def digest(self, names: Collection[str] = ()) -> str:
         """The digest of the global weights, to be compared with everybody else's."""
-        return digest(self.weights())
+        return digest(self.weights(names))
 
-    def apply(self, update: Iterable[tuple[str, Floats]], version: int) -> str:
+    def _fragment(self, names: Collection[str]) -> list[str]:
+        return flat_order(names or self.base)
+
+    def apply(self, update: Named, version: int, *, mix: float = 0.0) -> str:
         """Subtract a decoded outer update from the global weights and go on from there.
 
         The subtraction is one float32 operation an element, so that it is the same on every machine.
 
         Args:
-            update: names and arrays, in any order; parameters that are not named keep their values.
+            update: names and arrays, of all parameters or of a fragment of them, in any order.
             version: of the weights that come out.
+            mix: how much of its own new weights the site keeps, where it went on training while the
+                update was on its way (Streaming DiLoCo, arXiv 2501.18512, overlaps so with 0.5). With
+                0 it begins from the global weights, and where all are named the round in hand is over.
 
         Returns:
-            The digest of the new global weights.
+            The digest of the new global weights that were named.
 
         Raises:
             UserError: an unknown name, another shape, or a value that is not finite; then nothing
                 was changed but what came before it, and the weights must be taken anew.
         """
+        seen = []
         with torch.no_grad():
             for name, array in update:
                 self._check(name, array, "the update")
                 self.base[name].sub_(_like(self.base[name], array))
-        return self._start_from(version)
+                self.parameters[name].lerp_(self.base[name], 1 - mix)
+                seen.append(name)
+        self.progress.rebase(version)
+        if not mix and len(seen) == len(self.base):
+            self.progress.forget_round()
+        return self.digest(seen)
 
-    def take(self, weights: Iterable[tuple[str, Floats]], version: int) -> int:
+    def take(self, weights: Named, version: int) -> int:
         """Begin from other global weights: a newcomer, or a site that was away for too long.
 
         Moments and place in the data stay. Returns the tokens of the round that this gives up.
@@ -202,17 +204,13 @@ class Trainer:
                 self.base[name].copy_(_like(self.base[name], array))
         shapes = {name: tuple(p.shape) for name, p in self.base.items()}
         check_shapes(shapes, seen, whose="the weights")
-        lost = self.progress.tokens
-        self._start_from(version)
-        return lost
-
-    def _start_from(self, version: int) -> str:
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(self.base[name])
-        self.progress.version = version
+        lost = self.progress.tokens
+        self.progress.rebase(version)
         self.progress.forget_round()
-        return self.digest()
+        return lost
 
     def _check(self, name: str, array: Floats, whose: str) -> None:
         if name not in self.base:
@@ -224,6 +222,17 @@ class Trainer:
             )
         if not np.isfinite(array).all():
             raise UserError(f"{whose}: {name} holds values that are not finite")
+
+    def evaluate(self, documents: Documents) -> dict[str, Loss]:
+        """The losses of the weights as they are on held-out documents; every rank must ask."""
+        rows = self.settings.data.micro_batch or len(self._mine)
+        return evaluate(
+            self._trainee,
+            documents,
+            length=self.order.length,
+            rows=rows,
+            ranks=self.ranks,
+        )
 
     # --- checkpoints -----------------------------------------------------------------------
 
