@@ -157,6 +157,13 @@ def test_mistakes_are_told_in_one_line(texts: Path, counts: list[Path], tmp_path
         ("corpus", "pack", "--tokenizer", "t", "--member", "CL", "--site", "a"),
     ):
         assert "among the texts" in mistake(*command, site, *RULES, "--out", site / "new")
+    made = tmp_path / "made"
+    said("tokenizer", "train", *counts, "--size", 300, "--out", made)
+    pack = ("corpus", "pack", site, *RULES, "--tokenizer", made, "--out", tmp_path / "s")
+    assert "two letters" in mistake(*pack, "--member", "Chile", "--site", "a")
+    assert "as 'ayni sites' shows it" in mistake(
+        *pack, "--member", "CL", "--site", "Santiago de Chile"
+    )
     (tmp_path / "file").touch()
     assert "cannot be written" in mistake(
         "tokenizer", "train", *counts, "--size", 300, "--out", tmp_path / "file" / "in"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ayni.client.commands.console import Json, emit, examples, say
+from ayni.errors import UserError
 from ayni.lm import reading
+
+if TYPE_CHECKING:
+    from ayni.lm.corpus.shards import Origin
 
 SHARE = 0.05  # as ayni.lm.corpus.heldout.SHARE, which is not imported for `ayni --help`
 
@@ -87,14 +91,13 @@ def pack(
 ) -> None:
     """Make shards of tokens from texts, to train on."""
     from ayni.client.progress import transfer_bar
-    from ayni.lm.corpus import shards
     from ayni.lm.corpus.pack import Packer
     from ayni.lm.tokenizer import model
 
     reading.apart(out_, paths)
     found = reading.sources(paths, rule, rules)
     loaded = model.load(tokenizer, end_token)
-    packer = Packer(found, out_, loaded, shards.Origin(member=member, site=site), held_out)
+    packer = Packer(found, out_, loaded, _origin(member, site), held_out)
     with transfer_bar("packing", sum(s.size for s in found), shown=True) as moved:
         done = 0
 
@@ -106,6 +109,22 @@ def pack(
         manifest = packer.run(progress)
     reading.losses(packer.tally)
     _amounts(out_, manifest, as_json)
+
+
+def _origin(member: str, site: str) -> Origin:
+    from pydantic import ValidationError
+
+    from ayni.lm.corpus.shards import Origin
+
+    try:
+        return Origin(member=member, site=site)
+    except ValidationError as error:
+        remedy = {
+            "member": "write the country's two letters, as in ISO 3166: CL",
+            "site": "write the site's name as 'ayni sites' shows it",
+        }
+        field = str(error.errors()[0]["loc"][0])
+        raise UserError(f"--{field}: {remedy[field]}") from error
 
 
 def verify(

@@ -78,15 +78,8 @@ def documents(found: Sequence[Source], tally: Tally) -> Iterator[Iterator[Docume
     """
     from ayni.lm.corpus import read
 
-    def each() -> Iterator[Document]:
-        for source in found:
-            yield from read.documents(source, tally)
-            moved(source.size)
-        if not tally.documents:
-            raise UserError(read.nothing(found, tally))
-
     with transfer_bar("reading", sum(s.size for s in found), shown=True) as moved:
-        yield each()
+        yield read.read(found, tally, moved)
     losses(tally)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import regex
@@ -49,7 +48,6 @@ class Tally:
     broken: int = 0
     skipped: Counter[str] = field(default_factory=Counter)  # files by suffix: no format of ours
     named: list[tuple[str, str]] = field(default_factory=list)  # (source, why), the first ones
-    on_broken: Callable[[str, str], None] | None = None
 
     def add(self, document: Document) -> None:
         """Count a document.
@@ -66,8 +64,6 @@ class Tally:
         self.broken += 1
         if len(self.named) < MAX_NAMED:
             self.named.append((source, str(why)))
-        if self.on_broken is not None:
-            self.on_broken(source, str(why))
 
     def commonest(self) -> str:
         """Why most documents were lost, with one of them as an example; empty if none was."""

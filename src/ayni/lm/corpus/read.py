@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -70,14 +70,19 @@ def _beneath(path: Path) -> Iterator[Path]:
                 yield file
 
 
-def read(found: Sequence[Source], tally: Tally) -> Iterator[Document]:
+def read(
+    found: Sequence[Source], tally: Tally, progress: Callable[[int], None] = lambda size: None
+) -> Iterator[Document]:
     """All documents of all files. `tally` counts them, and names those that cannot be read.
+
+    `progress` is told each file's size in bytes once it is done.
 
     Raises:
         UserError: at the end, if there was none.
     """
     for source in found:
         yield from documents(source, tally)
+        progress(source.size)
     if not tally.documents:
         raise UserError(nothing(found, tally))
 

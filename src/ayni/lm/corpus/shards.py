@@ -54,10 +54,10 @@ class _Strict(BaseModel):
 
 
 class Origin(_Strict):
-    """Whose text it is."""
+    """Whose text it is: the country as in ISO 3166, and the site's name in the network."""
 
-    member: Annotated[str, Field(max_length=64)]
-    site: Annotated[str, Field(max_length=64)]
+    member: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    site: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 
 
 class TokenizerFacts(_Strict):
