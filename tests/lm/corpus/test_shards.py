@@ -308,6 +308,10 @@ def test_folders_are_read_as_one(
         assert both.tokens(number).tolist() == part.tokens(place).tolist()
         assert both.language(number) == part.language(place)
         assert both.origin(number) == (ORIGIN if part is one else other)
+        assert both.lengths[number] == len(both.tokens(number))
+    names = {(number, both.language(i)) for i, number in enumerate(both.language_numbers.tolist())}
+    assert len(names) == len({number for number, _ in names}) == len({name for _, name in names})
+    assert Order(both, seed=1, site="santiago", length=32).languages == ["es", "gn", "quy"]
     for number in (-1, len(both)):
         with pytest.raises(IndexError):
             both.tokens(number)

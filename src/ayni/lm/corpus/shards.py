@@ -262,6 +262,21 @@ class Joined:
         part, place = self._place(i)
         return part.origin(place)
 
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of tokens of every document."""
+        return np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in self.parts)])
+
+    @cached_property
+    def language_numbers(self) -> NDArray[np.int64]:
+        """The language of every document, by a number that is the same in all folders."""
+        names = sorted({name for part in self.parts for name in part.manifest.languages})
+        found = [np.zeros(0, np.int64)]
+        for part in self.parts:
+            places = np.array([names.index(n) for n in part.manifest.languages], dtype=np.int64)
+            found.append(places[part.language_numbers])
+        return np.concatenate(found)
+
     def _place(self, i: int) -> tuple[Shards, int]:
         if not 0 <= i < len(self):
             raise IndexError(f"document {i} of {len(self)}")
