@@ -12,13 +12,17 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
+from ayni.cli.frame import build
 from ayni.errors import UserError
+from ayni.lm import model_commands
 from ayni.lm.inner import model
 from ayni.lm.inner.settings import Shape
 from ayni.lm.release.export import export
 from ayni.lm.release.generate import generate
 from ayni.lm.tokenizer.model import END, save
+from ayni.terminal import lines
 
 SHAPE = Shape(vocab_size=264, hidden_size=32, intermediate_size=48, layers=2, heads=2, context=40)
 
@@ -124,6 +128,24 @@ def test_an_empty_prompt_begins_a_document_and_a_long_one_is_refused(
     assert isinstance(generate(tmp_path / "out", "", tokens=3), str)
     with pytest.raises(UserError, match="the prompt has 40 tokens, the model reads 40"):
         generate(tmp_path / "out", "x" * 40)
+
+
+def test_the_command_writes_what_the_function_gives(tmp_path: Path, tokenizer: Path) -> None:
+    export(tmp_path / "out", model.config_of(SHAPE), weights(SHAPE).items(), tokenizer)
+    wanted = generate(tmp_path / "out", "Hola", tokens=5)
+    given = ["lm", "generate", str(tmp_path / "out"), "Hola", "--tokens", "5"]
+    plain, told = (CliRunner().invoke(build(), [*given, *more]) for more in ([], ["--json"]))
+    assert plain.exit_code == told.exit_code == 0, (told.output, told.exception)
+    assert plain.stdout == lines(wanted) + "\n"
+    assert json.loads(told.stdout)["text"] == wanted
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(build(), ["lm", "generate", str(tmp_path), "Hola"])
+    assert isinstance(done.exception, UserError)
+    monkeypatch.setattr(model_commands, "find_spec", lambda _: None)
+    done = CliRunner().invoke(build(), ["lm", "generate", str(tmp_path), "Hola"])
+    assert "pip install 'ayni[lm]'" in str(done.exception)
 
 
 def test_a_full_disk_is_told(
