@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,6 @@ class Net:
     @property
     def version(self) -> int:
         return self.hub.lane().head
+
+
+Make = Callable[..., Net]

@@ -238,3 +238,6 @@ def rolled_back_by(desk: Desk, wish: RollBack) -> None:
     for lane in lanes:
         lane.trial = None
         roll_back(desk, lane, wish.to, "order")
+    for site in state.sites.values():
+        for habit in site.habits.values():
+            habit.losses = []  # the best of late was on the way that is left
