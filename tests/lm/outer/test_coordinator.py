@@ -95,6 +95,17 @@ def test_weights_that_are_gone_are_told_and_the_merge_stays_outstanding(tmp_path
     assert net.version == 1
 
 
+def test_an_update_that_was_damaged_on_the_disk_is_told(tmp_path: Path) -> None:
+    net = Net(tmp_path, rules())
+    net.round()
+    net.take()
+    events = [net.sites[name].bring(net.hub.head(), net.store) for name in "abc"]
+    update = str(net.hub.lane().versions[1].update)
+    net.store.blobs[update] = net.store.blobs[update][:-1] + b"x"
+    with pytest.raises(BlobError, match="is damaged"):
+        net.hear(*events)
+
+
 def test_it_runs_in_a_folder_as_in_memory(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "blobs")
     vector = np.linspace(-1, 1, 100, dtype=np.float32)

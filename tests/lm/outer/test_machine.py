@@ -235,6 +235,17 @@ def test_a_tick_leaves_its_state_as_it_is(network: Make) -> None:
     assert dump(first.state) == dump(second.state) and first.actions == second.actions
 
 
+def test_how_sites_and_rounds_point_is_on_record(network: Make) -> None:
+    net = network()
+    net.round()
+    net.round()
+    (first, second) = net.books("version")
+    pairs = [f"cosine {v}/{p}/0 {v}/{q}/0" for v in (0,) for p, q in ("ab", "ac", "bc")]
+    assert [key for key in first if key.startswith("cosine")] == pairs
+    assert "cosine 1/a/0 before" in second
+    assert all(abs(float(str(second[k]))) <= 1 for k in second if k.startswith("cosine"))
+
+
 def test_the_clock_is_never_taken_back(network: Make) -> None:
     net = network()
     assert tick(net.hub.state, -5.0).state.now == net.hub.state.now

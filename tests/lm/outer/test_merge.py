@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.lm.outer.blocks import CHUNK, BlocksError, chunks, digest
-from ayni.lm.outer.merge import Step, apply, cosines, merge, norm
+from ayni.lm.outer.merge import Cosines, Step, apply, merge, norm
 from ayni.lm.outer.weights import clip, raw_weight, shares
 from tests.lm.outer.reference import Reference
 
@@ -104,10 +104,17 @@ def test_momentum_never_becomes_subnormal() -> None:
 
 def test_cosines() -> None:
     a = vector(5000, 1)
-    found = cosines([chunks(a), chunks(-2 * a), chunks(np.zeros(5000, np.float32))])
-    assert found[0][1] == found[1][0] == pytest.approx(-1)
-    assert found[0][0] == pytest.approx(1)
-    assert found[2] == [0.0, 0.0, 0.0]
+    watch = Cosines(["a", "b", "c"])
+    for row in zip(chunks(a), chunks(-2 * a), chunks(np.zeros(5000, np.float32)), strict=True):
+        watch.add(row)
+    assert watch.found() == {"a b": pytest.approx(-1), "a c": 0.0, "b c": 0.0}
+
+
+def test_sampled_cosines_are_near_the_whole_ones() -> None:
+    a, b = vector(2_000_000, 1), vector(2_000_000, 2)
+    watch = Cosines(["a", "b"])
+    watch.add([a, a + b])
+    assert watch.found()["a b"] == pytest.approx(2**-0.5, abs=0.01)
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**12), st.integers(0, 2)), min_size=1, max_size=9))

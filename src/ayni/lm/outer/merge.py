@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ayni.lm.outer.blocks import TILE, Chunks, Floats, abreast, dot, tiles
 
+_SAMPLE = 8
 _TINY = np.float32(2.0**-100)  # below, momentum is zero: it decays, and must not become subnormal
 
 
@@ -36,6 +37,7 @@ class Stepped:
 
     update: Floats
     momentum: Floats | None
+    row: Sequence[Floats]  # the sites' chunks that it comes from
 
 
 def norm(vector: Chunks) -> float:
@@ -85,7 +87,7 @@ def _step_chunk(
         update[tile] = step.lr * mean
     if new is not None:
         new[np.abs(new) < _TINY] = 0
-    return Stepped(update, new)
+    return Stepped(update, new, row)
 
 
 def _weighted_sum(
@@ -110,23 +112,31 @@ def apply(weights: Chunks, update: Chunks) -> Iterator[Floats]:
         yield old - step
 
 
-def cosines(vectors: Sequence[Chunks]) -> list[list[float]]:
-    """The cosines between vectors; 0 where one of them is zero.
+class Cosines:
+    """The cosines between named vectors, from a sample of their tiles: every eighth.
 
     Logged between sites and between successive updates: they say when momentum hurts. Honest sites
     with different languages have negative ones, so they judge nobody.
     """
-    count = len(vectors)
-    scratch = np.empty(TILE)
-    products = [[0.0] * count for _ in range(count)]
-    for row in abreast(vectors):
-        for i in range(count):
-            for j in range(i, count):
-                products[i][j] += dot(row[i], row[j], scratch)
-    lengths = [math.sqrt(products[i][i]) for i in range(count)]
 
-    def cosine(i: int, j: int) -> float:
-        scale = lengths[i] * lengths[j]
-        return products[min(i, j)][max(i, j)] / scale if scale else 0.0
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._scratch = np.empty(TILE)
+        self._products = [[0.0] * len(names) for _ in names]
 
-    return [[cosine(i, j) for j in range(count)] for i in range(count)]
+    def add(self, row: Sequence[Floats]) -> None:
+        """Take in a chunk of each vector."""
+        for tile in list(tiles(row[0].size))[::_SAMPLE]:
+            for i, first in enumerate(row):
+                for j, second in enumerate(row[i:], i):
+                    self._products[i][j] += dot(first[tile], second[tile], self._scratch)
+
+    def found(self) -> dict[str, float]:
+        """By the two names; 0 where one of the vectors is zero."""
+        lengths = [math.sqrt(self._products[i][i]) for i in range(len(self._names))]
+        cosines = {}
+        for i, first in enumerate(self._names):
+            for j, second in enumerate(self._names[i + 1 :], i + 1):
+                scale = lengths[i] * lengths[j]
+                cosines[f"{first} {second}"] = self._products[i][j] / scale if scale else 0.0
+        return cosines

@@ -160,6 +160,7 @@ class Merged(Message):
     digest: Ref
     norm: Norm
     momentum: Ref | None = None
+    cosines: dict[str, Finite] = Field(default_factory=dict)  # by two sites, or a site and "before"
 
 
 class MergeFailed(Message):
@@ -262,6 +263,7 @@ class Merge(Message):
     momentum: Finite
     speed: Ref | None  # the momentum's blob
     params: Ref
+    before: Ref | None  # the update that led here
     codec: Codec = Field(strict=False)
 
 

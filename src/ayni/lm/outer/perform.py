@@ -17,7 +17,7 @@ import numpy as np
 from ayni.lm.outer.blocks import TILE, Chunks, Digest, Floats, abreast, dot, sizes
 from ayni.lm.outer.blocks import digest as digest_of
 from ayni.lm.outer.codec import CodecError, Reader, decode, encode
-from ayni.lm.outer.merge import Step, apply, merge, norm
+from ayni.lm.outer.merge import Cosines, Step, apply, merge, norm
 from ayni.lm.outer.messages import (
     Action,
     Answer,
@@ -104,7 +104,7 @@ def inspect(action: Inspect, store: Store) -> Inspected:
 def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
     """Merge, step and encode; then apply what was encoded, decoded again, as every site will."""
     try:
-        update, momentum = _update(action, store)
+        update, momentum, cosines = _update(action, store)
     except _InputError as error:
         return MergeFailed(
             fragment=action.fragment,
@@ -123,11 +123,12 @@ def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
         digest=digest,
         norm=length,
         momentum=momentum,
+        cosines=cosines,
     )
 
 
-def _update(action: Merge, store: Store) -> tuple[str, str | None]:
-    """The addresses of the encoded update and of the momentum after it."""
+def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, float]]:
+    """The addresses of the encoded update and of the momentum after it, and the inputs' cosines."""
     step = Step(action.lr, action.momentum)
     with ExitStack() as stack:
         deltas = [_input(one.key, one.blob, action.count, store, stack) for one in action.inputs]
@@ -137,15 +138,23 @@ def _update(action: Merge, store: Store) -> tuple[str, str | None]:
         out = stack.enter_context(store.create())
         speed = stack.enter_context(store.create()) if step.momentum else None
 
+        before: Iterator[Floats] | None = None
+        if action.before is not None:
+            blob = stack.enter_context(store.open(action.before))
+            before = _own(blob, action.before, action.count)
+        names = [one.key for one in action.inputs]
+        cosines = Cosines([*names, "before"] if before else names)
+
         def updates() -> Iterator[Floats]:
             for stepped in merge(deltas, [one.weight for one in action.inputs], step, past):
                 if speed is not None and stepped.momentum is not None:
                     speed.write(raw_bytes(stepped.momentum))
+                cosines.add([*stepped.row, next(before)] if before else stepped.row)
                 yield stepped.update
 
         for piece in encode(updates(), action.count, action.codec):
             out.write(piece)
-        return out.keep(), None if speed is None else speed.keep()
+        return out.keep(), None if speed is None else speed.keep(), cosines.found()
 
 
 def _input(key: str, ref: str, count: int, store: Store, stack: ExitStack) -> Iterator[Floats]:
@@ -163,15 +172,20 @@ def apply_update(store: Store, params: str, update: str, count: int) -> tuple[st
     """
     digest, scratch, squares = Digest(), np.empty(TILE), 0.0
     with store.open(params) as before, store.open(update) as coded, store.create() as out:
-        try:
-            for old, step in abreast([raw_chunks(before, count), decode(coded, count)]):
-                (new,) = apply([old], [step])
-                digest.add(new)
-                out.write(raw_bytes(new))
-                squares += dot(step, step, scratch)
-        except CodecError as error:
-            raise BlobError(f"the update {update} is damaged: {error}") from error
+        for old, step in abreast([raw_chunks(before, count), _own(coded, update, count)]):
+            (new,) = apply([old], [step])
+            digest.add(new)
+            out.write(raw_bytes(new))
+            squares += dot(step, step, scratch)
         return out.keep(), digest.hex(), math.sqrt(squares)
+
+
+def _own(blob: Reader, ref: str, count: int) -> Iterator[Floats]:
+    """The vector in a blob of the coordinator's own."""
+    try:
+        yield from decode(blob, count)
+    except CodecError as error:
+        raise BlobError(f"the update {ref} is damaged: {error}") from error
 
 
 def rebuild(action: Rebuild, store: Store) -> Rebuilt:

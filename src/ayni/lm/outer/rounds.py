@@ -100,6 +100,7 @@ def begin_merge(desk: Desk, lane: Lane, gifts: list[Gift], late: list[int], even
         momentum=phase.momentum if momentum is None else momentum,
         speed=head.momentum,
         params=head.params,
+        before=head.update,
         codec=rules.codec,
     )
     lane.next += 1
@@ -157,6 +158,7 @@ def merged(desk: Desk, event: Merged) -> None:
         norm=event.norm,
         lr=job.lr,
         momentum=job.momentum,
+        **{f"cosine {pair}": value for pair, value in sorted(event.cosines.items())},
     )
     new_head(desk, lane, version)
 
