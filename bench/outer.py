@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ayni.lm.outer.blocks import CHUNK, chunks, digest, sizes
-from ayni.lm.outer.codec import Codec, decode, encode
+from ayni.lm.outer.codec import Codec, blob_size, decode, encode
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore
 from ayni.lm.outer.journal import Journal
@@ -90,7 +90,7 @@ def merge(count: int) -> None:
                     out.write(piece)
                 ref = out.keep()
             hub.hear(0.0, [Joined(site=name, tokens_per_step=1)])
-            hub.hear(0.0, [said(head, name, ref, 1 + count)])
+            hub.hear(0.0, [said(head, name, ref, blob_size(count, Codec.INT4))])
         before = peak()
         began = time.perf_counter()
         hub.work()

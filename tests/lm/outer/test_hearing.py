@@ -56,6 +56,18 @@ def test_a_blob_that_is_not_sound_is_refused(network: Make) -> None:
     assert [s.key for s in net.hub.lane().versions[1].shares] == ["0/a/0", "0/b/0", "0/c/10"]
 
 
+def test_bytes_that_were_not_there_are_not_booked(network: Make) -> None:
+    net = network()
+    head = net.take()
+    data = net.store.blobs[net.sites["c"].bring(head, net.store).blob]
+    for attempt, size in enumerate((len(data) + 1, len(data) - 1)):
+        net.hear(net.sites["c"].say(head, net.store.put(data), size, attempt))
+    assert net.refusals() == [
+        f"the blob has {len(data)} bytes, and {size} were announced"
+        for size in (len(data) + 1, len(data) - 1)
+    ]
+
+
 def test_two_payloads_under_one_key_are_a_dispute_and_the_first_counts(network: Make) -> None:
     net = network()
     head = net.take()

@@ -87,7 +87,10 @@ def inspect(action: Inspect, store: Store) -> Inspected:
     problem: str | None = None
     try:
         with store.open(action.blob) as blob:
-            found = norm(decode(blob, action.count))
+            counted = _Counted(blob)
+            found = norm(decode(counted, action.count))
+        if counted.size != action.size:
+            problem = f"the blob has {counted.size} bytes, and {action.size} were announced"
     except (CodecError, BlobError) as error:
         problem = str(error)[:500]
     return Inspected(
@@ -99,6 +102,18 @@ def inspect(action: Inspect, store: Store) -> Inspected:
         norm=found,
         problem=problem,
     )
+
+
+class _Counted:
+    """A reader that counts: the books hold bytes that were there, not bytes that were claimed."""
+
+    def __init__(self, blob: Reader) -> None:
+        self._blob, self.size = blob, 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._blob.read(size)
+        self.size += len(data)
+        return data
 
 
 def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
