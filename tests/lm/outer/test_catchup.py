@@ -19,6 +19,7 @@ def head(*links: Link) -> Head:
         status="running",
         step=0,
         inner_steps=5,
+        window=2,
         lr=None,
         evaluate=False,
         snapshot_version=10,

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ayni.lm.outer.messages import Head, Link
-from ayni.lm.outer.weights import WINDOW
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,11 @@ class CatchUp:
     discard: bool
 
 
-def catch_up(head: Head, held: int | None, digest: str | None, window: int = WINDOW) -> CatchUp:
+def catch_up(head: Head, held: int | None, digest: str | None) -> CatchUp:
     """How a site that holds a version, with this digest of its own copy, gets to the head."""
     ways = [(head.snapshot_version, head.snapshot_digest)]
     ways += [(link.version, link.digest) for link in head.chain]
     if held is not None and digest is not None and (held, digest) in ways:
         behind = len(ways) - 1 - ways.index((held, digest))
-        return CatchUp(None, head.chain[len(head.chain) - behind :], behind, behind > window)
+        return CatchUp(None, head.chain[len(head.chain) - behind :], behind, behind > head.window)
     return CatchUp(head.snapshot, head.chain, None, held is not None)

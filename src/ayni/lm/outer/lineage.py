@@ -75,6 +75,7 @@ def head(state: State, lane: Lane) -> Head:
         status="done" if inner == 0 else "paused" if state.paused else "running",
         step=version.step,
         inner_steps=inner,
+        window=state.rules.window,
         lr=setting(state, "lr", version.number),
         evaluate=state.rules.evaluate and version.update is not None,
         snapshot_version=anchor.number,

@@ -7,6 +7,7 @@ an event changes nothing the second time, and an action is asked for until its a
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
@@ -291,7 +292,8 @@ class Head(Message):
     """The global version that sites train from: all that one of them must know, however long it was away.
 
     `snapshot` are the weights of the version before the chain's first; the chain leads to this one.
-    `step`: where the run's inner steps stand; `inner_steps`: how many the round has.
+    `step`: where the run's inner steps stand; `inner_steps`: how many the round has; `window`: how many
+    versions late a contribution may be.
     """
 
     kind: Literal["head"] = "head"
@@ -303,6 +305,7 @@ class Head(Message):
     status: Literal["running", "paused", "done"]
     step: int
     inner_steps: int
+    window: int
     lr: Finite | None
     evaluate: bool
     snapshot_version: int
@@ -321,6 +324,12 @@ class Record(Message):
     what: str
     at: float
     data: dict[str, str | int | float | bool | None]
+
+
+def signed_bytes(event: SiteEvent) -> bytes:
+    """What a site signs of a message, and the edge checks: all its fields, as JSON in one form."""
+    plain = event.model_dump(mode="json")
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def nonce_of(run: str, fragment: str, version: int, digest: str, site: str) -> str:
