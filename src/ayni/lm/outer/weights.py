@@ -1,7 +1,7 @@
 """What a contribution weighs in a merge.
 
-By tokens since its base version, less for each version that it is behind (λ = 0.25 and a window of two
-versions did better than dropping what is late, arXiv 2604.21428 weighs by tokens).
+By tokens since its base version (as in Decoupled DiLoCo, arXiv 2604.21428), less for each version that
+it is behind: with λ = 0.25 and a window of two versions one study lost less than by dropping what is late.
 """
 
 from __future__ import annotations
