@@ -27,7 +27,10 @@ NAMES = (
     "memory",
     "hub_cycle",
     "store",
+    "outer",
     "simulate",
+    "joint_model",
+    "corpus",
     "slurm",
 )
 HEAD = """# Performance

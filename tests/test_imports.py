@@ -11,9 +11,11 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ayni"
 
-#: Each part of Ayni and the other parts that it may import. `errors`, `terminal` and the version: everybody.
+#: Each part of Ayni and the other parts that it may import. `channel`, `errors`, `terminal` and the
+#: version: everybody.
 MAY: dict[str, set[str]] = {
     "errors": set(),
+    "channel": set(),
     "terminal": set(),
     "tes": set(),
     "protocol": {"tes"},
@@ -68,7 +70,14 @@ def test_a_part_imports_only_those_below_it(part: str) -> None:
         for name in imports(path):
             root, _, rest = name.partition(".")
             other = rest.partition(".")[0]
-            if root == "ayni" and other not in ("", "__version__", "errors", "terminal", part):
+            if root == "ayni" and other not in (
+                "",
+                "__version__",
+                "channel",
+                "errors",
+                "terminal",
+                part,
+            ):
                 assert other in MAY[part], f"{path.relative_to(SRC)} imports {name}"
 
 
@@ -104,3 +113,25 @@ def test_supervisors_are_light() -> None:
             root = name.partition(".")[0]
             inner = name.startswith("ayni.agent.supervisor")
             assert inner or root in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+#: Whose bits depend on the processor, on threads or on the version of a library.
+NOT_THE_SAME_EVERYWHERE = {
+    "dot", "matmul", "einsum", "inner", "linalg", "mean", "nansum", "prod", "std", "sum", "tensordot",
+    "trace", "var", "vdot",
+}  # fmt: skip
+
+
+def test_the_outer_loop_gives_the_same_bits_on_any_machine() -> None:
+    """NumPy, pydantic and the standard library; no BLAS, no reductions whose order is not ours."""
+    for path in files("lm/outer"):
+        for name in imports(path):
+            root = name.partition(".")[0]
+            ours = name.startswith(("ayni.lm.outer", "ayni.errors"))
+            assert ours or root in ("numpy", "pydantic") or root in sys.stdlib_module_names, (
+                f"{path.name} imports {name}"
+            )
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(getattr(node, "op", None), ast.MatMult), f"{path.name} uses @"
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in NOT_THE_SAME_EVERYWHERE, f"{path.name} uses {node.attr}"

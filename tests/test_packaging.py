@@ -20,7 +20,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 #: The parts with an extra of their own; every other part must do with the base.
-OWN_EXTRA = {"hub": "hub", "agent": "agent", "demo": "demo"}
+OWN_EXTRA = {"hub": "hub", "agent": "agent", "demo": "demo", "lm": "lm"}
 #: Used, but imported nowhere in our code.
 USED_OTHERWISE = {
     "tzdata": "the data of zoneinfo, where the machine has none",
@@ -96,7 +96,13 @@ def test_what_the_tests_and_benches_import_is_declared() -> None:
             if path == APART:
                 continue
             extra = "live" if path.is_relative_to(ROOT / "tests" / "live") else "dev"
-            assert library in declared(extra), f"{path.relative_to(ROOT)} imports {library}"
+            allowed = declared(extra) | (declared("lm") if of_the_model(path) else set())
+            assert library in allowed, f"{path.relative_to(ROOT)} imports {library}"
+
+
+def of_the_model(path: Path) -> bool:
+    """Tests that are skipped, and a bench that says what it needs, where the extra `lm` is missing."""
+    return path.is_relative_to(ROOT / "tests/lm") or path.is_relative_to(ROOT / "bench/joint_model")
 
 
 def test_nothing_is_declared_that_nobody_uses() -> None:
@@ -144,7 +150,9 @@ def test_the_wheel_has_what_is_read_at_run_time_and_by_type_checkers() -> None:
         assert needed in files
 
 
-@pytest.mark.parametrize("library, left_out", [("django", ["demo", "hub"]), ("numpy", ["demo"])])
+@pytest.mark.parametrize(
+    "library, left_out", [("django", ["demo", "hub"]), ("numpy", ["demo", "lm"])]
+)
 def test_a_part_whose_library_is_missing_is_named_in_the_help(
     library: str, left_out: list[str]
 ) -> None:

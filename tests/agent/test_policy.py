@@ -56,7 +56,7 @@ def test_every_rule_has_its_line() -> None:
     found = answers(task())
     assert list(found) == [
         "member", "project", "person", "image", "network", "cores", "memory", "gpus", "nodes",
-        "walltime", "https",
+        "walltime", "channels", "https",
     ]  # fmt: skip
     assert all(found.values())
 

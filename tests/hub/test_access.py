@@ -12,12 +12,15 @@ from django.test import Client
 from django.utils import timezone
 
 from ayni.hub.api import build
+from ayni.hub.channels import keep
+from ayni.hub.channels.post import Letter, post
 from ayni.hub.tasks import ids, tes_openapi
 from ayni.hub.tasks.create import create_array
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Array, Attempt, Task
 from ayni.hub.tasks.requests import NewArray
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.channels import read_schema
 from ayni.protocol.messages import LogReport, Report
 
 from . import factories as make
@@ -32,6 +35,11 @@ BODIES = {
     "/api/v1/sites/for": {"task": TASK},
     "/api/v1/datasets": {
         "datasets": [{"name": "d", "version": "1", "licence": "CC0-1.0", "prefix": "d/"}]
+    },
+    "/api/v1/channels": {"name": "made", "schema": {"kinds": {"k": {}}}},
+    "/api/v1/channels/{name}/messages": {"kind": "k", "key": "2"},
+    "/api/v1/channels/{name}/blobs": {
+        "size": 1, "sha256": DIGEST, "block_size": 1 << 20, "blocks": [DIGEST],
     },
     "/api/v1/uploads": {
         "path": "a", "size": 1, "sha256": DIGEST, "block_size": 1 << 20, "blocks": [DIGEST],
@@ -89,6 +97,11 @@ class World:
         array = NewArray(task={**TASK, "name": "secret"}, count=2)
         self.array, _ = create_array(make.caller_in(self.project), array)
         self.dataset = make.dataset(project=self.project, name="secret", prefix="secret/")
+        kinds = {"secret": {"fields": {"word": {"type": "enumeration", "values": ["secret"]}}}}
+        rules = read_schema({"kinds": kinds})
+        self.channel = keep.make(self.project, self.person, "secret", rules, 30)
+        said = {"kind": "secret", "body": {"word": "secret"}}
+        post([Letter(self.channel.pk, "1", person=self.person.pk, **said)])
         self.upload = make.file(self.project, "secret/a.txt").upload
 
     def call(self, operation: Operation, secret: str | None):
@@ -123,6 +136,8 @@ class World:
             and not Attempt.objects.filter(cancel=True).exists()
             and self.project.files.filter(path="secret/a.txt").exists()
             and self.project.datasets.filter(name="secret").exists()
+            and self.project.channels.filter(name="secret", last=1).count() == 1
+            and self.project.channels.count() == 1
         )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.protocol.messages import DatasetUse
-from ayni.protocol.release import FREE, Release, Rule, forbidden, over, rule_of, strictest
+from ayni.protocol.release import CLOSED, FREE, Release, Rule, forbidden, over, rule_of, strictest
 
 uses = st.builds(
     DatasetUse,
@@ -97,3 +97,71 @@ def test_logs_are_shown_live_only_where_anything_may_leave() -> None:
     assert rule("anything").live_tails
     assert not rule("aggregate", 10).live_tails
     assert not rule("nothing").live_tails
+
+
+# --- channels ---------------------------------------------------------------------------------
+
+
+def named(release: str, limit: int, *channels: str, of: int = 500) -> Rule:
+    use = DatasetUse(
+        name="censo", release=release, release_limit=limit,
+        channels=list(channels), channel_limit=of if channels else 0,
+    )  # fmt: skip
+    return rule_of(use)
+
+
+def limit_of(rule: Rule, channel: str = "quinua/sums") -> int | None:
+    gate = rule.narrowest(channel)
+    return None if gate is None else gate.limit
+
+
+def test_who_reads_nothing_restricted_may_say_anything() -> None:
+    assert limit_of(FREE) is None
+    assert limit_of(rule("anything")) is None
+
+
+def test_aggregates_share_their_limit_with_channels() -> None:
+    shared = rule("aggregate", 100)
+    assert limit_of(shared) == 100 and shared.shares
+    assert over(shared, [("o", 50)], [20], sent=20) is None
+    assert over(shared, [("o", 50)], [20], sent=40) is not None
+
+
+def test_nothing_leaves_by_a_channel_where_nothing_may() -> None:
+    assert limit_of(rule("nothing")) == 0
+    assert limit_of(CLOSED) == 0
+
+
+@pytest.mark.parametrize("release", ["nothing", "aggregate"])
+def test_named_channels_have_a_limit_of_their_own(release: str) -> None:
+    own = named(release, 100, "quinua/sums")
+    assert limit_of(own) == 500 and limit_of(own, "quinua/other") == 0
+    assert not own.shares
+    assert over(own, [("o", 90)], [], sent=400) is None or release == "nothing"
+
+
+def test_every_dataset_that_is_read_must_let_it_out() -> None:
+    both = strictest([named("nothing", 0, "quinua/*"), named("aggregate", 9, "*/sums", of=30)])
+    assert limit_of(both) == 30
+    assert limit_of(both, "quinua/other") == 0
+    assert limit_of(strictest([both, rule("nothing")])) == 0
+    assert limit_of(strictest([both, rule("anything")])) == 30
+
+
+@given(st.lists(uses, max_size=5))
+def test_another_dataset_never_widens_what_a_task_may_say(given_uses: list[DatasetUse]) -> None:
+    rules = [rule_of(use) for use in given_uses]
+    whole = limit_of(strictest(rules))
+    for one in rules:
+        alone = limit_of(one)
+        assert alone is None or (whole is not None and whole <= alone)
+
+
+def test_a_task_is_told_beforehand_by_which_channels_it_may_not_send() -> None:
+    closed = forbidden(rule("nothing"), outputs=0, network=False, sends=["quinua/sums"])
+    assert closed is not None and closed.field.endswith("channels")
+    assert "sums:in" in closed.message
+    own = named("nothing", 0, "quinua/sums")
+    assert forbidden(own, outputs=0, network=False, sends=["quinua/sums"]) is None
+    other = forbidden(own, outputs=0, network=False, sends=["quinua/other"])
+    assert other is not None and "quinua/sums" in other.message

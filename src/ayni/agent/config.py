@@ -52,6 +52,8 @@ class PolicySection(Section):
     max_walltime: Duration | None = None
     max_tasks: Annotated[int, Field(ge=0)] | None = None
     https_from: list[str] = []
+    channels: list[str] | None = None  # PROJECT or PROJECT/CHANNEL, or patterns of them
+    max_channel_bytes: Size | None = None
     hours: list[Hours] | None = None
     timezone: str = "UTC"
 

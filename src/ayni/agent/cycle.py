@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from ayni.agent.channels.relay import Relay
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Executor, ExecutorUnavailable, JobState, JobStatus
 from ayni.agent.hands import Hands, Staged
@@ -50,11 +51,19 @@ _PRUNE = 60.0  # between two looks for what is too old to be kept
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """A line for the user of an attempt."""
+
+    attempt: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wake:
     """Nothing but: look again (a signal came)."""
 
 
-Message = Answered | Staged | Finished | Wake
+Message = Answered | Staged | Finished | Remark | Wake
 
 
 @dataclass
@@ -74,6 +83,7 @@ class Cycle:
     side: AgentSide
     line: Line
     offer: Offer
+    relay: Relay
     inbox: queue.SimpleQueue[Message]
     note: Callable[[Cycle], None] = lambda cycle: None
     wall: Callable[[], float] = time.time
@@ -152,6 +162,8 @@ class Cycle:
         elif isinstance(message, Finished):
             self.hands.took(message.attempt)
             self.work.delivered(message.attempt, message, now)
+        elif isinstance(message, Remark):
+            self.work.remark(message.attempt, message.line)
 
     # --- the hub ---
 
@@ -261,7 +273,7 @@ class Cycle:
     def recover(self) -> None:
         """Take up the attempts that the journal has."""
         for entry in self.journal.live():
-            self.work.entries[entry.id] = entry
+            self.work.take_up(entry)
             if entry.job is not None:
                 entry.report.state = S.FINALIZING
                 self.work.acts.deliver.append(entry)
@@ -349,6 +361,7 @@ class Cycle:
         wall = self.wall()
         self.work.tell_what_lasts(wall)
         self.work.due(wall, count=not self.line.trouble)
+        self.relay.follow(self.work.relayed(), self.work.speaking)
         for entry in self.watch.look(self.work.entries, now):
             self.work.told[entry.id] = entry
         if now >= self._next_offer or self.offer.wants_more(now):
@@ -393,3 +406,4 @@ class Cycle:
         """Let threads leave off; nothing is waited for, since everything may be repeated."""
         self.line.close()
         self.hands.close()
+        self.relay.close()

@@ -42,6 +42,8 @@ _SHARE = 100.0  # … is taken at most for one part in so many of the time
 
 Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
+Pattern = Annotated[str, StringConstraints(max_length=140, pattern=r"^[a-z0-9*?-]+/[a-z0-9*?-]+$")]
+
 
 class Card(BaseModel):
     """What a NAME.toml holds. Unknown keys are refused: a misspelt rule must not be no rule."""
@@ -54,12 +56,21 @@ class Card(BaseModel):
     residency: Literal["site", "member", "any"] = "site"
     release: Literal["nothing", "aggregate", "anything"] = "nothing"
     release_limit: Annotated[Size, Field(ge=0)] = 0  # bytes a task, for aggregates
+    # PROJECT/CHANNEL or patterns: what tasks say by these alone may leave, within the channel's schema …
+    channels: Annotated[list[Pattern], Field(max_length=100)] = []
+    channel_limit: Annotated[Size, Field(ge=0)] = 0  # … and so many bytes a task
     path: Path | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Card:
         if self.release == "aggregate" and not self.release_limit:
             raise ValueError('release = "aggregate" needs release_limit, as in "256KiB"')
+        if bool(self.channels) != bool(self.channel_limit):
+            raise ValueError('channels and channel_limit go together, as in "64KiB"')
+        if self.channels and self.release == "anything":
+            raise ValueError(
+                "channels: where anything may leave they bound nothing; leave them out"
+            )
         if self.path is not None and not self.path.is_absolute():
             raise ValueError("path must be absolute")
         return self
@@ -106,6 +117,8 @@ class Dataset:
             residency=self.card.residency,
             release=self.card.release,
             release_limit=self.card.release_limit,
+            channels=self.card.channels,
+            channel_limit=self.card.channel_limit,
         )
 
 

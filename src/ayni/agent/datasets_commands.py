@@ -51,6 +51,16 @@ def add(
     release_limit: Annotated[
         str, typer.Option(help="Bytes a task for aggregates, as in 256KiB.")
     ] = "0",
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PROJECT/CHANNEL",
+            help="Tasks that read it may send on this channel, and on no other; may be repeated.",
+        ),
+    ] = None,
+    channel_limit: Annotated[
+        str, typer.Option(help="Bytes a task by those channels, as in 2GiB.")
+    ] = "0",
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +80,8 @@ def add(
                 "residency": residency,
                 "release": release,
                 "release_limit": release_limit,
+                "channels": channel or [],
+                "channel_limit": channel_limit,
             }
         )
     except ValidationError as error:

@@ -33,11 +33,23 @@ class Hands:
     """Starts work on folders; what becomes of each attempt is told, once, from a thread."""
 
     def __init__(
-        self, stager: Stager, finisher: Finisher, tell: Callable[[Staged | Finished], None]
+        self,
+        stager: Stager,
+        finisher: Finisher,
+        tell: Callable[[Staged | Finished], None],
+        drain: Callable[[Assignment, threading.Event], None] = lambda assignment, stop: None,
     ) -> None:
+        """
+        Args:
+            stager: makes folders and brings inputs.
+            finisher: brings outputs and logs out.
+            tell: is told what became of each attempt.
+            drain: relays what an ended job has left in its channels.
+        """
         self._stager = stager
         self._finisher = finisher
         self._tell = tell
+        self._drain = drain
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="ayni-batch")
         self._stops: dict[str, threading.Event] = {}
 
@@ -50,7 +62,10 @@ class Hands:
     def deliver(self, ended: Sequence[Ended]) -> None:
         """Bring outputs and logs out."""
         self._start([one.assignment.attempt for one in ended])
-        for batch in _batches(ended):
+        speaking = [one for one in ended if one.relayed and one.assignment.channels]
+        for one in speaking:
+            self._threads.submit(self._deliver_speaking, one)
+        for batch in _batches([one for one in ended if one not in speaking]):
             self._threads.submit(self._deliver, batch)
 
     def do(self, work: Callable[[], None]) -> Future[None]:
@@ -85,6 +100,18 @@ class Hands:
         except Exception as error:
             for attempt in waiting:
                 self._tell(Staged(attempt, _fault(error)))
+
+    def _deliver_speaking(self, ended: Ended) -> None:
+        """First what the job said, since its outputs end the task."""
+        attempt = ended.assignment.attempt
+        try:
+            self._drain(ended.assignment, self._stops[attempt])
+        except StagingError as error:
+            self._tell(Finished(attempt, error=error))
+        except Exception as error:
+            self._tell(Finished(attempt, error=_fault(error)))
+        else:
+            self._deliver([ended])
 
     def _deliver(self, batch: Sequence[Ended]) -> None:
         waiting = {e.assignment.attempt: self._stops[e.assignment.attempt] for e in batch}

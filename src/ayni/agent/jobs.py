@@ -24,7 +24,10 @@ def owner(who: Who) -> str:
 
 def share(assignment: Assignment) -> str:
     """What tasks must have in common to share a batch job: project and data that they may read."""
-    data = sorted(f"{use.name}:{use.release}:{use.release_limit}" for use in assignment.datasets)
+    data = sorted(
+        f"{use.name}:{use.release}:{use.release_limit}:{use.channel_limit}:{','.join(use.channels)}"
+        for use in assignment.datasets
+    )
     return " ".join((assignment.who.project, *data))
 
 

@@ -106,9 +106,9 @@ class Journal:
         self._lock = _hold(folder)
         self._ballast = Ballast(folder)
         self._ballast.make_room()
-        self._db = _connect(folder / FILE)
+        self._db = connect(folder / FILE)
         self._db.executescript(_SCHEMA)
-        with _transaction(self._db):
+        with transaction(self._db):
             self.incarnation = self._meta("incarnation") or uuid.uuid4().hex
             self.generation = int(self._meta("generation") or 0) + 1
             self._set_meta(incarnation=self.incarnation, generation=self.generation)
@@ -207,18 +207,18 @@ class Journal:
     def _durably(self, write: Callable[[], None]) -> None:
         """Write in one transaction; on a full disk once more, with the room kept for that."""
         try:
-            with _transaction(self._db):
+            with transaction(self._db):
                 write()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._ballast.let_go():
                 raise
-            with _transaction(self._db):
+            with transaction(self._db):
                 write()
 
     def prune(self, now: float, limit: int = 5000) -> int:
         """Forget attempts that ended, were acknowledged and are older than 30 days; how many."""
         self._ballast.lay()
-        with _transaction(self._db):
+        with transaction(self._db):
             return self._db.execute(
                 "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts "
                 "WHERE ended < ? AND seq <= ? AND NOT live LIMIT ?)",
@@ -380,19 +380,25 @@ def _hold(folder: Path) -> IO[str]:
     return lock
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database that must outlive kills and power cuts; a transaction is begun by `transaction`.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
     try:
         db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
         path.chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
     except (sqlite3.Error, OSError) as error:
-        raise UserError(f"the journal {path} cannot be opened: {error}") from error
+        raise UserError(f"{path} cannot be opened: {error}") from error
     return db
 
 
 @contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """What is done within is written whole or not at all."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -120,7 +120,16 @@ def _asked(policy: Policy, task: Task, shape: Shape, who: Who) -> Iterator[tuple
     yield "nodes", f"{shape.nodes} {_most(policy.max_nodes)}"
     limit = show_duration(policy.max_walltime) if policy.max_walltime is not None else None
     yield "walltime", f"{show_duration(shape.walltime)} {_most(limit)}"
+    yield "channels", _channels(policy, shape)
     yield "https", ", ".join(sorted(https_hosts(task))) or "no exchange by https"
+
+
+def _channels(policy: Policy, shape: Shape) -> str:
+    if not shape.channels:
+        return "none used"
+    limit = policy.max_channel_bytes
+    most = "any number of" if limit is None else f"at most {show_size(limit)}, in"
+    return f"{', '.join(shape.channels)}: relayed, {most} bytes of the task in all"
 
 
 def _of(allowed: list[str] | None) -> str:

@@ -13,14 +13,18 @@ import time
 from contextlib import ExitStack
 
 from ayni.agent import disks, engine, hub, identity, now
+from ayni.agent.channels.desk import Tools
+from ayni.agent.channels.hub import ChannelHub
+from ayni.agent.channels.relay import Relay
 from ayni.agent.config import Config
-from ayni.agent.cycle import Cycle, Message
+from ayni.agent.cycle import Cycle, Message, Remark
 from ayni.agent.datasets import Datasets
 from ayni.agent.hands import Hands
 from ayni.agent.journal import Journal
 from ayni.agent.line import Fenced, Line
 from ayni.agent.offer import Offer
 from ayni.agent.staging.assembly import assemble
+from ayni.agent.staging.inputs import rule_now
 from ayni.errors import UserError
 from ayni.protocol.exchange import AgentSide
 from ayni.transfer.errors import TransferError
@@ -100,12 +104,27 @@ def assemble_cycle(
         epoch=journal.epoch,
         acknowledged=journal.acknowledged,
     )
+    relay = Relay(
+        Tools(
+            book=staging.book,
+            hub=ChannelHub(http),
+            files=staging.hub,
+            mover=staging.mover,
+            folders=staging.folders,
+            say=lambda attempt, line: inbox.put(Remark(attempt, line)),
+            max_bytes=config.policy.max_channel_bytes,
+        ),
+        lambda assignment: rule_now(
+            assignment, staging.folders.path(assignment.attempt), staging.datasets
+        ),
+    )
     return Cycle(
         config=config,
         journal=journal,
         executor=power.executor,
         folders=staging.folders,
-        hands=Hands(staging.stager, staging.finisher, inbox.put),
+        hands=Hands(staging.stager, staging.finisher, inbox.put, relay.drain),
+        relay=relay,
         side=side,
         line=Line(hub.Hub(http, config.https.timeout).sync, side, inbox.put),
         offer=Offer(config, power.executor, staging.datasets, staging.folders, power.sandbox),

@@ -32,6 +32,7 @@ S = AttemptState
 _NOT_STARTED = (S.ACCEPTED, S.INITIALIZING)
 _LAST = (S.COMPLETE, S.EXECUTOR_ERROR, S.CANCELED)  # the task is not tried again
 _FAILED = (S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.LOST)
+MOST_REMARKS = 40
 TRIES = 8  # of a staging or a delivery that failed for a passing reason
 ORDER_AGAIN = 5.0  # seconds after which a cancel that had no effect is given again
 
@@ -55,6 +56,7 @@ class Work:
 
     Attributes:
         entries: those that are not over.
+        speaking: those of them that use channels.
         told: their reports changed and are to be journaled and told.
         quiet: their reports changed by a step that is told only if it lasts: id → since when.
         noted: changed in what only the agent needs.
@@ -64,6 +66,7 @@ class Work:
     config: Config
     partitions: Sequence[PartitionStatus] = ()
     entries: dict[str, Entry] = field(default_factory=dict)
+    speaking: dict[str, Entry] = field(default_factory=dict)
     acts: Acts = field(default_factory=Acts)
     told: dict[str, Entry] = field(default_factory=dict)
     quiet: dict[str, float] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Work:
         """Take an attempt in, refuse it by the policy, or give it back because of the moment."""
         report = Report(attempt=assignment.attempt, seq=0, state=S.ACCEPTED, accepted=now)
         entry = Entry(assignment, report)
-        self.entries[entry.id] = entry
+        self.take_up(entry)
         self.told[entry.id] = entry
         refusal = self._refusal(assignment)
         if refusal is not None:
@@ -93,6 +96,27 @@ class Work:
             self._end(entry, Verdict(S.WITHDRAWN, closed), now)
         else:
             self.acts.stage.append(entry)
+
+    def take_up(self, entry: Entry) -> None:
+        """An attempt is in hand from now on."""
+        self.entries[entry.id] = entry
+        if entry.assignment.channels:
+            self.speaking[entry.id] = entry
+
+    def relayed(self) -> list[Assignment]:
+        """Attempts whose jobs are there, and whose channels are to be relayed."""
+        return [
+            entry.assignment
+            for entry in self.speaking.values()
+            if entry.state in (S.PENDING, S.RUNNING) and entry.doom is None and not entry.mute
+        ]
+
+    def remark(self, attempt: str, line: str) -> None:
+        """A line for the user of an attempt, while it is in hand; a few at most."""
+        entry = self.entries.get(attempt)
+        if entry is not None and len(entry.report.system_log) < MOST_REMARKS:
+            entry.report.system_log = [*entry.report.system_log, line]
+            self.told[attempt] = entry
 
     def _refusal(self, assignment: Assignment) -> Reason | None:
         try:
@@ -218,7 +242,13 @@ class Work:
     def ending(self, entry: Entry, folder: Path) -> Ended:
         """What is to become of the files of an attempt whose job has ended."""
         found = self._verdict(entry)
-        return Ended(entry.assignment, folder, succeeded=found.good, final=found.state in _LAST)
+        return Ended(
+            entry.assignment,
+            folder,
+            succeeded=found.good,
+            final=found.state in _LAST,
+            relayed=entry.doom is None,
+        )
 
     def delivering(self, entries: Iterable[Entry]) -> None:
         """Threads have begun to send what these left."""
@@ -304,6 +334,7 @@ class Work:
         report.ended = report.ended or now
         self.told[entry.id] = entry
         del self.entries[entry.id]
+        self.speaking.pop(entry.id, None)
         for table in (self.quiet, self.again, self._tries, self._ordered, self.acts.submit):
             table.pop(entry.id, None)
         self.acts.stage = [e for e in self.acts.stage if e is not entry]

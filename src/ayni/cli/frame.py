@@ -20,7 +20,7 @@ INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 INTERRUPTED = 130
 
 #: Parts that may be left out, each with its extra; each is one command of its own name.
-EXTRAS = {"hub": "hub", "site": "agent", "demo": "demo"}
+EXTRAS = {"hub": "hub", "site": "agent", "demo": "demo", "lm": "lm"}
 
 Register = Callable[[typer.Typer], None]
 #: What Typer raises for wrong arguments; where the class itself is depends on Typer's version.

@@ -47,6 +47,7 @@ class Options:
     zones: tuple[str, ...] = ()
     network: bool = False
     restartable: bool = False
+    channels: tuple[str, ...] = ()
     max_attempts: int | None = None
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
@@ -194,6 +195,7 @@ def _resources(options: Options, given: Mapping[str, Any]) -> dict[str, Any]:
         "max_attempts": options.max_attempts,
         "network": "true" if options.network else None,
         "restartable": "true" if options.restartable else None,
+        "channels": ",".join(options.channels) or None,
     }
     merged = {**given, **{k: v for k, v in said.items() if v is not None}}
     asked = {k: str(v) for k, v in backend.items() if v is not None}

@@ -75,9 +75,11 @@ class Connection:
             query["wait"] = round(min(wait, MAX_WAIT), 2)
         return self._ask("GET", path, query=query, patience=patience, read_timeout=30.0 + wait)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, patience: float | None = None
+    ) -> dict[str, Any]:
         """Something that may be said twice without harm, or asks only."""
-        return self._ask("POST", path, body=body or {})
+        return self._ask("POST", path, body=body or {}, patience=patience)
 
     def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Something new, made once however often the answer is lost."""

@@ -56,6 +56,7 @@ class Wishes(TypedDict, total=False):
     zones: str | Iterable[str]
     network: bool
     restartable: bool
+    channels: str | Iterable[str]  # NAME, NAME:in or NAME:out
     max_attempts: int | None
     notify: str | Iterable[str]
 
@@ -144,6 +145,7 @@ def _options(command: str | Sequence[str], wishes: Wishes, rows: staging.Rows) -
         zones=tuple(_listed(wishes.get("zones", ()))),
         network=wishes.get("network", False),
         restartable=wishes.get("restartable", False),
+        channels=tuple(_listed(wishes.get("channels", ()))),
         max_attempts=wishes.get("max_attempts"),
         inputs=_inputs(wishes.get("inputs", ()), rows),
         outputs=_outputs(wishes.get("outputs", ())),

@@ -96,6 +96,8 @@ class Dataset(Answer):
     residency: str = ""
     release: str = ""
     release_limit: int = 0  # bytes a task
+    channels: list[str] = []  # by these alone who reads it may send …
+    channel_limit: int = 0  # … so many bytes a task
 
 
 class HealthNote(Answer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,9 +12,10 @@ from typing import Any, Self, Unpack
 import httpx
 
 from ayni.client import credentials, html, staging
+from ayni.client.channels import Channel, ChannelInfo, make
 from ayni.client.connection import Connection
 from ayni.client.draft import Draft, Wishes, draft, run_name
-from ayni.client.errors import InvalidTask, NotFound
+from ayni.client.errors import AyniError, InvalidTask, NotFound
 from ayni.client.handles import ArrayHandle, Handle, TaskHandle
 from ayni.client.models import ArrayInfo, Chances, Dataset, Me, Site, TaskInfo, clean_id
 from ayni.client.store import Store
@@ -106,6 +108,38 @@ class Network:
         }  # fmt: skip
         answer = self.connection.post("/datasets", {"datasets": [card]})
         return Dataset.model_validate(answer["datasets"][0])
+
+    # --- channels -----------------------------------------------------------------------------
+
+    def channels(self) -> list[ChannelInfo]:
+        """The project's channels."""
+        answer = self.connection.get("/channels")
+        return [ChannelInfo.model_validate(one) for one in answer["channels"]]
+
+    def channel(self, name: str) -> Channel:
+        """A channel by its name; the hub is asked when something of it is wanted.
+
+        Raises:
+            AyniError: no channel can have this name.
+        """
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
+            raise AyniError(
+                f"{name[:80]!r} is no name of a channel; `ayni channels list` lists them"
+            )
+        return Channel(self, name)
+
+    def make_channel(self, name: str, schema: Mapping[str, Any], *, retention: int = 30) -> Channel:
+        """Make a channel; the same again is the same channel.
+
+        Args:
+            schema: what may be said on it; see docs/users/channels.md.
+            retention: days that messages are kept.
+
+        Raises:
+            BadRequest: the message names the field of the schema.
+            Conflict: there is one of this name with another schema.
+        """
+        return make(self, name, schema, retention)
 
     # --- sending ------------------------------------------------------------------------------
 

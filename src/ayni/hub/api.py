@@ -18,7 +18,7 @@ import ayni
 from ayni.hub.accounts.auth import Bearer
 from ayni.hub.http import ProblemError, field_problem, invalid_fields, json_body, problem
 
-ROUTERS = ("accounts", "tasks", "network", "store", "catalogue", "ledger")
+ROUTERS = ("accounts", "tasks", "network", "store", "channels", "catalogue", "ledger")
 
 PROBLEM: dict[str, Any] = {
     "title": "Problem",

@@ -89,6 +89,7 @@ INSTALLED_APPS = [
     "ayni.hub.catalogue",
     "ayni.hub.tasks",
     "ayni.hub.store",
+    "ayni.hub.channels",
     "ayni.hub.ledger",
     "ayni.hub.portal",
 ]

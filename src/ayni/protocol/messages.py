@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.channels import ChannelUse
 from ayni.protocol.policy import Many, Model, Policy, Reason, Who, Window
 
 VERSION = 1
@@ -128,6 +129,9 @@ class PartitionStatus(Message):
     starts: Annotated[Many[StartStatus], AfterValidator(lambda starts: starts[:MAX_STARTS])] = []
 
 
+Channels = Annotated[Many[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
+
+
 class DatasetStatus(Message):
     """A dataset in the site's own store; its bytes are here, the hub learns only this card."""
 
@@ -143,6 +147,8 @@ class DatasetStatus(Message):
     )
     release: str = "nothing"  # nothing, aggregate or anything
     release_limit: int = 0  # bytes a task, for aggregate
+    channels: Channels = []  # PROJECT/CHANNEL or patterns: by these alone …
+    channel_limit: int = 0  # … and so many bytes a task
 
 
 class HealthNote(Message):
@@ -265,6 +271,8 @@ class DatasetUse(Message):
     name: str
     release: str
     release_limit: int = 0
+    channels: Channels = []
+    channel_limit: int = 0
 
 
 class Assignment(Message):
@@ -278,6 +286,7 @@ class Assignment(Message):
     partition: str
     who: Who
     datasets: list[DatasetUse] = []  # of this site, read by the task
+    channels: list[ChannelUse] = []
 
 
 class SyncReply(Message):

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ayni.tes.shape import Shape
+from ayni.protocol.channels import admitted
+from ayni.tes.shape import Shape, channel_ways
 from ayni.tes.units import show_amount
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class Policy(Model):
     max_walltime: Limit | None = None  # seconds
     max_tasks: Limit | None = None  # live at once
     https_from: Many[str] = []  # hosts or patterns from which https inputs may come
+    channels: Many[str] | None = None  # PROJECT or PROJECT/CHANNEL, or patterns of them
+    max_channel_bytes: Limit | None = None  # that one task may send by channels in all
     hours: Many[Hours] | None = None
     timezone: str = "UTC"
 
@@ -150,6 +153,10 @@ def refusals(
             yield _reason("image", f"has no image {image}", image=image)
     if shape.network and not policy.network:
         yield _reason("network", "gives tasks no network")
+    for way in channel_ways(shape.channels):
+        if not admitted(policy.channels, who.project, way.name):
+            message = f"does not relay channel {way.name} of project {who.project}"
+            yield _reason("channels", message, channel=way.name)
     for name, wanted, limit in (
         ("cores", shape.cores * shape.nodes, policy.max_cores),
         ("memory", shape.memory, policy.max_memory),

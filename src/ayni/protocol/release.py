@@ -1,7 +1,9 @@
 """What may leave a task that read a dataset: pure rules.
 
 A dataset's release is *nothing*, *aggregate* (a few bytes a task) or *anything*. The strictest of
-those that a task read holds for all of the task. What is not covered by it, since it cannot be
+those that a task read holds for all of the task. What a task sends by channels while it runs counts
+against the same limit; where the dataset's card names channels, only those carry anything, up to a limit
+of their own, and outputs and logs stay under the release. What is not covered by it, since it cannot be
 held back without hiding the task itself: states, times, exit codes and usage.
 
 The hub judges by the catalogue's card when a task is made, the site by its own card before a task runs and
@@ -10,10 +12,12 @@ when it has ended: the site's is the last word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
+
+from ayni.protocol.channels import admitted
 
 CODE = "release"
 
@@ -31,18 +35,56 @@ class Use(Protocol):
     release: str
     release_limit: int
 
+    @property
+    def channels(self) -> Sequence[str]: ...
+
+    @property
+    def channel_limit(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What one dataset lets out by channels, in bytes of a task.
+
+    `channels` are patterns of PROJECT/CHANNEL; none: any channel, and the limit is that of outputs
+    and logs too.
+    """
+
+    dataset: str
+    channels: tuple[str, ...] = ()
+    limit: int = 0
+
+    def allows(self, channel: str) -> int:
+        named = not self.channels or admitted(self.channels, *channel.split("/", 1))
+        return self.limit if named else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for one task. `limit` in bytes, for aggregates; `dataset` is the strictest one."""
+    """What holds for one task. `limit` in bytes, for aggregates; `dataset` is the strictest one.
+    `gates` of all its restricted datasets bound what it says on channels."""
 
     release: Release = Release.ANYTHING
     limit: int = 0
     dataset: str = ""
+    gates: tuple[Gate, ...] = ()
 
     @property
     def free(self) -> bool:
         return self.release is Release.ANYTHING
+
+    @property
+    def shares(self) -> bool:
+        """Whether what is sent by channels counts together with outputs and logs."""
+        return any(not gate.channels for gate in self.gates)
+
+    def narrowest(self, channel: str) -> Gate | None:
+        """The gate (with the limit that holds) which a message on PROJECT/CHANNEL must pass; None: any
+        may leave."""
+        if self.free:
+            return None
+        found = [Gate(gate.dataset, gate.channels, gate.allows(channel)) for gate in self.gates]
+        return min(found, key=lambda gate: gate.limit, default=Gate(self.dataset))
 
     @property
     def live_tails(self) -> bool:
@@ -61,7 +103,11 @@ CLOSED = Rule(Release.NOTHING)
 
 def strictest(rules: Iterable[Rule]) -> Rule:
     """The rule that holds where all of these do."""
-    return min(rules, key=_strictness, default=FREE)
+    given = list(rules)
+    if not given:
+        return FREE
+    gates = dict.fromkeys(gate for rule in given for gate in rule.gates)
+    return replace(min(given, key=_strictness), gates=tuple(gates))
 
 
 def rule_of(use: Use) -> Rule:
@@ -71,7 +117,11 @@ def rule_of(use: Use) -> Rule:
     if release is Release.AGGREGATE and use.release_limit <= 0:
         release = Release.NOTHING
     limit = use.release_limit if release is Release.AGGREGATE else 0
-    return Rule(release, limit, "" if release is Release.ANYTHING else use.name)
+    if release is Release.ANYTHING:
+        return FREE
+    channels = tuple(use.channels)
+    gate = Gate(use.name, channels, max(0, use.channel_limit) if channels else limit)
+    return Rule(release, limit, use.name, (gate,))
 
 
 _ORDER = tuple(Release)
@@ -89,9 +139,12 @@ class Forbidden:
     message: str
 
 
-def forbidden(rule: Rule, *, outputs: int, network: bool) -> Forbidden | None:
-    """What a task asks for that it cannot have: outputs where nothing may leave, or a network by which
-    anything could. Known before it runs, so that it need not run for nothing."""
+def forbidden(
+    rule: Rule, *, outputs: int, network: bool, sends: Iterable[str] = ()
+) -> Forbidden | None:
+    """What a task asks for that it cannot have: outputs where nothing may leave, a network by which
+    anything could, or a channel (PROJECT/CHANNEL) that does not let its data out. Known before it
+    runs, so that it need not run for nothing."""
     if rule.free:
         return None
     if network:
@@ -100,6 +153,15 @@ def forbidden(rule: Rule, *, outputs: int, network: bool) -> Forbidden | None:
             f"a task that reads dataset {rule.dataset} (release {rule.release}) gets no network; "
             "take it out",
         )
+    for channel in sends:
+        gate = rule.narrowest(channel)
+        if gate is not None and gate.limit <= 0:
+            lets = f"leave by {', '.join(gate.channels)} only" if gate.channels else "nothing leave"
+            return Forbidden(
+                "resources.backend_parameters.channels",
+                f"dataset {gate.dataset} lets {lets}: a task that reads it may only read "
+                f"{channel}; write {channel.partition('/')[2]}:in",
+            )
     if rule.release is Release.NOTHING and outputs:
         return Forbidden(
             "outputs[0].url",
@@ -114,18 +176,30 @@ def size_of(name: str, size: int) -> int:
     return size + len(name.encode("utf-8", "surrogateescape"))
 
 
-def over(rule: Rule, outputs: Iterable[tuple[str, int]], logs: Iterable[int]) -> str | None:
-    """Why outputs (name and size) and logs (size) may not leave together, or None if they may."""
+def over(
+    rule: Rule, outputs: Iterable[tuple[str, int]], logs: Iterable[int], sent: int = 0
+) -> str | None:
+    """Why outputs (name and size) and logs (size) may not leave together, or None if they may.
+
+    Args:
+        sent: bytes that the task has sent by channels already.
+    """
     if rule.free:
         return None
     total = sum(size_of(name, size) for name, size in outputs) + sum(logs)
     if total == 0:
         return None
+    total += sent if rule.shares else 0
     if rule.release is Release.NOTHING:
         return f"dataset {rule.dataset} lets nothing leave: outputs and logs stay at the site"
     if total > rule.limit:
+        what = (
+            ", their names and logs, and what was sent by channels,"
+            if sent and rule.shares
+            else (", their names and logs")
+        )
         return (
-            f"dataset {rule.dataset} lets at most {rule.limit} bytes of a task leave, and outputs, "
-            f"their names and logs are more: write less, also to stdout and stderr"
+            f"dataset {rule.dataset} lets at most {rule.limit} bytes of a task leave, and outputs"
+            f"{what} are more: write less, also to stdout and stderr"
         )
     return None

@@ -1,14 +1,14 @@
 """What a task asks of a machine, with the defaults and the backend parameters made explicit.
 
 Keys of `resources.backend_parameters`: `site`, `partition`, `nodes`, `tasks_per_node`, `gpus`,
-`walltime`, `max_attempts`, `restartable`, `network`. With `backend_parameters_strict` an unknown key
-is an error (TES 1.1, tesResources.backend_parameters_strict); otherwise it is dropped.
+`walltime`, `max_attempts`, `restartable`, `network`, `channels`. With `backend_parameters_strict`
+an unknown key is an error (TES 1.1, tesResources.backend_parameters_strict); otherwise it is dropped.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ KEYS = (
     "max_attempts",
     "restartable",
     "network",
+    "channels",
 )
 GB = 10**9
 MAX_WALLTIME = 366 * 86400
@@ -56,13 +57,15 @@ class Shape:
     zones: tuple[str, ...] = ()
     max_attempts: int = 3
     restartable: bool = False
+    channels: tuple[str, ...] = ()  # NAME, NAME:in or NAME:out; see `channel_ways`
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Shape:
-        return cls(**{**data, "images": tuple(data["images"]), "zones": tuple(data["zones"])})
+        lists = {key: tuple(data.get(key) or ()) for key in ("images", "zones", "channels")}
+        return cls(**{**data, **lists})
 
 
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
@@ -114,6 +117,41 @@ def _name(text: str) -> str:
     return text
 
 
+_CHANNEL = re.compile(r"([a-z0-9][a-z0-9-]{0,62})(:in|:out)?")
+MAX_CHANNELS = 16  # of one task
+
+
+def _channels(text: str) -> tuple[str, ...]:
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        match = _CHANNEL.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(
+                f"{part[:80]!r} is no channel; write NAME, NAME:in or NAME:out, with commas between"
+            )
+        if match[1] in found:
+            raise ValueError(f"names {match[1]} twice")
+        found[match[1]] = match[0]
+    if len(found) > MAX_CHANNELS:
+        raise ValueError(f"names {len(found)} channels; a task may have {MAX_CHANNELS}")
+    return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelWay:
+    """A channel that a task uses, and which ways."""
+
+    name: str
+    sends: bool
+    reads: bool
+
+
+def channel_ways(channels: Iterable[str]) -> list[ChannelWay]:
+    """What `Shape.channels` says."""
+    parts = [text.partition(":") for text in channels]
+    return [ChannelWay(name, sends=way != "in", reads=way != "out") for name, _, way in parts]
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "site": _name,
     "partition": _name,
@@ -124,6 +162,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_attempts": _whole(1, 20),
     "restartable": _truth,
     "network": _truth,
+    "channels": _channels,
 }
 
 

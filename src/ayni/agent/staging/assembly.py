@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from ayni.agent.channels.book import Book
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
 from ayni.agent.staging.addresses import Rules
@@ -28,14 +29,16 @@ class Staging:
     datasets: Datasets
     stager: Stager
     finisher: Finisher
-    _mover: Mover
+    hub: HubFiles
+    mover: Mover
+    book: Book
     _web: Web
 
     def close(self) -> None:
         """Wait for what is under way; set the `stop` events first to make that short."""
         self.stager.close()
         self.finisher.close()
-        self._mover.close()
+        self.mover.close()
         self._web.close()
 
 
@@ -75,12 +78,15 @@ def assemble(
         unlock=unlock,
     )
     datasets = Datasets(config.store_folder)
+    book = Book(config.state)
     cache = Cache(config.cache_folder, config.limits.cache, mover)
     return Staging(
         folders=folders,
         datasets=datasets,
         stager=Stager(settings, folders, datasets, hub, cache, web),
-        finisher=Finisher(settings, datasets, hub, mover, web),
-        _mover=mover,
+        finisher=Finisher(settings, datasets, hub, mover, web, spent=book.spent),
+        hub=hub,
+        mover=mover,
+        book=book,
         _web=web,
     )

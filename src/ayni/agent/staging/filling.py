@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ayni.agent.channels.spool import TOP as CHANNELS
 from ayni.agent.datasets import DatasetError, Datasets
 from ayni.agent.executors.base import Bind
 from ayni.agent.staging import places
@@ -96,7 +97,7 @@ class Filling:
         Raises:
             StagingError, TransferError, Stopped, OSError: it is not there.
         """
-        path = places.check(entry["path"], self.tools.settings.reserved)
+        path = places.check(entry["path"], self._reserved)
         self._not_in_a_mount(path)
         content, url = entry.get("content"), entry.get("url") or ""
         kind = entry.get("type") or "FILE"
@@ -119,7 +120,7 @@ class Filling:
         Raises:
             StagingError, OSError: it cannot be there.
         """
-        path = places.check(entry["path"], self.tools.settings.reserved)
+        path = places.check(entry["path"], self._reserved)
         self._check_target(entry["url"], path, entry.get("type") or "FILE")
         if has_wildcards(path):
             fixed = path[: next(i for i, c in enumerate(path) if c in "*?[\\")]
@@ -148,7 +149,12 @@ class Filling:
 
     def make_volume(self, path: str) -> None:
         """Make a folder that the commands share (TES `volumes`)."""
-        self._make_folder(places.check(path, self.tools.settings.reserved))
+        self._make_folder(places.check(path, self._reserved))
+
+    @property
+    def _reserved(self) -> tuple[str, ...]:
+        reserved = self.tools.settings.reserved
+        return (*reserved, CHANNELS) if self.assignment.channels else reserved
 
     # --- kinds of inputs ---
 

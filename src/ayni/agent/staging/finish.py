@@ -8,7 +8,7 @@ an attempt that in the end does not count.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.filling import Settings, disk_error
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Upload
-from ayni.agent.staging.inputs import load, rule_for
+from ayni.agent.staging.inputs import load, rule_now
 from ayni.agent.staging.outputs import Found, Search, open_again
 from ayni.protocol import release
 from ayni.protocol.attempts import AttemptState
@@ -38,6 +38,7 @@ class Ended:
 
     Attributes:
         succeeded: every command returned as it should, so that outputs are kept.
+        relayed: what it still has to say on channels is relayed.
         final: the task ends with this attempt. Of one that will be tried again, nothing of
             restricted data leaves, or each try would have the whole limit anew.
     """
@@ -46,6 +47,7 @@ class Ended:
     folder: Path
     succeeded: bool
     final: bool = True
+    relayed: bool = True
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class _Leaving:
     ended: Ended
     result: Finished
     rule: release.Rule
+    sent: int = 0  # bytes, by channels
     found: list[Found] = field(default_factory=list)
     logs: list[logs.Log] = field(default_factory=list)  # those that outgrow their tails
 
@@ -84,16 +87,27 @@ class _Leaving:
 
 
 class Finisher:
-    """Brings outputs and logs out. One to an agent; `finish` may be called by several threads."""
+    """Brings outputs and logs out. One to an agent; `finish` may be called by several threads.
+
+    Args:
+        spent: bytes that a task has sent by channels already.
+    """
 
     def __init__(
-        self, settings: Settings, datasets: Datasets, hub: HubFiles, mover: Mover, web: Web
+        self,
+        settings: Settings,
+        datasets: Datasets,
+        hub: HubFiles,
+        mover: Mover,
+        web: Web,
+        spent: Callable[[str], int] = lambda task: 0,
     ) -> None:
         self._settings = settings
         self._datasets = datasets
         self._hub = hub
         self._mover = mover
         self._web = web
+        self._spent = spent
         self._pool = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-finish")
 
     def close(self) -> None:
@@ -149,8 +163,9 @@ class Finisher:
     def _find(self, ended: Ended) -> _Leaving:
         assignment = ended.assignment
         prepared = load(assignment.attempt, ended.folder)
-        rule = release.strictest((prepared.rule, rule_for(assignment, self._datasets)))
-        leaving = _Leaving(ended, Finished(assignment.attempt), rule)
+        rule = rule_now(assignment, ended.folder, self._datasets)
+        sent = self._spent(assignment.task_id) if not rule.free else 0
+        leaving = _Leaving(ended, Finished(assignment.attempt), rule, sent)
         outputs = assignment.task.get("outputs") or ()
         if ended.succeeded and outputs:
             mounts = [bind.target for bind in prepared.binds]
@@ -177,7 +192,9 @@ class Finisher:
                 result.error = StagingError(release.CODE, f"outputs may not leave: {_why(rule)}")
             return
         # One that outgrew the limit need not be read to know it.
-        if over := release.over(rule, _sizes(leaving.found), (log.size for log in written)):
+        if over := release.over(
+            rule, _sizes(leaving.found), (log.size for log in written), leaving.sent
+        ):
             self._hold_back(leaving, over)
             return
         result.logs = [logs.tail(log) for log in written]
@@ -225,7 +242,7 @@ class Finisher:
         ]
         sizes = [(found.path, what.size) for found, what in described]
         counted = [max(log.size, len(log.tail.encode())) for log in leaving.result.logs]
-        if over := release.over(leaving.rule, sizes, counted):
+        if over := release.over(leaving.rule, sizes, counted, leaving.sent):
             self._hold_back(leaving, over)
             return []
         uploads = []

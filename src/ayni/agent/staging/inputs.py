@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ayni.agent.channels import spool
 from ayni.agent.datasets import Datasets
 from ayni.agent.executors.base import Bind
 from ayni.agent.staging.beneath import Root
@@ -21,6 +22,7 @@ from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Question
 from ayni.protocol import release
 from ayni.protocol.messages import Assignment
+from ayni.tes.shape import channel_ways
 from ayni.tes.urls import SCHEME
 from ayni.transfer import Stopped, TransferError
 
@@ -152,13 +154,17 @@ class Stager:
         inputs, outputs = task.get("inputs") or (), task.get("outputs") or ()
         rule = rule_for(assignment, self._datasets)
         network = bool(assignment.shape.get("network"))
-        if no := release.forbidden(rule, outputs=len(outputs), network=network):
+        sends = [f"{assignment.who.project}/{c.name}" for c in assignment.channels if c.sends]
+        if no := release.forbidden(rule, outputs=len(outputs), network=network, sends=sends):
             raise StagingError(release.CODE, no.message).about(no.field)
+        channels = _channels(assignment)
         folder = self._folders.make(assignment.attempt)
         volumes = task.get("volumes") or ()
-        if not (inputs or outputs or volumes):
+        if not (inputs or outputs or volumes or channels):
             return Prepared(assignment.attempt, folder, rule=rule)
         with Root(folder / "root") as root:
+            if channels:
+                spool.make(folder, root, channels)
             filling = Filling(self._tools, assignment, folder, root, found, stop)
             for index, entry in enumerate(inputs):
                 with _about(f"inputs[{index}]"):
@@ -173,6 +179,17 @@ class Stager:
         if prepared.binds:
             _save(prepared)
         return prepared
+
+
+def _channels(assignment: Assignment) -> list[str]:
+    """The channels that the task uses, all of which must be there."""
+    there = {use.name for use in assignment.channels}
+    for way in channel_ways(assignment.shape.get("channels") or ()):
+        if way.name not in there:
+            raise StagingError(
+                "channel", f"channel {way.name} was deleted; make it again and send the task anew"
+            )
+    return sorted(there)
 
 
 @contextmanager
@@ -193,6 +210,14 @@ def rule_for(assignment: Assignment, datasets: Datasets) -> release.Rule:
     return release.strictest(rules)
 
 
+def rule_now(assignment: Assignment, folder: Path, datasets: Datasets) -> release.Rule:
+    """What may leave an attempt that is under way: the stricter of what held when it was prepared and
+    what holds now."""
+    return release.strictest(
+        (load(assignment.attempt, folder).rule, rule_for(assignment, datasets))
+    )
+
+
 def _save(prepared: Prepared) -> None:
     """Note what the outputs' side must know, after a restart too."""
     binds = [[str(b.source), b.target, b.writable] for b in prepared.binds]
@@ -208,5 +233,8 @@ def load(attempt: str, folder: Path) -> Prepared:
         return Prepared(attempt, folder)
     binds = tuple(Bind(Path(source), target, write) for source, target, write in staged["binds"])
     kept = staged["rule"]
-    rule = release.Rule(release.Release(kept["release"]), kept["limit"], kept["dataset"])
+    gates = tuple(
+        release.Gate(g["dataset"], tuple(g["channels"]), g["limit"]) for g in kept.get("gates", ())
+    )
+    rule = release.Rule(release.Release(kept["release"]), kept["limit"], kept["dataset"], gates)
     return Prepared(attempt, folder, binds, staged["size"], rule)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from ayni.client.commands import account, ending, following, listing, places, store, submit
+from ayni.client.commands import (
+    account,
+    channels,
+    ending,
+    following,
+    listing,
+    places,
+    store,
+    submit,
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add them to `ayni`."""
-    for part in (account, places, submit, listing, following, ending, store):
+    for part in (account, places, submit, listing, following, ending, store, channels):
         part.register(app)

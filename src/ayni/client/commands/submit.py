@@ -128,6 +128,10 @@ def submit(
             show_default=False,
         ),
     ] = False,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:in|:out]", help="A channel that it uses; may be repeated."),
+    ] = None,
     attempts: Annotated[
         int | None, typer.Option(help="Times it is tried at most; default 3.")
     ] = None,
@@ -166,7 +170,8 @@ def submit(
         name=name, cores=cores, mem=mem, time=time, disk=disk, gpus=gpus, nodes=nodes,
         inputs=inputs or [], outputs=outputs or [], image=image, env=_environment(env or []),
         after=after or [], site=site, partition=partition, zones=zone or [], network=network,
-        restartable=restartable, max_attempts=attempts, tags=_pairs(tag or []), notify=notify or [],
+        restartable=restartable, channels=channel or [], max_attempts=attempts,
+        tags=_pairs(tag or []), notify=notify or [],
     )  # fmt: skip
     with console.open_network() as hub:
         if dry_run:

@@ -34,6 +34,8 @@ class DatasetOut(Schema):
     residency: str
     release: str
     release_limit: int
+    channels: list[str]  # by these alone who reads it may send
+    channel_limit: int
     present: bool  # still at its site
 
 

@@ -24,6 +24,8 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "residency": dataset.residency,
         "release": dataset.release,
         "release_limit": dataset.release_limit,
+        "channels": dataset.channels,
+        "channel_limit": dataset.channel_limit,
         "present": dataset.present,
     }
 

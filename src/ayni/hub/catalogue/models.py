@@ -42,6 +42,8 @@ class Dataset(models.Model):
     residency = models.CharField(max_length=10, choices=Residency.choices, default=Residency.SITE)
     release = models.CharField(max_length=10, choices=Release.choices, default=Release.NOTHING)
     release_limit = models.BigIntegerField(default=0)  # bytes a task, for aggregates
+    channels = models.JSONField(default=list)  # PROJECT/CHANNEL: by these alone it may be sent
+    channel_limit = models.BigIntegerField(default=0)  # bytes a task
     present = models.BooleanField(default=True)  # still at its site
     created = models.DateTimeField(auto_now_add=True)
 

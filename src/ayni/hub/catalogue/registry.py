@@ -32,6 +32,8 @@ _CARD = (
     "residency",
     "release",
     "release_limit",
+    "channels",
+    "channel_limit",
 )
 MOST_FILES = 1_000_000  # of one project's dataset
 
@@ -77,6 +79,8 @@ def _sound(site: Site, card: DatasetStatus) -> bool:
         and 0 <= card.size <= _BIG
         and 0 <= card.files < 1 << 31
         and 0 <= card.release_limit <= _BIG
+        and 0 <= card.channel_limit <= _BIG
+        and "\0" not in "".join(card.channels)
         and _HASH.fullmatch(card.sha256) is not None
     )
     if not sound:

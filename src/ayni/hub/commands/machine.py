@@ -149,12 +149,14 @@ def restored(json_: Json = False) -> None:
     django()
     from django.conf import settings
 
+    from ayni.hub.channels.keep import skip_numbers
     from ayni.hub.network.hub import new_epoch
     from ayni.hub.serve import hold
 
     lock = hold(settings.STATE) if settings.IS_SQLITE else None
     try:
         epoch = new_epoch().epoch
+        skip_numbers()
     finally:
         if lock is not None:
             lock.close()

@@ -12,4 +12,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sync", views.sync),
     path("books", ledger.books),
     path("", include("ayni.hub.store.agent_urls")),
+    path("channels/", include("ayni.hub.channels.agent_urls")),
 ]

@@ -60,6 +60,12 @@ def _sweep() -> object:
     return sweep(timezone.now())
 
 
+def _forget_messages() -> object:
+    from ayni.hub.channels.keep import forget_old
+
+    return forget_old(timezone.now())
+
+
 def _send_notices() -> object:
     from ayni.hub.tasks.notices import send_due
 
@@ -83,6 +89,7 @@ class Loop:
         ]
         self.slow_chores = [
             Chore("store", 60.0, _sweep),
+            Chore("old messages", 600.0, _forget_messages),
             Chore("notices", 5.0, _send_notices),
         ]
         self._leads = threading.Event()

@@ -79,6 +79,14 @@ def task_key(project_id: int) -> str:
     return f"t{project_id}"
 
 
+def channels_key(project_id: int) -> str:
+    return f"c{project_id}"
+
+
+def reader_key(site_id: int) -> str:
+    return f"r{site_id}"
+
+
 def site(*site_ids: int) -> None:
     """There is something to tell these sites."""
     _ring(site_key(i) for i in site_ids)
@@ -92,6 +100,11 @@ def broker() -> None:
 def task(*project_ids: int) -> None:
     """A task of these projects changed its state."""
     _ring(task_key(i) for i in project_ids)
+
+
+def channels(project_id: int, reading_sites: Iterable[int]) -> None:
+    """There is a new message in a channel of this project, which tasks at these sites read."""
+    _ring([channels_key(project_id), *(reader_key(i) for i in reading_sites)])
 
 
 def wait_site(site_id: int, seconds: float) -> bool:

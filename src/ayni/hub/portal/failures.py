@@ -49,6 +49,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         _("Sus resultados exceden lo que los datos que leyó dejan salir."),
         _("Escribe menos o más agregado; la regla de cada conjunto está en la página de datos."),
     ),
+    "channel": (
+        _("Un canal que usa fue eliminado, o sus últimos mensajes no pudieron enviarse."),
+        _("Comprueba que el canal existe (ayni channels list) y envíala otra vez."),
+    ),
     "dependency": (_("Una tarea de la que dependía no terminó bien."), _("Mira primero aquella.")),
     "refused": (
         _("Ningún sitio la aceptó."),

@@ -22,6 +22,7 @@ TEXTS: Mapping[str, str] = {
     "person": _("su política no admite a %(person)s"),
     "image": _("no tiene la imagen %(image)s"),
     "network": _("no da red a las tareas"),
+    "channels": _("su política no transmite el canal %(channel)s"),
     "cores": _("pide %(wanted)s núcleos; aquí caben a lo más %(limit)s"),
     "memory": _("pide %(wanted)s de memoria; aquí caben a lo más %(limit)s"),
     "gpus": _("pide %(wanted)s GPU; aquí hay a lo más %(limit)s"),

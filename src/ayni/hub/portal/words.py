@@ -147,6 +147,16 @@ def release(rule: str, limit: int) -> str:
     return gettext("De una tarea que los lee no sale nada: ni resultados ni registros.")
 
 
+def by_channels(channels: Sequence[str], limit: int) -> str:
+    """By which channels something may leave a task that read the dataset; empty if the card names none."""
+    if not channels:
+        return ""
+    return gettext(
+        "Sus mensajes pueden salir solo por %(channels)s, según el esquema del canal, %(limit)s por "
+        "tarea a lo más."
+    ) % {"channels": listed(channels), "limit": size(limit)}
+
+
 def policy(rules: Mapping[str, Any] | None) -> list[str]:
     """What anybody may know of a site's policy, in short sentences. Names of people never appear."""
     if not rules:
@@ -159,6 +169,7 @@ def policy(rules: Mapping[str, Any] | None) -> list[str]:
             ngettext("%(n)s tarea a la vez.", "%(n)s tareas a la vez.", most) % {"n": number(most)}
         )
     said.append(gettext("Con red.") if rules.get("network") else gettext("Sin red."))
+    said += _channels(rules)
     if (hours := rules.get("hours")) is not None:
         said.append(_hours(hours, rules.get("timezone") or "UTC"))
     return said
@@ -179,6 +190,23 @@ def _who(rules: Mapping[str, Any]) -> str:
     if chosen:
         return gettext("Recibe proyectos acordados de %(countries)s.") % names
     return gettext("Recibe tareas de %(countries)s.") % names
+
+
+def _channels(rules: Mapping[str, Any]) -> list[str]:
+    """What a site relays, where it is not everything."""
+    channels, most = rules.get("channels"), rules.get("max_channel_bytes")
+    said = []
+    if channels is not None:
+        said.append(
+            gettext("Transmite los canales de %(channels)s.") % {"channels": listed(channels)}
+            if channels
+            else gettext("No transmite canales.")
+        )
+    if most is not None and channels != []:
+        said.append(
+            gettext("Por canales, a lo más %(limit)s de cada tarea.") % {"limit": size(most)}
+        )
+    return said
 
 
 def _limits(rules: Mapping[str, Any]) -> list[str]:

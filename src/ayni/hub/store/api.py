@@ -185,7 +185,7 @@ def commit_upload(request: HttpRequest, upload: str) -> Status[dict[str, Any]]:
     found = None
     if keys.is_upload(upload):
         found = Upload.objects.filter(pk=upload, project=project, attempt=None).first()
-    if found is None:
+    if found is None or paths.is_system(found.path):  # a message's blob is committed with it
         raise ProblemError(404, "No such upload", "declare the file first: POST /uploads")
     if found.dead:
         raise ProblemError(409, "Upload given up", "it was replaced or too old; declare it again")

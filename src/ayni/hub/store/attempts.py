@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,10 @@ from ayni.hub.store.declaration import Refused
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt, Task
 from ayni.tes.arrays import fill
+from ayni.tes.shape import channel_ways
 from ayni.tes.urls import SCHEME, UrlError, parse
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 STREAMS = ("stdout", "stderr")
 
 
@@ -30,6 +33,7 @@ class LiveAttempt:
     files: frozenset[str]  # paths of output files
     folders: tuple[str, ...]  # paths beneath which outputs may lie
     commands: int
+    sends: frozenset[str]  # channels
 
     def readable(self, url: str, kind: str) -> str:
         """The path of an input.
@@ -48,13 +52,15 @@ class LiveAttempt:
         return parsed.path
 
     def writable(self, url: str) -> str:
-        """The path of an output, or of a log (`log:N.stdout`).
+        """The path of an output, of a log (`log:N.stdout`) or a blob (`channel:NAME/SHA256`).
 
         Raises:
             Refused: it is no output of the task.
         """
         if url.startswith("log:"):
             return self._log(url.removeprefix("log:"))
+        if url.startswith("channel:"):
+            return self._blob(url.removeprefix("channel:"))
         try:
             parsed = parse(url)
         except UrlError as error:
@@ -74,13 +80,21 @@ class LiveAttempt:
             raise Refused("not_an_output", f"log:{name[:40]} is no log of this task")
         return paths.log_path(ids.show(self.task), int(number), stream)
 
+    def _blob(self, name: str) -> str:
+        channel, _, sha256 = name.partition("/")
+        if channel not in self.sends:
+            raise Refused("not_a_channel", f"the task does not send on channel {channel[:80]!r}")
+        if not _SHA256.fullmatch(sha256):
+            raise Refused("bad_url", f"{sha256[:80]!r} is no SHA-256")
+        return paths.blob_path(channel, sha256)
+
 
 def live(site: Site, names: Collection[str]) -> dict[str, LiveAttempt]:
     """Those of the named attempts that run at this site and that the hub has not given up."""
     numbers = {number: name for name in names if (number := ids.read(name)) is not None}
     rows = Attempt.objects.filter(
         pk__in=numbers, site=site, live=True, superseded=False
-    ).select_related("task__project", "task__array", "task__body")
+    ).select_related("task__project", "task__array", "task__body", "task__group")
     templates: dict[int, Any] = {}
     return {
         numbers[row.pk]: _live(row, _files(row.task, templates)) for row in rows.defer("report")
@@ -138,4 +152,9 @@ def _live(row: Attempt, relevant: Mapping[str, Any]) -> LiveAttempt:
         files=frozenset(files),
         folders=tuple(folders),
         commands=relevant["commands"],
+        sends=frozenset(
+            way.name
+            for way in channel_ways(row.task.group.shape.get("channels") or ())
+            if way.sends
+        ),
     )

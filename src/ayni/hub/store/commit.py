@@ -43,8 +43,8 @@ class Switch:
         return self.upload.project_id, self.upload.path
 
 
-def commit(upload: Upload) -> File:
-    """Commit what a person uploaded.
+def commit(upload: Upload, expires: datetime | None = None) -> File:
+    """Commit one upload.
 
     Raises:
         Refused: the path was taken meanwhile, or the upload is no longer there.
@@ -54,7 +54,7 @@ def commit(upload: Upload) -> File:
         current = Upload.objects.filter(pk=upload.pk, dead=False, verified=True).first()
         if current is None:
             raise Refused("gone", "the upload was replaced or given up meanwhile; declare it again")
-        switch = Switch(current)
+        switch = Switch(current, expires)
         if (other := paths.clashes([switch.place]).get(switch.place)) is not None:
             raise taken(upload.path, other)
         _switch([switch])

@@ -18,6 +18,7 @@ from ayni.tes.urls import UrlError, clean_path
 
 SYSTEM = ".ayni"
 LOGS = f"{SYSTEM}/logs"
+CHANNELS = f"{SYSTEM}/channels"
 _ROWS = 300  # three parameters each, in one statement
 
 T = TypeVar("T")
@@ -67,6 +68,11 @@ def is_system(path: str) -> bool:
 def log_path(task: str, command: int, stream: str) -> str:
     """Where the log of a task's command lies in its project."""
     return f"{LOGS}/{task}/{command}.{stream}"
+
+
+def blob_path(channel: str, sha256: str) -> str:
+    """Where a message's blob lies in its project: by its content."""
+    return f"{CHANNELS}/{channel}/{sha256}"
 
 
 def after(prefix: str) -> str | None:

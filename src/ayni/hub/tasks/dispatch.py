@@ -13,12 +13,14 @@ from typing import Any
 from django.utils import timezone
 
 from ayni.hub.catalogue.models import Dataset
+from ayni.hub.channels import find as channels
 from ayni.hub.network import bulk
 from ayni.hub.network.peer import Peer
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.models import Attempt
 from ayni.hub.tasks.reports import Applied, apply_reports, give_up, settle
 from ayni.protocol.attempts import LIVE, WITHDRAWABLE, AttemptState
+from ayni.protocol.channels import ChannelUse
 from ayni.protocol.messages import MAX_ASSIGNMENTS, Assignment, DatasetUse
 from ayni.protocol.policy import Who
 from ayni.tes.arrays import expand
@@ -30,7 +32,7 @@ MAX_BYTES = 16 << 20  # of task documents in one reply
 _ASSIGNED = """
 SELECT a.id, a.number, a.partition, t.id, t."index", t.parameters, t.array_id,
        COALESCE(b.document, r.template), LENGTH(COALESCE(b.document, r.template)), t.group_id,
-       p.name, p.email, COALESCE(i.name, j.name), q.name, j.member_id
+       q.id, p.name, p.email, COALESCE(i.name, j.name), q.name, j.member_id
 FROM tasks_attempt a
 JOIN tasks_task t ON t.id = a.task_id
 LEFT JOIN tasks_taskbody b ON b.task_id = t.id
@@ -65,24 +67,41 @@ def assignments(site: Peer, limit: int = MAX_ASSIGNMENTS) -> list[Assignment]:
     return answer
 
 
+#: What a group's tasks share: the shape, the site's datasets that they read, their channels.
+GroupWords = tuple[dict[str, Any], list[DatasetUse], list[ChannelUse]]
+
+
 class _Maker:
     """Makes assignments; what many tasks share is read and parsed once."""
 
     def __init__(self, site: Peer) -> None:
         self.site = site
-        self.groups: dict[int, tuple[dict[str, Any], list[DatasetUse]]] = {}
+        self.groups: dict[int, GroupWords] = {}
         self.templates: dict[int, dict[str, Any]] = {}
         self.cards: Mapping[str, DatasetUse] | None = None
 
     def make(self, row: tuple[Any, ...]) -> Assignment:
-        attempt, number, partition, task, index, parameters, array, text, _, group, *who = row
+        (
+            attempt,
+            number,
+            partition,
+            task,
+            index,
+            parameters,
+            array,
+            text,
+            _,
+            group,
+            project_id,
+            *who,
+        ) = row
         if array is None:
             document = json.loads(text)
         else:
             if array not in self.templates:
                 self.templates[array] = json.loads(text)
             document = expand(self.templates[array], index, bulk.read_json(parameters))
-        shape, datasets = self._group(group)
+        shape, datasets, uses = self._group(group, project_id)
         name, email, institution, project, member = who
         return Assignment.model_construct(
             attempt=ids.show(attempt),
@@ -95,24 +114,33 @@ class _Maker:
                 name=name, email=email, institution=institution, project=project, member=member
             ),
             datasets=datasets,
+            channels=uses,
         )
 
-    def _group(self, group: int) -> tuple[dict[str, Any], list[DatasetUse]]:
+    def _group(self, group: int, project: int) -> GroupWords:
         if group not in self.groups:
             [(shape, datasets)] = bulk.select(
                 "SELECT shape, datasets FROM tasks_group WHERE id = %s", [group]
             )
             names = [name for site, name in bulk.read_json(datasets) if site == self.site.name]
-            self.groups[group] = bulk.read_json(shape), [self._use(name) for name in names]
+            wanted = bulk.read_json(shape)
+            uses = channels.uses(project, wanted.get("channels") or ())
+            self.groups[group] = wanted, [self._use(name) for name in names], uses
         return self.groups[group]
 
     def _use(self, name: str) -> DatasetUse:
         if self.cards is None:
             self.cards = {
-                n: DatasetUse(name=n, release=release, release_limit=limit)
-                for n, release, limit in Dataset.objects.filter(site=self.site.id).values_list(
-                    "name", "release", "release_limit"
+                n: DatasetUse(
+                    name=n,
+                    release=release,
+                    release_limit=limit,
+                    channels=channels,
+                    channel_limit=channel_limit,
                 )
+                for n, release, limit, channels, channel_limit in Dataset.objects.filter(
+                    site=self.site.id
+                ).values_list("name", "release", "release_limit", "channels", "channel_limit")
             }
         # A dataset that has gone: the site will say so; nothing of it may leave.
         return self.cards.get(name) or DatasetUse(name=name, release="nothing")

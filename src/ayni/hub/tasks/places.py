@@ -53,13 +53,23 @@ class Resolver:
         pin: the site that the tasks ask for by name, if they do.
         outputs: how many outputs each has.
         network: whether they ask for it.
+        sends: the channels that they may send by, as PROJECT/CHANNEL.
     """
 
-    def __init__(self, project: Project, pin: str | None, *, outputs: int, network: bool) -> None:
+    def __init__(
+        self,
+        project: Project,
+        pin: str | None,
+        *,
+        outputs: int,
+        network: bool,
+        sends: Sequence[str] = (),
+    ) -> None:
         self.project = project
         self.pin = pin
         self._outputs = outputs
         self._network = network
+        self._sends = sends
         self._datasets: dict[tuple[str, str], Ref] = {}
         self._places: dict[tuple[Ref, ...], Place] = {}
 
@@ -179,7 +189,9 @@ class Resolver:
     def _check_release(self, refs: Iterable[Ref]) -> None:
         """Refuse what the datasets' cards forbid: the site would, after the task has waited for it."""
         rule = release.strictest(ref.rule for ref in refs)
-        if no := release.forbidden(rule, outputs=self._outputs, network=self._network):
+        if no := release.forbidden(
+            rule, outputs=self._outputs, network=self._network, sends=self._sends
+        ):
             raise field_problem(no.field, no.message)
 
 

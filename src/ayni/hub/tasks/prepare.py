@@ -11,12 +11,13 @@ import orjson
 import pydantic
 
 from ayni.hub.calls.models import Project
+from ayni.hub.channels import find as channels
 from ayni.hub.http import ProblemError, field_problem, invalid
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.places import Place, Resolver
 from ayni.tes.arrays import Array, expand, fill, placeholders
 from ayni.tes.models import MAX_NAME, Task, document
-from ayni.tes.shape import Shape, ShapeError, shape_of
+from ayni.tes.shape import Shape, ShapeError, channel_ways, shape_of
 from ayni.tes.urls import MAX_PATH, SCHEME
 
 # Values that cannot turn a good path or URL into a bad one, wherever they are put.
@@ -57,7 +58,7 @@ def prepare_task(project: Project, task: Task) -> Prepared:
     Raises:
         ProblemError: 400 that names the field.
     """
-    shape = _shape(task)
+    shape = _shape(project, task)
     resolver = _resolver(project, task, shape)
     resolver.outputs(task.outputs or [])
     place = resolver.place(resolver.inputs(task.inputs or []))
@@ -72,13 +73,19 @@ def prepare_array(project: Project, array: Array) -> Prepared:
         ProblemError: 400 that names the field.
     """
     template = document(array.task.submitted())
-    shape = _shape(array.task)
+    shape = _shape(project, array.task)
     rows = list(_Rows(project, array, template, shape).rows())
     return Prepared(_text(template), shape, array.task.name or "", rows)
 
 
 def _resolver(project: Project, task: Task, shape: Shape) -> Resolver:
-    return Resolver(project, shape.site, outputs=len(task.outputs or ()), network=shape.network)
+    return Resolver(
+        project,
+        shape.site,
+        outputs=len(task.outputs or ()),
+        network=shape.network,
+        sends=[f"{project.name}/{w.name}" for w in channel_ways(shape.channels) if w.sends],
+    )
 
 
 def _text(task: dict[str, Any]) -> str:
@@ -89,7 +96,7 @@ def _tags(task: Task) -> dict[str, str]:
     return {key: value or "" for key, value in (task.tags or {}).items()}
 
 
-def _shape(task: Task) -> Shape:
+def _shape(project: Project, task: Task) -> Shape:
     try:
         shape = shape_of(task)
     except ShapeError as error:
@@ -98,6 +105,13 @@ def _shape(task: Task) -> Shape:
         raise field_problem(
             "resources.backend_parameters.site",
             f"there is no site {shape.site!r}; see 'ayni sites'",
+        )
+    wanted = [way.name for way in channel_ways(shape.channels)]
+    if absent := channels.missing(project, wanted):
+        raise field_problem(
+            "resources.backend_parameters.channels",
+            f"project {project.name} has no channel {absent[0]!r}; make it first: "
+            "'ayni channels create'",
         )
     return shape
 

@@ -27,9 +27,20 @@ _waiting: Counter[int] = Counter()  # by project
 
 
 def look_until(
-    project: int, seconds: float, look: Callable[[], T], is_news: Callable[[T], bool]
+    project: int,
+    seconds: float,
+    look: Callable[[], T],
+    is_news: Callable[[T], bool],
+    key: str | None = None,
 ) -> T:
     """The first look that is news, or the last one in time.
+
+    Args:
+        project: whose seat it is.
+        seconds: how long to wait.
+        look: what there is now.
+        is_news: whether that is worth an answer.
+        key: what rings when there may be news; by default, what a change of a task rings.
 
     Raises:
         ProblemError: 429, there is no news yet and too many wait already.
@@ -37,7 +48,8 @@ def look_until(
     if seconds <= 0:
         return look()
     deadline = time.monotonic() + seconds
-    ear = wake.Ear(wake.task_key(project))  # before looking
+    key = key or wake.task_key(project)
+    ear = wake.Ear(key)  # before looking
     found = look()
     if is_news(found):
         return found
@@ -45,7 +57,7 @@ def look_until(
         while (left := deadline - time.monotonic()) > 0:
             ear.wait(left)
             time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic())))
-            ear = wake.Ear(wake.task_key(project))
+            ear = wake.Ear(key)
             found = look()
             if is_news(found):
                 break

@@ -78,6 +78,7 @@ def _detail(dataset: Dataset) -> str:
 
 def _card(dataset: Dataset, owner: str) -> Card:
     inside = dataset.name if dataset.site else dataset.prefix.strip("/")
+    by_channels = words.by_channels(dataset.channels, dataset.channel_limit)
     return Card(
         title=dataset.title or dataset.name,
         name=dataset.name,
@@ -87,5 +88,5 @@ def _card(dataset: Dataset, owner: str) -> Card:
         size=dataset.size,
         files=dataset.files,
         residency=str(words.RESIDENCY.get(dataset.residency, dataset.residency)),
-        release=words.release(dataset.release, dataset.release_limit),
+        release=f"{words.release(dataset.release, dataset.release_limit)} {by_channels}".strip(),
     )

@@ -1,0 +1,1 @@
+"""The joint language model: one model trained over several countries' supercomputers."""

@@ -1,0 +1,288 @@
+"""The inner loop: H steps from a version of the global weights, and how far they went.
+
+DiLoCo (arXiv 2311.08105): the site trains alone; what leaves it is the pseudo-gradient, the old
+global weights minus its own new ones. Moments, schedule and place in the data go on from round to
+round as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils.checkpoint import checkpoint as recomputed
+
+from ayni.errors import UserError
+from ayni.lm.inner import packing
+from ayni.lm.inner.checkpoint import Checkpoints
+from ayni.lm.inner.evaluate import evaluate
+from ayni.lm.inner.model import Trainee, check_length, named
+from ayni.lm.inner.optim import Optimisers
+from ayni.lm.inner.order import Documents, Order
+from ayni.lm.inner.progress import Contribution, Loss, Paused, Progress, Round
+from ayni.lm.inner.ranks import Ranks, shard
+from ayni.lm.inner.schedule import factor
+from ayni.lm.inner.settings import Training
+from ayni.lm.outer.blocks import Floats
+from ayni.lm.parameters import Named, check_shapes, digest, flat_order
+
+
+class Diverged(UserError):
+    """A loss or a gradient that is no number; the step was not taken."""
+
+
+class Trainer:
+    """One site's training. Every rank has one, and all call the same methods in the same order."""
+
+    def __init__(
+        self,
+        settings: Training,
+        model: Any,
+        order: Order,
+        ranks: Ranks,
+        *,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        check_length(model.config, order.length)
+        self.settings = settings
+        self.model = model
+        self.order = order
+        self.ranks = ranks
+        self.checkpoints = checkpoints
+        self.progress = Progress()
+        self._mine = ranks.share(settings.data.batch)
+        self._trainee = Trainee(model).to(ranks.device).train()
+        self._prepare(model)
+        self.parameters = named(model)
+        self.base = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._optimisers = Optimisers(settings.optimiser, self.parameters)
+        self._sums = torch.zeros(len(order.languages), 2, dtype=torch.float64)
+
+    def _prepare(self, model: Any) -> None:
+        for layer in model.model.layers:
+            if self.settings.recompute:
+                layer.forward = partial(recomputed, layer.forward, use_reentrant=False)
+            if self.settings.compile:  # not the hooks that sharding puts around it
+                layer.forward = torch.compile(layer.forward)
+        half = _wants_bf16(self.settings.precision, self.ranks.device)
+        if self.ranks.count > 1 or half:
+            shard(self._trainee, self.ranks, bf16=half)
+
+    # --- one round -------------------------------------------------------------------------
+
+    def round(self, order: Round, *, stop: Callable[[], bool] = lambda: False) -> Contribution:
+        """Train the steps that the round asks for, from `base`; a resumed round is finished.
+
+        Raises:
+            Diverged: a loss or gradient that is not finite.
+            Paused: `stop` said so, on any rank; a checkpoint was written.
+        """
+        if order.version != self.progress.version:
+            raise ValueError(f"asked for version {order.version}, have {self.progress.version}")
+        self.progress.begin(order)
+        began = time.perf_counter()
+        while self.progress.done < order.steps:
+            self._step(order)
+            self.progress.seconds += time.perf_counter() - began
+            began = time.perf_counter()
+            stopping = bool(self.ranks.total(torch.tensor(int(stop()))).item())
+            if stopping or self.progress.steps % self.settings.checkpoint_every == 0:
+                self.save(wait=stopping)
+            if stopping and self.progress.done < order.steps:
+                raise Paused(self.progress.done, order.steps)
+        return Contribution.of(self.progress)
+
+    def _step(self, order: Round) -> None:
+        step = order.first_step + self.progress.done
+        whole, predicted = self._read()
+        sums = torch.zeros_like(self._sums, device=self.ranks.device)
+        rows = self.settings.data.micro_batch or len(self._mine)
+        for part in whole.split(rows):
+            self._accumulate(part.to(self.ranks.device), predicted, sums)
+        self._take_losses(self.ranks.total(sums).cpu(), step)
+        rate = factor(self.settings.schedule, step) * order.lr_scale
+        norm = self._optimisers.step(rate)
+        if not math.isfinite(norm):
+            raise Diverged(f"the gradient's norm at step {step} is {norm}: {_REMEDY}")
+        self.progress.step_done(self.settings.data.batch, predicted)
+
+    def _read(self) -> tuple[packing.Batch, int]:
+        """This rank's rows of the next batch, and how many tokens all ranks will predict."""
+        first = self.progress.rows
+        whole = packing.batch([self.order.row(first + place) for place in self._mine])
+        predicted = self.ranks.total(torch.tensor(whole.predicted))
+        return whole, int(predicted.item())
+
+    def _accumulate(self, part: packing.Batch, predicted: int, sums: Tensor) -> None:
+        losses = self._trainee(*part.inputs(self._trainee.attention))
+        # FSDP averages over ranks; the loss is the mean over all predicted tokens of the site
+        (losses.sum() * (self.ranks.count / max(1, predicted))).backward()
+        packing.add_losses(sums, losses, part)
+
+    def _take_losses(self, sums: Tensor, step: int) -> None:
+        nats, tokens = sums.T.tolist()
+        for language, loss, count in zip(self.order.languages, nats, tokens, strict=True):
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss of {language} at step {step} is {loss}: {_REMEDY}")
+            if count:
+                self.progress.add_loss(language, loss, int(count))
+
+    # --- global weights --------------------------------------------------------------------
+
+    def pseudo_gradient(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+        """Old global minus new local weights, float32, in the flat order; every rank must ask for all.
+
+        `names`: those of a fragment; by default all.
+        """
+        with torch.no_grad():
+            for name in self._fragment(names):
+                yield name, _array(self.base[name] - self.parameters[name])
+
+    def weights(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+        """The global weights, in the flat order; every rank must ask for all. The receiver's own."""
+        for name in self._fragment(names):
+            yield name, _array(self.base[name].clone())  # `apply` changes the base
+
+    def digest(self, names: Collection[str] = ()) -> str:
+        """The digest of the global weights, to be compared with everybody else's."""
+        return digest(self.weights(names))
+
+    def _fragment(self, names: Collection[str]) -> list[str]:
+        return flat_order(names or self.base)
+
+    def apply(self, update: Named, version: int, *, mix: float = 0.0) -> str:
+        """Subtract a decoded outer update from the global weights and go on from there.
+
+        The subtraction is one float32 operation an element, so that it is the same on every machine.
+
+        Args:
+            update: names and arrays, of all parameters or of a fragment of them, in any order.
+            version: of the weights that come out.
+            mix: how much of its own new weights the site keeps, where it went on training while the
+                update was on its way (Streaming DiLoCo, arXiv 2501.18512, overlaps so with 0.5). With
+                0 it begins from the global weights, and where all are named the round in hand is over.
+
+        Returns:
+            The digest of the new global weights that were named.
+
+        Raises:
+            UserError: an unknown name, another shape, or a value that is not finite; then nothing
+                was changed but what came before it, and the weights must be taken anew.
+        """
+        seen = []
+        with torch.no_grad():
+            for name, array in update:
+                self._check(name, array, "the update")
+                self.base[name].sub_(_like(self.base[name], array))
+                self.parameters[name].lerp_(self.base[name], 1 - mix)
+                seen.append(name)
+        self.progress.rebase(version)
+        if not mix and len(seen) == len(self.base):
+            self.progress.forget_round()
+        return self.digest(seen)
+
+    def take(self, weights: Named, version: int) -> int:
+        """Begin from other global weights: a newcomer, or a site that was away for too long.
+
+        Moments and place in the data stay. Returns the tokens of the round that this gives up.
+
+        Raises:
+            UserError: weights that are not this model's, or not finite.
+        """
+        seen: dict[str, tuple[int, ...]] = {}
+        with torch.no_grad():
+            for name, array in weights:
+                self._check(name, array, "the weights")
+                seen[name] = array.shape
+                self.base[name].copy_(_like(self.base[name], array))
+        shapes = {name: tuple(p.shape) for name, p in self.base.items()}
+        check_shapes(shapes, seen, whose="the weights")
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(self.base[name])
+        lost = self.progress.tokens
+        self.progress.rebase(version)
+        self.progress.forget_round()
+        return lost
+
+    def _check(self, name: str, array: Floats, whose: str) -> None:
+        if name not in self.base:
+            raise UserError(f"{whose} names {name}, which the model has not")
+        if array.shape != tuple(self.base[name].shape):
+            raise UserError(
+                f"{whose}: {name} has the shape {list(array.shape)}, the model's is "
+                f"{list(self.base[name].shape)}"
+            )
+        if not np.isfinite(array).all():
+            raise UserError(f"{whose}: {name} holds values that are not finite")
+
+    def evaluate(self, documents: Documents) -> dict[str, Loss]:
+        """The losses of the weights as they are on held-out documents; every rank must ask."""
+        rows = self.settings.data.micro_batch or len(self._mine)
+        return evaluate(
+            self._trainee,
+            documents,
+            length=self.order.length,
+            rows=rows,
+            ranks=self.ranks,
+        )
+
+    # --- checkpoints -----------------------------------------------------------------------
+
+    def save(self, *, wait: bool = True) -> None:
+        """Write a checkpoint, if this trainer keeps any; else in the background where it can."""
+        if self.checkpoints:
+            self.checkpoints.save(self._tensors(), self.progress, self.ranks, wait=wait)
+
+    def resume(self) -> bool:
+        """Go on from the newest whole checkpoint; False where there is none.
+
+        Raises:
+            UserError: a checkpoint of another model or optimiser.
+        """
+        found = self.checkpoints and self.checkpoints.load(self._tensors(), self.ranks)
+        if found:
+            self.progress = found
+        return bool(found)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs to go on bit by bit, by name."""
+        parts = {
+            "model": self.parameters,
+            "base": self.base,
+            "moments": self._optimisers.state(),
+        }
+        return {f"{part}/{name}": t for part, found in parts.items() for name, t in found.items()}
+
+
+_REMEDY = (
+    "nothing of this round was sent; lower optimiser.lr (`ayni lm set lr`), lengthen schedule.warmup "
+    "or look at the site's data, then go on from the last checkpoint"
+)
+
+
+def _wants_bf16(precision: str, device: Any) -> bool:
+    if precision == "auto":
+        return bool(device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return precision == "bf16"
+
+
+def _array(tensor: Tensor) -> Floats:
+    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    array: Floats = whole.detach().to("cpu", torch.float32).numpy()
+    return array
+
+
+def _like(tensor: Tensor, array: Floats) -> Tensor:
+    """The array on the tensor's device; this rank's part of it, where the tensor is sharded."""
+    given = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(tensor.device)
+    if isinstance(tensor, DTensor):  # every rank cuts its own part: nothing is sent
+        return distribute_tensor(given, tensor.device_mesh, tensor.placements, src_data_rank=None)
+    return given

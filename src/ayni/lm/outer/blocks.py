@@ -1,0 +1,105 @@
+"""Vectors too large for memory: fixed chunks, and reductions and digests whose bits depend on nothing else.
+
+A vector travels as an iterable of chunks: float32 arrays of CHUNK elements, the last one shorter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Chunks = Iterable[Floats]
+
+CHUNK = 1 << 22  # float32 values: 16 MiB
+TILE = 1 << 16  # what one pass over a chunk takes at a time, so that its scratch stays in the cache
+DIGEST = 32  # bytes
+
+
+class BlocksError(ValueError):
+    """Chunks that do not fit each other or what was announced."""
+
+
+def chunks(vector: Floats) -> Iterator[Floats]:
+    """Views of a vector's chunks."""
+    for start in range(0, vector.size, CHUNK):
+        yield vector[start : start + CHUNK]
+
+
+def sizes(count: int) -> Iterator[int]:
+    """The number of values in each chunk of a vector of `count` values."""
+    for start in range(0, count, CHUNK):
+        yield min(CHUNK, count - start)
+
+
+def tiles(size: int) -> Iterator[slice]:
+    """The tiles of a chunk of `size` values."""
+    for start in range(0, size, TILE):
+        yield slice(start, min(start + TILE, size))
+
+
+def abreast(streams: Iterable[Chunks]) -> Iterator[tuple[Floats, ...]]:
+    """The chunks of several vectors, side by side.
+
+    Raises:
+        BlocksError: the vectors are of different lengths.
+    """
+    for row in zip_longest(*streams):
+        if any(chunk is None or chunk.size != row[0].size for chunk in row):
+            raise BlocksError("the vectors are of different lengths")
+        yield row
+
+
+def dot(a: Floats, b: Floats, scratch: NDArray[np.float64] | None = None) -> float:
+    """The dot product of two chunks.
+
+    Products of float32 are exact in float64; they are summed by halves, elementwise, since the order in
+    which `sum` and BLAS add depends on version and processor.
+    """
+    scratch = np.empty(TILE) if scratch is None else scratch
+    total = 0.0
+    for tile in tiles(a.size):
+        size = tile.stop - tile.start
+        np.multiply(a[tile], b[tile], out=scratch[:size], dtype=np.float64)
+        total += _sum_by_halves(scratch, size)
+    return total
+
+
+def _sum_by_halves(values: NDArray[np.float64], size: int) -> float:
+    """The sum of the first `size` values; destroys them."""
+    width = 1 << max(size - 1, 0).bit_length()
+    values[size:width] = 0.0
+    while width > 1:
+        width //= 2
+        values[:width] += values[width : 2 * width]
+    return float(values[0])
+
+
+class Digest:
+    """The digest of a vector's bytes (little-endian float32): BLAKE2b of its chunks' BLAKE2b.
+
+    From the standard library, so that a site needs nothing more: it is faster than SHA-256 where the
+    processor has no SHA instructions, and chunks can be hashed in parallel.
+    """
+
+    def __init__(self) -> None:
+        self._whole = hashlib.blake2b(digest_size=DIGEST)
+
+    def add(self, chunk: Floats) -> None:
+        little = np.ascontiguousarray(chunk, dtype="<f4")
+        self._whole.update(hashlib.blake2b(little.data, digest_size=DIGEST).digest())
+
+    def hex(self) -> str:
+        return self._whole.hexdigest()
+
+
+def digest(vector: Chunks) -> str:
+    """The digest of a whole vector, in hexadecimal."""
+    whole = Digest()
+    for chunk in vector:
+        whole.add(chunk)
+    return whole.hex()

@@ -1,0 +1,242 @@
+"""What sites say: taken in, or refused with a reason."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from ayni.lm.outer.codec import Codec, blob_size
+from ayni.lm.outer.desk import Desk
+from ayni.lm.outer.lineage import oldest_base, round_length, staleness
+from ayni.lm.outer.messages import (
+    Contributed,
+    Discarded,
+    Failed,
+    Held,
+    Inspected,
+    Joined,
+    Left,
+    Progressed,
+    Rejected,
+    SiteEvent,
+    nonce_of,
+)
+from ayni.lm.outer.state import GIFT, Gift, GiftState, Habit, Lane, Site, State, moved
+
+MOST_ATTEMPTS = 16  # at one base: what a site can make the coordinator remember
+HISTORY = 16  # norms that are remembered of a site
+ENOUGH = 3  # of them say what is usual
+_APART = 2  # times what is usual of the others: more is usual of nobody
+
+
+def hear_site(desk: Desk, event: SiteEvent) -> None:
+    """Take in what a site says, but for evaluations."""
+    if isinstance(event, Rejected):
+        key = f"{event.claimed}/{event.digest}"
+        desk.note("rejected", key, site=event.claimed, reason=event.reason)
+        return
+    if isinstance(event, Joined):
+        _joined(desk, event)
+        return
+    site = desk.state.sites.get(event.site)
+    if site is None:
+        desk.note("unknown site", event.site, site=event.site)
+        return
+    site.heard = desk.state.now
+    match event:
+        case Left():
+            site.here = False
+            desk.note("left", f"{site.name}/{site.seq}", site=site.name)
+        case Progressed():
+            _progressed(site, event)
+        case _ if event.fragment not in desk.state.lanes:
+            desk.note("unknown fragment", f"{site.name}/{event.fragment}", site=site.name)
+        case Held():
+            _held(desk, site, event)
+        case Discarded():
+            _discarded(desk, event)
+        case Failed():
+            _failed(desk, site, event)
+        case Contributed():
+            _contributed(desk, site, event)
+
+
+def _joined(desk: Desk, event: Joined) -> None:
+    site = desk.state.sites.get(event.site)
+    if site is None:
+        site = Site(event.site, event.tokens_per_step)
+        for name, lane in sorted(desk.state.lanes.items()):
+            # Before the first merge everybody is usual; later a newcomer is waited for by nobody.
+            first = lane.versions[lane.head].parent is None and lane.next == 1
+            site.habits[name] = Habit(regular=lane.head if first else None)
+        desk.state.sites[event.site] = site
+        desk.note("joined", event.site, site=event.site)
+    site.here = True
+    site.heard = desk.state.now
+
+
+def _progressed(site: Site, event: Progressed) -> None:
+    if event.seq > site.seq:
+        site.seq, site.doing, site.step, site.of = event.seq, event.doing, event.step, event.of
+
+
+def _held(desk: Desk, site: Site, event: Held) -> None:
+    habit = site.habits[event.fragment]
+    habit.held = max(event.version, habit.held or 0)
+    version = desk.state.lanes[event.fragment].versions.get(event.version)
+    if version is None:
+        return
+    if version.digest != event.digest:
+        _diverged(desk, site, event.fragment, event.version)
+    elif habit.diverged is not None and habit.diverged <= event.version:
+        habit.diverged = None
+
+
+def _diverged(desk: Desk, site: Site, fragment: str, version: int) -> None:
+    site.habits[fragment].diverged = version
+    text = f"{site.name} has other weights than version {version}: it must take the snapshot"
+    desk.alarm(f"diverged/{fragment}/{version}/{site.name}", desk.state.lanes[fragment], text)
+
+
+def _discarded(desk: Desk, event: Discarded) -> None:
+    desk.note(
+        "discarded",
+        f"{event.fragment}/{event.base}/{event.site}",
+        fragment=event.fragment,
+        site=event.site,
+        steps=event.steps,
+        tokens=event.tokens,
+    )
+
+
+def _failed(desk: Desk, site: Site, event: Failed) -> None:
+    habit = site.habits[event.fragment]
+    if habit.troubled is None or event.base >= habit.troubled:
+        habit.trouble, habit.troubled = event.reason, event.base
+    key = f"{event.fragment}/{event.key}"
+    desk.note("failed", key, fragment=event.fragment, site=site.name, reason=event.reason)
+
+
+def _contributed(desk: Desk, site: Site, event: Contributed) -> None:
+    lane = desk.state.lanes[event.fragment]
+    known = lane.gifts.get(event.key)
+    if known is not None:
+        same = (known.blob, known.size, known.tokens, known.steps)
+        if same != (event.blob, event.size, event.tokens, event.steps):
+            text = f"{site.name} sent two payloads as {event.key}: the first counts"
+            desk.alarm(f"disputed/{lane.fragment}/{event.key}", lane, text)
+        return
+    reason = _objection(desk, lane, site, event)
+    if reason is not None and event.base < oldest_base(lane, desk.state.rules.window):
+        desk.refused(lane.fragment, event.key, site.name, event.tokens, event.size, reason)
+        return
+    gift = Gift(
+        event.fragment,
+        event.base,
+        event.site,
+        event.attempt,
+        event.blob,
+        event.size,
+        event.tokens,
+        event.steps,
+        desk.state.now,
+    )
+    if reason is None:
+        lane.gifts[gift.key] = gift
+    elif event.base < lane.next and event.attempt < MOST_ATTEMPTS:
+        lane.gifts[gift.key] = gift
+        desk.refuse(gift, "unsound", reason)
+    else:  # without bound in number, so not remembered
+        desk.refused(lane.fragment, f"{site.name}/…", site.name, 0, event.size, reason)
+
+
+def _objection(desk: Desk, lane: Lane, site: Site, event: Contributed) -> str | None:
+    """Why a contribution is not taken; None: it is to be inspected."""
+    rules = desk.state.rules
+    if event.run != rules.run:
+        return f"it is of the run {event.run}"
+    if site.suspended is not None:
+        return f"{site.name} is suspended: {site.suspended}"
+    behind = staleness(lane, event.base, rules.window)
+    if behind is None:
+        return _why_no_base(lane, event.base, rules.window)
+    if event.attempt >= MOST_ATTEMPTS:
+        return f"attempt {event.attempt}: at most {MOST_ATTEMPTS} at one base"
+    base = lane.versions[event.base]
+    if event.digest != base.digest:
+        _diverged(desk, site, lane.fragment, event.base)
+        return f"its copy of version {event.base} has other weights"
+    if event.nonce != nonce_of(rules.run, lane.fragment, base.number, base.digest, site.name):
+        return "it is not bound to this base version: the nonce is another one"
+    most = 2 * max(round_length(desk.state, lane, base), 1)
+    if event.steps > most:
+        return f"{event.steps} inner steps where the round allows {most} at most"
+    if event.tokens > event.steps * site.tokens_per_step:
+        return f"{event.tokens} tokens are more than its {event.steps} steps can have seen"
+    if event.size > blob_size(lane.count, Codec.FLOAT32):
+        return f"{event.size} bytes are more than the fragment has"
+    done = [g for g in lane.gifts.values() if (g.site, g.base) == (site.name, event.base)]
+    if any(g.state in (GiftState.MERGED, GiftState.REVOKED) for g in done):
+        return "another attempt at this base was merged"
+    return None
+
+
+def _why_no_base(lane: Lane, base: int, window: int) -> str:
+    if base >= lane.next:
+        return f"there is no version {base} yet"
+    if base < oldest_base(lane, window):
+        return f"version {base} is more than {window} versions behind {lane.head}"
+    return f"version {base} was rolled back"
+
+
+# --- the inspected ----------------------------------------------------------------------------
+
+
+def inspected(desk: Desk, event: Inspected) -> None:
+    """A blob was read: the contribution is accepted, perhaps to be clipped, or refused."""
+    lane = desk.state.lanes.get(event.fragment)
+    gift = lane.gifts.get(event.key) if lane else None
+    if gift is None or gift.blob != event.blob or gift.state is not GiftState.OFFERED:
+        return
+    if event.problem is not None or event.norm is None:
+        desk.refuse(gift, "unsound", event.problem or "its norm could not be taken")
+        return
+    gift.norm = event.norm
+    usual = _usual(desk.state, gift)
+    if usual is not None:
+        pace = event.norm / gift.steps
+        if pace > desk.state.rules.refuse * usual:
+            reason = f"its norm is {pace / usual:.1f} times what is usual of the site"
+            desk.refuse(gift, "unsound", reason)
+            return
+        gift.limit = desk.state.rules.clip * usual * gift.steps
+    gift.state = moved(GIFT, gift.state, "sound")
+
+
+def _usual(state: State, gift: Gift) -> float | None:
+    """The norm that an inner step usually has: of the site; while it is new, of the others.
+
+    By the step, since H changes: a step's share of the norm falls as H grows, so a longer round is
+    never taken for an attack.
+    """
+    own = _median(state.sites[gift.site], gift.fragment)
+    others = [
+        _median(site, gift.fragment)
+        for name, site in sorted(state.sites.items())
+        if name != gift.site
+    ]
+    most = max((found for found in others if found is not None), default=None)
+    if own is None or most is None:
+        return most if own is None else own
+    return min(own, _APART * most)  # or a site could make ever more usual, a little at a time
+
+
+def _median(site: Site, fragment: str) -> float | None:
+    norms = site.habits[fragment].norms
+    return median(norms) or None if len(norms) >= ENOUGH else None
+
+
+def remember_norm(site: Site, gift: Gift, clipped: float) -> None:
+    """Add a merged contribution to what is usual of its site; what was clipped is not."""
+    habit = site.habits[gift.fragment]
+    if gift.norm is not None and clipped == 1:
+        habit.norms = [*habit.norms, gift.norm / gift.steps][-HISTORY:]

@@ -1,0 +1,128 @@
+"""Who is late and why, and what each site brought: from the state, and from the books."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ayni.lm.outer.desk import Desk
+from ayni.lm.outer.lineage import staleness
+from ayni.lm.outer.messages import Record
+from ayni.lm.outer.rounds import awaited
+from ayni.lm.outer.state import Gift, GiftState, Lane, Site, State
+
+SILENT = 900.0  # seconds after which a site that says nothing is called silent
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a site is in a fragment's round. `behind`: versions; None: not known, or too many."""
+
+    fragment: str
+    site: str
+    brought: bool
+    awaited: bool
+    behind: int | None
+    why: str
+
+
+def standings(state: State, now: float) -> list[Standing]:
+    """Every site in every fragment, in order."""
+    found = []
+    for _, lane in sorted(state.lanes.items()):
+        waited = awaited(Desk(state), lane)
+        for name, site in sorted(state.sites.items()):
+            gift = _gift(lane, name)
+            held = site.habits[lane.fragment].held
+            behind = None if held is None else staleness(lane, held, state.rules.window)
+            brought = gift is not None and gift.state is not GiftState.REFUSED
+            why = _why(state, lane, site, gift, now)
+            found.append(Standing(lane.fragment, name, brought, name in waited, behind, why))
+    return found
+
+
+def _gift(lane: Lane, site: str) -> Gift | None:
+    """What a site brought to the head, the last attempt that was not refused before others."""
+    gifts = [g for g in lane.gifts.values() if (g.site, g.base) == (site, lane.head)]
+    return max(gifts, key=lambda g: (g.state is not GiftState.REFUSED, g.attempt), default=None)
+
+
+def _why(state: State, lane: Lane, site: Site, gift: Gift | None, now: float) -> str:
+    habit = site.habits[lane.fragment]
+    if not site.here:
+        return "it left the run"
+    if site.suspended is not None:
+        return f"suspended: {site.suspended}"
+    if gift is not None and gift.state is GiftState.REFUSED:
+        return f"refused: {gift.reason}"
+    if gift is not None:
+        return "being inspected" if gift.state is GiftState.OFFERED else "it has brought its part"
+    if habit.troubled == lane.head:
+        return f"it cannot: {habit.trouble}"
+    if now - site.heard > SILENT:
+        return f"silent for {round((now - site.heard) / 60)} minutes"
+    if habit.diverged is not None:
+        return f"its copy of version {habit.diverged} has other weights: it must take the snapshot"
+    step = f", step {site.step} of {site.of}" if site.of else ""
+    if habit.held is not None and habit.held != lane.head:
+        return f"{site.doing} from version {habit.held}{step}; the head is {lane.head}"
+    return f"{site.doing}{step}"
+
+
+# --- the books --------------------------------------------------------------------------------
+
+
+@dataclass
+class Tally:
+    """What a site brought. `weights`: by fragment and version, what it was of 1."""
+
+    tokens: int = 0
+    bytes: int = 0
+    merged: int = 0
+    late: int = 0
+    clipped: int = 0
+    refused: int = 0
+    refused_bytes: int = 0
+    revoked: int = 0
+    discarded_tokens: int = 0
+    weights: dict[tuple[str, int], float] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+
+def contributions(books: Iterable[Record]) -> dict[str, Tally]:
+    """The sites' contributions that stand: what was rolled back is counted apart."""
+    records = list(books)
+    back = {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
+    found: dict[str, Tally] = {}
+    for record in records:
+        data, site = record.data, record.data.get("site")
+        if not isinstance(site, str) or record.what not in ("merged", "refused", "discarded"):
+            continue
+        tally = found.setdefault(site, Tally())
+        if record.what == "discarded":
+            tally.discarded_tokens += _whole(data["tokens"])
+        elif record.what == "refused":
+            tally.refused += 1
+            tally.refused_bytes += _whole(data["bytes"])
+            tally.reasons.append(str(data["reason"]))
+        elif (data["fragment"], data["version"]) in back:
+            tally.revoked += 1
+        else:
+            _add(tally, record)
+    return found
+
+
+def _add(tally: Tally, record: Record) -> None:
+    data = record.data
+    tally.tokens += _whole(data["tokens"])
+    tally.bytes += _whole(data["bytes"])
+    tally.merged += 1
+    tally.late += _whole(data["staleness"]) > 0
+    tally.clipped += float(data["clipped"] or 0) < 1
+    key = str(data["fragment"]), _whole(data["version"])
+    tally.weights[key] = tally.weights.get(key, 0.0) + float(data["weight"] or 0)
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int)
+    return value

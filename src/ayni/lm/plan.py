@@ -1,0 +1,241 @@
+"""What a run would take before anything is spent: memory, hours, bytes, cost on the allocation. Pure.
+
+Estimates by the usual counting, good to a tenth where the machine's share of its peak is known: 6 N + causal
+attention for the compute (Kaplan et al., arXiv 2001.08361; Chowdhery et al., arXiv 2204.02311, B),
+activations after Korthikanti et al., arXiv 2205.05198.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ayni.lm.inner.settings import Shape, Training
+from ayni.lm.outer.codec import Codec, blob_size
+from ayni.lm.outer.schedule import Schedule
+
+_FLOAT = 4  # bytes: weights, gradients, moments and the round's base are float32
+_LOGITS = 2048  # tokens whose logits are in memory at once (`inner.model.CHUNK`)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a site gives: `count` GPUs (or nodes without one) for the run.
+
+    Args:
+        flops: the peak of one, in FLOP/s at the precision of the compute.
+        efficiency: the share of the peak that training reaches (MFU).
+        memory: of one, in bytes.
+        up, down: to and from the coordinator, in bits per second.
+        delay: there and back, in seconds.
+        cores: that the allocation is charged for, for each of `count`.
+        gpu: whether it is charged in GPU-hours.
+    """
+
+    site: str
+    count: int
+    flops: float
+    memory: float
+    up: float
+    down: float
+    efficiency: float = 0.35
+    delay: float = 0.12
+    cores: int = 1
+    gpu: bool = True
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one GPU (or node), by what fills them."""
+
+    weights: int
+    gradients: int
+    moments: int
+    base: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.moments + self.base + self.activations
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """One site's share of a run.
+
+    `hours` it computes; it is charged for the whole run's, waiting included. An exchange is one
+    round's, both ways.
+    """
+
+    site: str
+    memory: Memory
+    fits: bool
+    tokens: int
+    step_seconds: float
+    exchange_seconds: float
+    hours: float
+    utilisation: float  # the share of the wall-clock in which it computes
+    gpu_hours: float
+    core_hours: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run. `sent`: a site's bytes in both directions; `parallel`: those of fp32 data-parallel."""
+
+    parameters: int
+    flops_per_token: float
+    rounds: int
+    round_bytes: int
+    sent: int
+    parallel: int
+    hours: float
+    sites: tuple[SitePlan, ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(site.tokens for site in self.sites)
+
+    @property
+    def saving(self) -> float:
+        """How many times fewer bytes than data-parallel in float32."""
+        return self.parallel / self.sent
+
+
+def parameters(shape: Shape) -> int:
+    """The number of parameters, tied embeddings once."""
+    h, kv = shape.hidden_size, shape.key_value_heads * shape.head_size
+    attention = 2 * h * h + 2 * h * kv
+    if shape.family == "qwen2":
+        attention += h + 2 * kv  # biases of query, key, value
+    if shape.family == "qwen3":
+        attention += 2 * shape.head_size  # norms of query and key
+    layer = attention + 3 * h * shape.intermediate_size + 2 * h
+    return shape.layers * layer + _embeddings(shape) + h
+
+
+def flops_per_token(shape: Shape, length: int) -> float:
+    """Forward and backward, for one token of a row: 6 N and causal attention over half the row.
+
+    N are the parameters that multiply: the input embedding only looks up, the head multiplies.
+    """
+    spare = 0 if shape.tie_embeddings else shape.vocab_size * shape.hidden_size
+    multiplied = parameters(shape) - spare
+    return 6 * multiplied + 6 * shape.layers * shape.hidden_size * length
+
+
+def memory(shape: Shape, training: Training, ranks: int, *, half: bool) -> Memory:
+    """Bytes on one of a site's `ranks`; `half`: compute in bfloat16."""
+    share = math.ceil(parameters(shape) / ranks)
+    data = training.data
+    rows = data.micro_batch or max(1, data.batch // ranks)
+    return Memory(
+        weights=share * _FLOAT + (_FLOAT * _largest_layer(shape) if ranks > 1 else 0),
+        gradients=share * _FLOAT,
+        moments=_moments(shape, training, ranks),
+        base=share * _FLOAT,
+        activations=_activations(shape, rows, data.length, recompute=training.recompute, half=half),
+    )
+
+
+def _moments(shape: Shape, training: Training, ranks: int) -> int:
+    """AdamW's two, or Muon's one for the hidden matrices and AdamW's two for the embeddings."""
+    two = _embeddings(shape) if training.optimiser.name == "muon" else parameters(shape)
+    return math.ceil((8 * two + 4 * (parameters(shape) - two)) / ranks)
+
+
+def _embeddings(shape: Shape) -> int:
+    return shape.vocab_size * shape.hidden_size * (1 if shape.tie_embeddings else 2)
+
+
+def _largest_layer(shape: Shape) -> int:
+    """The values that FSDP gathers at once: a layer's, or the embeddings'."""
+    return max((parameters(shape) - _embeddings(shape)) // shape.layers, _embeddings(shape))
+
+
+def _activations(shape: Shape, rows: int, length: int, *, recompute: bool, half: bool) -> int:
+    """A token's inputs to every product are kept; no dropout, and attention's scores are never stored.
+
+    With `recompute` a layer keeps its input alone, and one layer at a time is whole.
+    """
+    size, h = 2 if half else 4, shape.hidden_size
+    kv = shape.key_value_heads * shape.head_size
+    layer = size * (6 * h + 2 * kv + 4 * shape.intermediate_size) + 2 * 4 * h  # norms in float32
+    tokens = rows * length
+    kept = size * h * shape.layers + layer if recompute else layer * shape.layers
+    logits = 3 * 4 * min(tokens, _LOGITS) * shape.vocab_size
+    return tokens * kept + logits
+
+
+def plan(
+    shape: Shape,
+    training: Training,
+    schedule: Schedule,
+    codec: Codec,
+    machines: Sequence[Machine],
+    *,
+    half: bool = True,
+) -> Plan:
+    """The plan of a run in which all sites take part from beginning to end.
+
+    Rounds last as long as the slowest site's; nothing is overlapped.
+    """
+    count, blob = parameters(shape), blob_size(parameters(shape), codec)
+    paces = [_pace(shape, training, 2 * blob, machine) for machine in machines]
+    seconds, step, rounds = 0.0, 0, 0
+    while length := schedule.inner_steps(step):
+        seconds += max(length * pace + exchange for pace, exchange in paces)
+        step, rounds = step + length, rounds + 1
+    return Plan(
+        parameters=count,
+        flops_per_token=flops_per_token(shape, training.data.length),
+        rounds=rounds,
+        round_bytes=2 * blob,
+        sent=rounds * 2 * blob,
+        parallel=schedule.steps * 2 * 4 * count,
+        hours=seconds / 3600,
+        sites=tuple(
+            _site(shape, training, schedule.steps, machine, pace, seconds, half=half)
+            for machine, pace in zip(machines, paces, strict=True)
+        ),
+    )
+
+
+def _pace(
+    shape: Shape, training: Training, both_ways: int, machine: Machine
+) -> tuple[float, float]:
+    """Seconds of a step and of an exchange."""
+    data = training.data
+    flops = flops_per_token(shape, data.length) * data.batch * data.length
+    if training.recompute:
+        flops *= 4 / 3
+    step = flops / (machine.count * machine.flops * machine.efficiency)
+    bits = 8 * both_ways / 2
+    return step, bits / machine.up + bits / machine.down + 2 * machine.delay
+
+
+def _site(
+    shape: Shape,
+    training: Training,
+    steps: int,
+    machine: Machine,
+    pace: tuple[float, float],
+    seconds: float,
+    *,
+    half: bool,
+) -> SitePlan:
+    needed = memory(shape, training, machine.count, half=half)
+    held = machine.count * seconds / 3600
+    return SitePlan(
+        site=machine.site,
+        memory=needed,
+        fits=needed.total <= machine.memory,
+        tokens=steps * training.data.batch * training.data.length,
+        step_seconds=pace[0],
+        exchange_seconds=pace[1],
+        hours=steps * pace[0] / 3600,
+        utilisation=steps * pace[0] / seconds,
+        gpu_hours=held if machine.gpu else 0.0,
+        core_hours=held * machine.cores,
+    )

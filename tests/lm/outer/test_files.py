@@ -1,0 +1,63 @@
+"""Blobs in a folder are whole or not there."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+
+from ayni.lm.outer.files import FolderStore
+from ayni.lm.outer.perform import BlobError
+
+
+def put(store: FolderStore, data: bytes) -> str:
+    with store.create() as out:
+        out.write(data[:1])
+        out.write(data[1:])
+        return out.keep()
+
+
+def test_what_was_kept_is_there_under_its_digest(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "blobs")
+    ref = put(store, b"quinua")
+    assert ref == blake2b(b"quinua", digest_size=32).hexdigest()
+    with store.open(ref) as blob:
+        assert blob.read() == b"quinua"
+    assert put(store, b"quinua") == ref and [p.name for p in store.folder.iterdir()] == [ref]
+
+
+def test_what_was_not_kept_leaves_nothing(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    with store.create() as out:
+        out.write(b"half")
+    with pytest.raises(RuntimeError), store.create() as out:
+        out.write(b"half")
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "ref", ["../secret", "a" * 63, "A" * 64, "", "/etc/passwd", "a" * 64 + "\n"]
+)
+def test_what_is_no_address_is_no_path(tmp_path: Path, ref: str) -> None:
+    with pytest.raises(BlobError, match="no blob's address"), FolderStore(tmp_path).open(ref):
+        pass
+
+
+def test_a_blob_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BlobError, match="there is no blob 000"),
+        FolderStore(tmp_path).open("0" * 64),
+    ):
+        pass
+
+
+def test_a_sweep_spares_what_is_needed_and_what_is_new(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    kept, old = put(store, b"kept"), put(store, b"old")
+    (tmp_path / ".part-left").write_bytes(b"by a killed process")
+    assert store.sweep({kept}, older_than=0.0) == []
+    assert store.sweep({kept}, older_than=1e12) == [".part-left", old]
+    store.drop([old, kept])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,123 @@
+"""What a run would take, before anything is spent."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ayni.lm.inner.settings import Data, Optimiser, Shape, Training
+from ayni.lm.outer.codec import Codec, encode
+from ayni.lm.outer.schedule import Phase, Schedule
+from ayni.lm.plan import Machine, flops_per_token, memory, parameters, plan
+from tests.lm.inner.small import SHAPE
+
+#: About a billion parameters, as Llama 3.2 has them.
+BILLION = Shape(
+    vocab_size=128_256,
+    hidden_size=2048,
+    intermediate_size=8192,
+    layers=16,
+    heads=32,
+    kv_heads=8,
+    context=8192,
+)
+TRAINING = Training(data=Data(length=4096, batch=64, micro_batch=1))
+SCHEDULE = Schedule(
+    steps=1000, phases=(Phase(from_step=0, inner_steps=5), Phase(from_step=400, inner_steps=50))
+)
+
+
+def machine(site: str = "cl", **changed: Any) -> Machine:
+    given = {"count": 1, "flops": 989e12, "memory": 141e9, "up": 1e8, "down": 1e8}
+    return Machine(site, **(given | {"efficiency": 0.4, "delay": 0.12, "cores": 16} | changed))
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_parameters_are_counted_as_the_model_has_them(family: Any, tied: bool) -> None:
+    pytest.importorskip("torch")
+    from ayni.lm.inner import model
+
+    shape = Shape(**{**SHAPE.model_dump(), "family": family, "tie_embeddings": tied})
+    built = model.named(model.build(model.config_of(shape), seed=0))
+    assert parameters(shape) == sum(p.numel() for p in built.values())
+
+
+def test_the_billion_has_a_billion() -> None:
+    assert parameters(BILLION) == 1_235_814_400  # what its model card says
+
+
+def test_the_compute_is_what_torch_counts() -> None:
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ayni.lm.inner import model
+
+    shape = Shape(vocab_size=512, hidden_size=64, intermediate_size=160, layers=3, heads=4)
+    net = model.build(model.config_of(shape), seed=0, attention="eager")
+    ids = torch.zeros(1, 256, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        net(input_ids=ids, labels=ids).loss.backward()
+    whole = counter.get_total_flops() / 256  # torch counts what the causal mask leaves out, too
+    causal = 6 * shape.layers * shape.hidden_size * 256
+    assert flops_per_token(shape, 256) == pytest.approx(whole - causal, rel=0.01)
+
+
+def test_bytes_are_those_of_the_codec() -> None:
+    small = Shape(**{**SHAPE.model_dump(), "layers": 1})
+    found = plan(small, TRAINING, SCHEDULE, Codec.INT8, [machine()])
+    vector = np.ones(found.parameters, np.float32)
+    blob = b"".join(encode([vector], vector.size, Codec.INT8))
+    assert found.round_bytes == 2 * len(io.BytesIO(blob).read())
+    assert found.rounds == 80 + 12
+    assert found.sent == found.rounds * found.round_bytes
+    assert found.parallel == 1000 * 8 * found.parameters
+
+
+def test_weights_gradients_moments_and_base_are_twenty_bytes_a_parameter() -> None:
+    found = memory(BILLION, TRAINING, 1, half=True)
+    assert found.total - found.activations == 20 * parameters(BILLION)
+    muon = TRAINING.model_copy(update={"optimiser": Optimiser(name="muon")})
+    assert memory(BILLION, muon, 1, half=True).moments < found.moments
+
+
+def test_more_ranks_hold_less_each_and_recomputing_keeps_less() -> None:
+    one, eight = (memory(BILLION, TRAINING, ranks, half=True) for ranks in (1, 8))
+    assert eight.moments * 8 == one.moments
+    assert eight.total < one.total
+    again = TRAINING.model_copy(update={"recompute": True})
+    assert memory(BILLION, again, 1, half=True).activations < one.activations / 2
+
+
+def test_a_model_that_does_not_fit_is_said_to() -> None:
+    small = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine(memory=24e9)])
+    large = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine()])
+    assert not small.sites[0].fits
+    assert large.sites[0].fits
+
+
+def test_all_wait_for_the_slowest_and_are_charged_for_it() -> None:
+    found = plan(
+        BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine("cl"), machine("mx", flops=989e12 / 2)]
+    )
+    fast, slow = found.sites
+    assert slow.hours == pytest.approx(2 * fast.hours)
+    assert fast.gpu_hours == slow.gpu_hours == pytest.approx(found.hours)
+    assert fast.core_hours == pytest.approx(16 * found.hours)
+    assert fast.utilisation < slow.utilisation < 1
+
+
+def test_hours_are_compute_and_exchanges() -> None:
+    found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine()])
+    step = flops_per_token(BILLION, 4096) * 64 * 4096 / (0.4 * 989e12)
+    exchange = found.round_bytes * 8 / 1e8 + 2 * 0.12
+    assert found.hours * 3600 == pytest.approx(1000 * step + found.rounds * exchange)
+
+
+def test_a_site_without_gpus_is_charged_in_core_hours() -> None:
+    site = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine(gpu=False)]).sites[0]
+    assert site.gpu_hours == 0
+    assert site.core_hours > 0
