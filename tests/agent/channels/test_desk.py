@@ -390,6 +390,9 @@ def test_the_file_of_errors_stays_small_and_is_no_way_out(bench: Bench, tmp_path
     for n in range(1200):
         bench.write(f"{n:04}", '{"kind": "' + "x" * 80 + '"}')
     bench.send()
+    assert len(bench.left()) == 200, "refusing has the channel's pace, too"
+    bench.now += 61
+    bench.send()
     assert target.read_text() == "mine"
     assert (bench.spool / "errors").stat().st_size <= 64 << 10
     assert bench.errors[-1]["name"] == "1199"

@@ -76,7 +76,9 @@ class Desk:
     _spool: Spool = field(init=False)
     _sending: threading.Lock = field(default_factory=threading.Lock)
     _recovered: bool = False
-    _moments: deque[float] = field(default_factory=deque)  # of what was taken in the last minute
+    _moments: deque[float] = field(
+        default_factory=deque
+    )  # of what was dealt with in the last minute
     _missing: dict[str, float] = field(default_factory=dict)  # blobs that are not there yet
     _told: set[str] = field(default_factory=set)
 
@@ -171,6 +173,7 @@ class Desk:
         except Later:
             return False
         except Unfit as unfit:
+            self._moments.append(self.tools.clock())  # refusing costs something, too
             self._refuse(name, unfit.code, str(unfit))  # told before it goes: who waits looks then
             self._spool.drop_blob(name)
             self._spool.remove(name)

@@ -57,7 +57,7 @@ class Relay:
     """One to an agent.
 
     Args:
-        tools: what the desks use; its book is closed with the relay.
+        tools: what the desks use. Its book stays open: a thread may be at it when the process ends.
         rule_of: what may leave an attempt.
     """
 
