@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from ayni.agent import now
 from ayni.agent.journal import Entry, Journal
+from ayni.agent.sections import VolumesSection
 from ayni.agent.unit import unit
+from ayni.agent.volumes import Volumes
 from ayni.cli.frame import build
 from ayni.errors import UserError
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import Report
 from ayni.protocol.policy import Reason
+from ayni.protocol.release import Release, Rule
+from ayni.tes.volumes import Mount
 from tests.agent.assignments import assignment, entry
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +96,27 @@ def test_the_agents_last_words_tell_a_living_agent_from_a_dead_one(tmp_path: Pat
     assert not now.Now("andes", "http://hub", 2**22 + 1, time.time(), "").running
     (tmp_path / now.FILE).write_text("{")
     assert now.read(tmp_path) is None
+
+
+def test_an_operator_sees_and_deletes_what_projects_keep(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
+    options = ["--config", str(tmp_path / "agent.toml")]
+    assert "no project" in CliRunner().invoke(build(), ["site", "volume", "ls", *options]).output
+    table = Volumes(tmp_path / "state" / "volumes", VolumesSection(), shutil.rmtree)
+    rule = Rule(Release.NOTHING, 0, "censo")
+    table.mount("a", "poesia", [Mount("state", "/state")], rule, ["censo"])
+    table.release("a")
+    shown = (
+        CliRunner()
+        .invoke(build(), ["site", "volume", "ls", *options], env={"COLUMNS": "200"})
+        .output
+    )
+    for words in ("poesia", "state", "nothing (censo)"):
+        assert words in shown
+    found = CliRunner().invoke(build(), ["site", "volume", "ls", "--json", *options]).output
+    assert json.loads(found)["volumes"][0]["dataset"] == "censo"
+    wrong = CliRunner().invoke(build(), ["site", "volume", "rm", "poesia", "other", *options])
+    assert isinstance(wrong.exception, UserError)
+    CliRunner().invoke(build(), ["site", "volume", "rm", "poesia", "state", *options])
+    table.sweep()
+    assert table.offer().held == []

@@ -43,6 +43,7 @@ def test_the_documented_example_is_right_and_shows_every_key() -> None:
         "store": config.StoreSection,
         "https": config.HttpsSection,
         "limits": config.LimitsSection,
+        "volumes": sections.VolumesSection,
     }
     for section in found.values():
         for key in section.model_fields.keys() - found.keys():

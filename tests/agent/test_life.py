@@ -58,6 +58,31 @@ def test_each_end_has_its_verdict(
     assert found.reason is None or found.reason.message
 
 
+@pytest.mark.parametrize(
+    ("job", "ignore", "state", "code"),
+    [
+        (status(143, reason=EndReason.TIMEOUT), [False], S.UNFINISHED, "walltime"),
+        (status(0, reason=EndReason.TIMEOUT), [False], S.UNFINISHED, "walltime"),
+        (status(75), [False, False], S.UNFINISHED, "go-on"),
+        (status(75), [True], S.COMPLETE, None),
+        (status(0), [False], S.COMPLETE, None),
+        (status(75, reason=EndReason.CANCELED), [False], S.UNFINISHED, "go-on"),
+        (status(143, reason=EndReason.CANCELED), [False], S.SYSTEM_ERROR, "canceled_at_site"),
+        (status(75, reason=EndReason.MEMORY), [False], S.EXECUTOR_ERROR, "memory"),
+        (status(1), [False], S.EXECUTOR_ERROR, "exit"),
+        (status(75, reason=EndReason.FENCED), [False], S.EXECUTOR_ERROR, "volume"),
+        (LOST, [False], S.LOST, "lost"),
+    ],
+)
+def test_a_link_that_is_followed_may_leave_off(
+    job: JobStatus, ignore: list[bool], state: AttemptState, code: str | None
+) -> None:
+    found = verdict(job, ignore, followed=True)
+    assert (found.state, found.reason and found.reason.code) == (state, code)
+    assert verdict(job, ignore, S.CANCELED, followed=True).state is S.CANCELED
+    assert verdict(job, ignore).state is not S.UNFINISHED
+
+
 def test_a_killed_command_is_said_to_be_killed() -> None:
     reason = verdict(status(137), [False]).reason
     assert reason is not None

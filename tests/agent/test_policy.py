@@ -56,9 +56,17 @@ def test_every_rule_has_its_line() -> None:
     found = answers(task())
     assert list(found) == [
         "member", "project", "person", "image", "network", "cores", "memory", "gpus", "nodes",
-        "walltime", "channels", "https",
+        "walltime", "channels", "volume", "https",
     ]  # fmt: skip
     assert all(found.values())
+
+
+def test_a_site_that_gives_no_room_takes_no_task_with_a_volume() -> None:
+    asked = task(resources={"backend_parameters": {"volume": "state:/state"}})
+    assert answers(asked)["volume"]
+    assert not answers(asked, TOML + "[volumes]\nquota = 0\n")["volume"]
+    own = TOML + f'[volumes]\nquota = 0\n[volumes.projects]\n"{WHO.project}" = "1GiB"\n'
+    assert answers(asked, own)["volume"]
 
 
 @pytest.mark.parametrize(

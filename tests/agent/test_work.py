@@ -9,9 +9,11 @@ import pytest
 
 from ayni.agent import config
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus
+from ayni.agent.life import OVER_QUOTA
 from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.finish import Finished
 from ayni.agent.staging.inputs import Prepared
+from ayni.agent.volumes import Waits
 from ayni.agent.work import TRIES, Work
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import LogReport, OutputReport
@@ -275,3 +277,65 @@ def test_outputs_whose_names_no_report_can_hold_are_the_tasks_own_fault(work: Wo
     assert report.state is S.EXECUTOR_ERROR
     assert report.outputs == []
     assert report.reason is not None and "archives" in report.reason.message
+
+
+def test_an_attempt_waits_for_its_volume_for_as_long_as_it_takes_and_says_so_once(
+    work: Work,
+) -> None:
+    at(work, "a", S.INITIALIZING)
+    for turn in range(5 * TRIES):
+        work.staged("a", Waits("waits for volume state", 2.0), 10.0 * turn)
+        work.due(10.0 * turn + 1.0)
+        assert work.take_acts().stage == [], "it is asked for again too soon"
+        work.due(10.0 * turn + 2.0)
+        work.staging(work.take_acts().stage, 10.0 * turn + 3.0)
+    assert work.entries["a"].state is S.INITIALIZING
+    assert work.entries["a"].report.system_log == ["waits for volume state"]
+    work.staged("a", Prepared("a", Path("/w/a")), 1000.0)
+    assert list(work.take_acts().submit) == ["a"]
+
+
+def test_one_that_waits_for_its_volume_is_given_back_at_once(work: Work) -> None:
+    at(work, "a", S.INITIALIZING)
+    work.staged("a", Waits("waits for volume state"), 1.0)
+    work.withdraw("a", 2.0)
+    assert told(work, "a") is S.WITHDRAWN
+
+
+def test_of_a_job_that_nobody_saw_end_it_is_not_sure_that_it_writes_no_more(work: Work) -> None:
+    for name, end in (("a", exited("a")), ("b", JobStatus("b", JobState.LOST))):
+        at(work, name, S.RUNNING)
+        work.job(end, 6.0)
+        work.delivering(work.take_acts().deliver)
+        work.delivered(name, Finished(name), 7.0)
+        acts = work.take_acts()
+        assert (name in acts.unsure, name in acts.discard) == (name == "b", True)
+
+
+@pytest.mark.parametrize("link", [1, 2])
+def test_the_last_link_of_a_chain_is_not_followed(work: Work, link: int) -> None:
+    at(work, "a", S.RUNNING)
+    entry = work.entries["a"]
+    entry.assignment.shape["chain"] = 2
+    entry.assignment.link = link
+    work.job(exited("a", 75), 6.0)
+    work.delivering(work.take_acts().deliver)
+    assert work.ending(entry, Path("/w/a")).final is (link == 2)
+    work.delivered("a", Finished("a"), 7.0)
+    assert told(work, "a") is (S.UNFINISHED if link == 1 else S.EXECUTOR_ERROR)
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_who_writes_beyond_the_quota_is_told_or_ended(work: Work, end: bool) -> None:
+    at(work, "a", S.RUNNING)
+    for now in (6.0, 7.0):
+        work.over_quota("a", now, end=end)
+    acts = work.take_acts()
+    assert acts.cancel == ({"a"} if end else set())
+    work.job(exited("a", 143 if end else 0, EndReason.CANCELED if end else EndReason.EXITED), 8.0)
+    work.delivering(work.take_acts().deliver)
+    work.delivered("a", Finished("a"), 9.0)
+    report = work.told["a"].report
+    assert report.system_log == [OVER_QUOTA]
+    assert report.state is (S.EXECUTOR_ERROR if end else S.COMPLETE)
+    assert report.reason is None or report.reason.code == "quota"

@@ -15,7 +15,7 @@ from ayni.client.commands import console
 from ayni.client.models import LogPage
 from ayni.hub.network import waits
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import CommandReport, HealthNote, StartStatus
+from ayni.protocol.messages import CommandReport, HealthNote, StartStatus, VolumesOffer
 from ayni.protocol.policy import Policy, Reason
 from tests.client.conftest import Run, World
 from tests.hub import factories as make
@@ -381,9 +381,34 @@ def test_who_asks_of_an_array_what_only_a_task_has_is_told_how_to_find_one(
     assert f"ayni ps --array {array.id}" in result.err
 
 
+def test_volumes_are_listed_and_deleted(cli: Run, world: World) -> None:
+    assert "no site keeps a volume" in cli("volumes").err
+    site = make.site(name="chile")
+    make.volume(world.project, site, name="state", size=3 << 20, release="nothing", dataset="censo")
+    shown = cli("volumes").out
+    for words in ("state", "chile", "3.0 MiB", "nothing (censo)"):
+        assert words in shown
+    assert cli("volumes", "--json").json["volumes"][0]["name"] == "state"
+    assert cli("volumes", "rm", "chile", "state", "--json").json["removing"]["removing"]
+    assert "being deleted" in cli("volumes").out
+    gone = cli("volumes", "rm", "chile", "other")
+    assert gone.code == 2 and "no volume 'other'" in gone.err
+
+
+def test_a_chain_is_sent_and_shown_with_its_links(cli: Run, world: World) -> None:
+    world.agent("chile", offers=simulated.status(volumes=VolumesOffer(quota=1, retention=1)))
+    sent = cli(
+        "submit", "--site", "chile", "--volume", "state:/state", "--chain", "7", "--", "true"
+    )
+    assert sent.code == 0, sent.err
+    assert "link 1 of 7" in cli("show", sent.out.strip()).out
+    refused = cli("submit", "--site", "chile", "--chain", "7", "--", "true")
+    assert refused.code == 2 and "needs a volume" in refused.err
+
+
 def test_every_key_of_the_json_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "users" / "cli.md").read_text()
-    told = (models.TaskInfo, models.ArrayInfo, models.Attempt, models.Site, models.Dataset,
+    told = (models.TaskInfo, models.ArrayInfo, models.Attempt, models.Site, models.Dataset, models.Volume,
             models.Why, models.SiteVerdict, models.PlacementInfo, models.LogPage, models.Output,
             models.StoredFile, models.Me, models.Person, models.Project, models.Chances)  # fmt: skip
     missing = {name for model in told for name in model.model_fields if f"`{name}`" not in text}

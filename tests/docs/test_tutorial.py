@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,26 @@ def test_the_tutorial_can_be_pasted_from_top_to_bottom(network: Path, tmp_path: 
     assert any(line.endswith("the data must stay at santiago") for line in refused)
     assert "Bogota: 12.471 hours" in said
     assert "reversed/0/out.txt onu" in said
+
+
+def test_the_page_of_volumes_can_be_pasted_from_top_to_bottom(
+    network: Path, tmp_path: Path
+) -> None:
+    known = json.loads((network / "credentials.json").read_text())
+    here = tmp_path / "try"
+    begin = (
+        f"set -e; mkdir {here}; cd {here}; export AYNI_HUB={known['hub']} "
+        f"AYNI_TOKEN={known['tokens']['researcher']}\n"
+    )
+    page = "\n".join(blocks((USERS / "volumes.md").read_text(), "sh"))
+
+    done = paste(begin + page, tmp_path)
+
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    said = done.stdout.split("\n")
+    assert "42" in said
+    assert any(line.startswith("done at 12") for line in said)
+    assert "50.5" in said
 
 
 @pytest.mark.parametrize("language", ["es", "pt"])

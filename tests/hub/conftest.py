@@ -39,6 +39,9 @@ class Api:
             headers=make.auth(self.secret) | {k.replace("_", "-"): v for k, v in headers.items()},
         )
 
+    def delete(self, path: str) -> Any:
+        return self.client.delete(path, headers=make.auth(self.secret))
+
     @property
     def caller(self) -> Caller:
         return admit(valid_token(digest=digest(self.secret)))

@@ -21,7 +21,7 @@ from ayni.hub.accounts.tokens import (
     valid_token,
 )
 from ayni.hub.calls.models import Membership, Project
-from ayni.hub.catalogue.models import Dataset
+from ayni.hub.catalogue.models import Dataset, Volume
 from ayni.hub.network.models import Site
 from ayni.hub.store.models import File, Upload
 from ayni.hub.tasks import ids
@@ -102,6 +102,15 @@ def dataset(at: Site | None = None, **fields: Any) -> Dataset:
     if "project" not in fields:
         fields["site"] = at or site()
     return Dataset.objects.create(**fields)
+
+
+def volume(of: Project, at: Site | None = None, **fields: Any) -> Volume:
+    """A volume of the project, as its site told of it."""
+    moment = timezone.now()
+    fields = {"name": f"room-{next(_numbers)}", "uid": f"{next(_numbers):016x}", **fields}
+    return Volume.objects.create(
+        project=of, site=at or site(), created=moment, used=moment, **fields
+    )
 
 
 def caller_in(a_project: Project) -> Caller:

@@ -102,6 +102,7 @@ class World:
         self.channel = keep.make(self.project, self.person, "secret", rules, 30)
         said = {"kind": "secret", "body": {"word": "secret"}}
         post([Letter(self.channel.pk, "1", person=self.person.pk, **said)])
+        self.volume = make.volume(self.project, name="secret")
         self.upload = make.file(self.project, "secret/a.txt").upload
 
     def call(self, operation: Operation, secret: str | None):
@@ -109,6 +110,7 @@ class World:
         known = {
             "id": ids.show(self.array if "/arrays/" in path else self.task.pk),
             "name": self.dataset.name,
+            "site": self.volume.site.name,
             "upload": self.upload.pk,
         }
         for name, value in known.items():
@@ -138,6 +140,7 @@ class World:
             and self.project.datasets.filter(name="secret").exists()
             and self.project.channels.filter(name="secret", last=1).count() == 1
             and self.project.channels.count() == 1
+            and self.project.volumes.filter(name="secret", remove=False).exists()
         )
 
 

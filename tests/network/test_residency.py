@@ -215,6 +215,97 @@ def test_every_try_of_a_task_together_tells_nothing(net: Net) -> None:
     assert stdout(task) == ""
 
 
+# --- what such a task leaves in a volume ------------------------------------------------------
+
+STATE: dict[str, Any] = {"site": "norte", "volume": "guarda:/state"}
+LATER: dict[str, Any] = {"site": "norte", "volume": "guarda:/state:ro"}
+
+
+def test_what_was_read_into_a_volume_is_bound_by_its_rule_for_whoever_comes_later(
+    net: Net,
+) -> None:
+    assert net.run(closed("cp /data/t /state/t", **STATE))["state"] == "COMPLETE"
+    told = until(lambda: next((v for v in volumes(net) if v["name"] == "guarda"), None), "its card")
+    assert (told["release"], told["dataset"]) == ("nothing", "cerrado")
+    later = net.run(sh("cat /state/t; cat /state/t >&2; test -s /state/t", **LATER))
+    assert later["state"] == "COMPLETE", later
+    assert stdout(later) == ""
+    assert "cerrado" in why(later)
+
+
+def volumes(net: Net) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = net.get("/volumes")["volumes"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("task", "field"),
+    [
+        (sh("cp /state/t /o", outputs={"/o": "ayni://quinua/state"}, **LATER), "outputs[0].url"),
+        (sh("true", network="true", **LATER), "resources.backend_parameters.network"),
+    ],
+    ids=["outputs", "network"],
+)
+def test_what_a_volume_forbids_is_refused_when_the_task_is_made(
+    net: Net, task: dict[str, Any], field: str
+) -> None:
+    refused = net.call("POST", "/api/v1/tasks", json={"task": task})
+    assert refused.status_code == 400
+    assert [error["field"] for error in refused.json()["errors"]] == [field]
+
+
+def test_a_task_made_before_its_volume_was_bound_is_judged_at_the_site(net: Net) -> None:
+    name = {"site": "norte", "volume": "tarde:/state"}
+    gate = net.submit(sh(UNTIL_TOLD, site="norte"))
+    task = sh("cp /state/t /o", outputs={"/o": "ayni://quinua/tarde.txt"}, **name)
+    number = net.submit(task, after=[{"id": gate}])
+    assert net.run(closed("cp /data/t /state/t", **name))["state"] == "COMPLETE"
+    (net.root(net.started(gate)) / "go").touch()
+    net.wait(number)
+    assert net.show(number)["state"] == "SYSTEM_ERROR"
+    assert "lets nothing leave" in why(net.full(number))
+    assert "tarde.txt" not in net.paths()
+
+
+def test_a_rule_goes_on_from_volume_to_volume(net: Net) -> None:
+    both = {"site": "norte", "volume": "guarda:/state:ro,copia:/copy"}
+    assert net.run(sh("cp /state/t /copy/t", **both))["state"] == "COMPLETE"
+    copy = net.run(sh("cat /copy/t", site="norte", volume="copia:/copy:ro"))
+    assert (copy["state"], stdout(copy)) == ("COMPLETE", "")
+
+
+def test_an_aggregate_of_a_volume_is_within_the_limit_of_its_data(
+    net: Net, secrets: Secrets
+) -> None:
+    state = {"site": "norte", "volume": "suma:/state"}
+    assert net.run(aggregate("cp /data/t /state/t", **state))["state"] == "COMPLETE"
+    little = net.run(sh("head -1 /state/t", **state))
+    assert stdout(little).encode() == secrets.aggregate + b"0000\n"
+    much = net.run(sh(f"sed 1,{FREE_LINES}d /state/t", **state))
+    assert (much["state"], stdout(much)) == ("SYSTEM_ERROR", "")
+
+
+def test_the_links_of_a_chain_tell_no_more_than_one_task_may(net: Net) -> None:
+    script = f"head -{FREE_LINES} /data/t; exit 75"
+    task = net.run(aggregate(script, chain="3", site="norte", volume="eslabon:/state"))
+    assert (task["state"], len(task["logs"])) == ("EXECUTOR_ERROR", 3)
+    assert [log["logs"][0].get("stdout", "") != "" for log in task["logs"]] == [False, False, True]
+
+
+def test_no_one_watches_what_becomes_bound_while_they_watch(net: Net) -> None:
+    """The reader's log is open; the writer of closed data waits until the reader has ended."""
+    net.run(sh("echo open > /state/t", site="norte", volume="turno:/state"))
+    reads = sh(f"cat /state/t; {UNTIL_TOLD}; cat /state/t", site="norte", volume="turno:/state:ro")
+    reader = net.submit(reads)
+    root = net.root(net.started(reader))
+    writer = net.submit(closed("cp /data/t /state/t", site="norte", volume="turno:/state"))
+    until(lambda: "under another rule" in why(net.full(writer)) or None, "the writer to wait")
+    (root / "go").touch()
+    net.wait(reader)
+    assert stdout(net.full(reader)) == "open\nopen\n"
+    assert net.wait(writer)["state"] == "COMPLETE"
+
+
 # --- and now the search; the tests above ran before it, in this file's order -------------------
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ayni.agent import closures_commands, datasets_commands
+from ayni.agent import closures_commands, datasets_commands, volumes_commands
 from ayni.agent.config import find, load
 from ayni.agent.options import Config, Json
 
@@ -34,6 +34,9 @@ def register(app: typer.Typer) -> None:
     dataset = typer.Typer(no_args_is_help=True, help="The site's own store: data that stays here.")
     datasets_commands.register(dataset)
     site.add_typer(dataset, name="dataset")
+    volume = typer.Typer(no_args_is_help=True, help="What projects keep here between their tasks.")
+    volumes_commands.register(volume)
+    site.add_typer(volume, name="volume")
     app.add_typer(site, name="site")
 
 

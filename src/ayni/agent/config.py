@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from ayni.agent.sections import Section, SlurmSection
+from ayni.agent.sections import Section, SlurmSection, VolumesSection
 from ayni.agent.units import Duration, Size
 from ayni.errors import UserError
 from ayni.protocol.policy import Hours, Policy
@@ -187,6 +187,7 @@ class Config(Section):
     store: StoreSection = StoreSection()
     https: HttpsSection = HttpsSection()
     limits: LimitsSection = LimitsSection()
+    volumes: VolumesSection = VolumesSection()
 
     @field_validator("hub")
     @classmethod
@@ -270,6 +271,10 @@ class Config(Section):
     @property
     def work_folder(self) -> Path:
         return self.shared / "work"
+
+    @property
+    def volumes_folder(self) -> Path:
+        return self.shared / "volumes"
 
     @property
     def cache_folder(self) -> Path:

@@ -29,6 +29,7 @@ from ayni.agent.offer import Offer
 from ayni.agent.staging.finish import Finished
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.inputs import Prepared, load
+from ayni.agent.volumes import Volumes
 from ayni.agent.watch import Watch
 from ayni.agent.work import Acts, Work
 from ayni.protocol.attempts import AttemptState
@@ -79,6 +80,7 @@ class Cycle:
     journal: Journal
     executor: Executor
     folders: Folders
+    volumes: Volumes
     hands: Hands
     side: AgentSide
     line: Line
@@ -104,6 +106,7 @@ class Cycle:
         self._next_prune = float("-inf")
         self._next_books = float("-inf")
         self._sweeping: Future[None] | None = None
+        self._measuring: Future[None] | None = None
         self._acknowledged: int | None = None
         self._at_least = 0
 
@@ -186,6 +189,9 @@ class Cycle:
         for attempt in reply.unknown:
             self.work.cancel(attempt, now, mute=True)
         self.watch.wanted = frozenset(reply.watched)
+        if reply.remove_volumes and not self.volumes.unwanted.issuperset(reply.remove_volumes):
+            self._next_sweep = float("-inf")
+        self.volumes.unwanted = frozenset(reply.remove_volumes)
 
     def _known(self, attempt: str) -> bool:
         return attempt in self.work.entries or self.journal.has(attempt)
@@ -274,6 +280,8 @@ class Cycle:
         """Take up the attempts that the journal has."""
         for entry in self.journal.live():
             self.work.take_up(entry)
+            if entry.assignment.shape.get("volumes"):
+                self.volumes.recall(entry.id, load(entry.id, self.folders.path(entry.id)).binds)
             if entry.job is not None:
                 entry.report.state = S.FINALIZING
                 self.work.acts.deliver.append(entry)
@@ -329,25 +337,32 @@ class Cycle:
             self.work.acts.submit.update(acts.submit)
             self.work.acts.cancel |= acts.cancel
             self.work.acts.forget |= acts.forget
-            self._discard(acts.discard, keep=acts.forget)
+            self.work.acts.unsure |= acts.unsure
+            self._discard(acts.discard, acts.unsure, keep=acts.forget)
         else:
             self.offer.silence.pop("acts", None)
-            self._discard(acts.discard)
+            self._discard(acts.discard, acts.unsure)
 
-    def _discard(self, folders: dict[str, bool], keep: Iterable[str] = ()) -> None:
-        kept = set(keep)
+    def _discard(
+        self, folders: dict[str, bool], unsure: Iterable[str], keep: Iterable[str] = ()
+    ) -> None:
+        """Let go of folders and volumes."""
+        kept, unsure = set(keep), set(unsure)
         for attempt, failed in folders.items():
             if attempt in kept:
                 self.work.acts.discard[attempt] = failed
-            else:
-                self.folders.discard(attempt, failed=failed)
+                continue
+            self.volumes.release(attempt, sure=attempt not in unsure)
+            self.folders.discard(attempt, failed=failed)
 
     def _submit(self, prepared: dict[str, Prepared]) -> None:
         ready = {a: p for a, p in prepared.items() if a in self.work.entries}
         if not ready:
             return
         jobs = [
-            job_of(self.config, self.work.entries[a].assignment, p.folder, p.binds, p.rule)
+            job_of(
+                self.config, self.work.entries[a].assignment, p.folder, p.binds, p.rule, p.leases
+            )
             for a, p in ready.items()
         ]
         refused = self.executor.submit(jobs)
@@ -362,6 +377,8 @@ class Cycle:
         self.work.tell_what_lasts(wall)
         self.work.due(wall, count=not self.line.trouble)
         self.relay.follow(self.work.relayed(), self.work.speaking)
+        for attempt in self.volumes.over():
+            self.work.over_quota(attempt, wall, end=self.config.volumes.over == "end")
         for entry in self.watch.look(self.work.entries, now):
             self.work.told[entry.id] = entry
         if now >= self._next_offer or self.offer.wants_more(now):
@@ -374,6 +391,8 @@ class Cycle:
         if now >= self._next_sweep and (self._sweeping is None or self._sweeping.done()):
             self._next_sweep = now + _SWEEP
             self._sweeping = self.hands.do(self._sweep)
+            if self._measuring is None or self._measuring.done():
+                self._measuring = self.hands.do(self._measure)
         if now >= self._next_books:
             self._next_books = now + _BOOKS
             self._book()
@@ -397,10 +416,18 @@ class Cycle:
         """Remove what was given up, and see which datasets there are: in a thread."""
         self.offer.disks.look()
         try:
+            self.volumes.sweep()
             self.folders.sweep()
             self.offer.datasets.scan()
         except OSError as error:
             log.warning("sweeping failed: %s", error)
+
+    def _measure(self) -> None:
+        """See how much volumes hold: in a thread of its own, since that may take long."""
+        try:
+            self.volumes.measure()
+        except OSError as error:
+            log.warning("volumes cannot be measured: %s", error)
 
     def close(self) -> None:
         """Let threads leave off; nothing is waited for, since everything may be repeated."""

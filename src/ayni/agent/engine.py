@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,14 @@ class Engine:
         sandbox: bubblewrap, unshare, container or none: the weakest that an image here runs in.
         findings: what was found on the way.
         unlock: lets us remove what local users left, where jobs run as such: see `Folders`.
+        group_of: of the local user who runs a project's jobs.
     """
 
     executor: Executor
     sandbox: str
     findings: Sequence[Finding]
     unlock: Unlock | None = None
+    group_of: Callable[[str], int | None] = lambda project: None
 
     @property
     def sandboxed(self) -> bool:
@@ -83,8 +85,10 @@ def start(config: Config) -> Engine:
         sandbox = _NAMES[type(host)]
     open_executor = _slurm if config.executor.kind == "slurm" else _local
     executor = open_executor(config, found, host)
-    unlock = executor.unlock if isinstance(executor, MappedExecutor) else None
-    return Engine(executor, sandbox, [*findings, *executor.findings], unlock)
+    found_so_far = [*findings, *executor.findings]
+    if isinstance(executor, MappedExecutor):
+        return Engine(executor, sandbox, found_so_far, executor.unlock, executor.group_of)
+    return Engine(executor, sandbox, found_so_far)
 
 
 def _local(config: Config, found: dict[str, ImageSpec], host: Runtime | None) -> LocalExecutor:

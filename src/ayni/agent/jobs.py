@@ -11,6 +11,7 @@ from ayni.agent.executors.base import Bind, Command, Job, Limits
 from ayni.protocol import release
 from ayni.protocol.messages import Assignment
 from ayni.protocol.policy import Who
+from ayni.tes.shape import Shape
 
 SURE_DISK = (
     1 << 30
@@ -23,12 +24,13 @@ def owner(who: Who) -> str:
 
 
 def share(assignment: Assignment) -> str:
-    """What tasks must have in common to share a batch job: project and data that they may read."""
+    """What tasks must have in common to share a batch job: project, volumes and data that they may read."""
     data = sorted(
         f"{use.name}:{use.release}:{use.release_limit}:{use.channel_limit}:{','.join(use.channels)}"
         for use in assignment.datasets
     )
-    return " ".join((assignment.who.project, *data))
+    volumes = sorted(f"volume:{mount['name']}" for mount in assignment.shape.get("volumes", ()))
+    return " ".join((assignment.who.project, *data, *volumes))
 
 
 def ignored_errors(assignment: Assignment) -> list[bool]:
@@ -42,13 +44,16 @@ def job_of(
     folder: Path,
     binds: Sequence[Bind] = (),
     rule: release.Rule = release.FREE,
+    leases: Sequence[Path] = (),
 ) -> Job:
     """The job of an attempt that the site's policy has let in.
 
     Args:
         rule: what may leave it. Where that is bounded, its image gives it no network either.
+        leases: of the volumes that it writes to.
     """
     task, shape = assignment.task, assignment.shape
+    warned = not shape.keys().isdisjoint(("chain", "warning"))
     name = task["executors"][0]["image"]
     return Job(
         id=assignment.attempt,
@@ -65,8 +70,10 @@ def job_of(
             sure_disk=max(2 * shape["disk"], SURE_DISK),
             grace=config.limits.grace,
             log=config.limits.log,
+            warning=Shape.from_json(shape).warned if warned else None,
         ),
         binds=tuple(binds),
+        leases=tuple(leases),
         network=shape["network"] or (rule.free and _networked(config, name)),
         partition=assignment.partition,
         gpus=shape["gpus"],

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from ayni.agent.config import Config
+from ayni.protocol import volumes
 from ayni.protocol.messages import PartitionStatus
 from ayni.protocol.policy import Reason, Who, refusals
 from ayni.tes.models import Task
@@ -41,6 +42,8 @@ def objections(
     """
     policy = config.network_policy
     yield from refusals(policy, shape, who, https_hosts=https_hosts(task))
+    if (no := volumes.refusal(config.volumes.offer(), who.project, shape.volumes)) is not None:
+        yield no
     if not config.has_user_for(who.project):
         yield Reason(code="project", message=f"has no local user for project {who.project}")
     images = dict.fromkeys(executor.image for executor in task.executors)

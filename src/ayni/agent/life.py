@@ -20,11 +20,16 @@ from ayni.protocol.policy import Reason
 
 S = AttemptState
 
+GOES_ON = 75  # EX_TEMPFAIL of sysexits.h: by this exit code a link of a chain asks for the next one
+
+OVER_QUOTA = "its project holds more in volumes than the site allows"
+
 #: Ends that are the commands' own doing: final for the task.
 _FAULT_OF_THE_TASK = {
     EndReason.TIMEOUT: ("walltime", "ran longer than its walltime; ask for more of it"),
     EndReason.MEMORY: ("memory", "used more memory than it asked for; ask for more ram_gb"),
     EndReason.PROCESSES: ("processes", "had more processes than this site allows one task"),
+    EndReason.FENCED: ("volume", "its volume is another attempt's now"),
     EndReason.DISK: ("disk", "took more of the disk than this site allows; ask for more disk_gb"),
 }
 
@@ -42,7 +47,11 @@ class Verdict:
 
 
 def verdict(
-    status: JobStatus, ignore_errors: Sequence[bool], doom: AttemptState | None = None
+    status: JobStatus,
+    ignore_errors: Sequence[bool],
+    doom: AttemptState | None = None,
+    *,
+    followed: bool = False,
 ) -> Verdict:
     """What the end of a job means.
 
@@ -50,11 +59,17 @@ def verdict(
         status: ended or lost.
         ignore_errors: for each command, whether its exit code counts for nothing.
         doom: the end that was decided while the job still ran.
+        followed: it is a link of a chain, and not the last one that there may be.
     """
     if doom is S.CANCELED:
         return Verdict(S.CANCELED)
+    if doom is S.EXECUTOR_ERROR:
+        return Verdict(S.EXECUTOR_ERROR, Reason(code="quota", message=OVER_QUOTA))
     if status.state is JobState.LOST:
         return Verdict(S.LOST, _reason("lost", status, "nobody saw how the job ended"))
+    asked = _asks_to_go_on(status, ignore_errors) if followed and doom is None else None
+    if asked is not None:
+        return asked
     if status.reason is EndReason.CANCELED:
         if doom is S.WITHDRAWN:
             return Verdict(S.WITHDRAWN)
@@ -63,6 +78,9 @@ def verdict(
         return Verdict(S.SYSTEM_ERROR, _reason("start", status, "the job could not be started"))
     if status.reason is EndReason.CROWDED:
         return Verdict(S.SYSTEM_ERROR, _reason("disk", status, "the site's disk was nearly full"))
+    if followed and status.reason is EndReason.TIMEOUT:
+        message = "its walltime is over; the next link of its chain goes on"
+        return Verdict(S.UNFINISHED, Reason(code="walltime", message=message))
     if status.reason in _FAULT_OF_THE_TASK:
         code, message = _FAULT_OF_THE_TASK[status.reason]
         return Verdict(S.EXECUTOR_ERROR, _reason(code, status, message))
@@ -80,6 +98,19 @@ def verdict(
     if len(status.results) < len(ignore_errors):
         return Verdict(S.SYSTEM_ERROR, _reason("lost", status, "not every command was run"))
     return Verdict(S.COMPLETE)
+
+
+def _asks_to_go_on(status: JobStatus, ignore_errors: Sequence[bool]) -> Verdict | None:
+    """A link that left off by itself: at its own wish, or when its site was about to end it."""
+    if status.reason not in (EndReason.EXITED, EndReason.CANCELED):
+        return None
+    for number, (result, ignore) in enumerate(zip(status.results, ignore_errors, strict=False)):
+        if result.exit_code and not ignore:
+            if result.exit_code != GOES_ON:
+                return None
+            message = f"command {number} asks to go on; the next link of its chain does"
+            return Verdict(S.UNFINISHED, Reason(code="go-on", message=message))
+    return None
 
 
 def _signal(exit_code: int) -> str:

@@ -23,6 +23,7 @@ from ayni.agent.executors.base import (
 )
 from ayni.agent.runtimes.base import Finding
 from ayni.agent.staging.folders import Folders
+from ayni.agent.volumes import Volumes
 from ayni.errors import UserError
 from ayni.protocol.messages import (
     MAX_ASSIGNMENTS,
@@ -158,6 +159,7 @@ class Offer:
     datasets: Datasets
     folders: Folders
     sandbox: str
+    volumes: Volumes | None = None
     findings: Sequence[Finding] = ()
     partitions: list[PartitionStatus] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
@@ -223,6 +225,7 @@ class Offer:
             sandbox=self.sandbox,
             draining=self.closures.draining,
             windows=self.closures.windows,
+            volumes=None if self.volumes is None else self.volumes.offer(),
         )
 
     def against(self, partition: str, walltime: float, now: float) -> Reason | None:

@@ -121,6 +121,8 @@ def _asked(policy: Policy, task: Task, shape: Shape, who: Who) -> Iterator[tuple
     limit = show_duration(policy.max_walltime) if policy.max_walltime is not None else None
     yield "walltime", f"{show_duration(shape.walltime)} {_most(limit)}"
     yield "channels", _channels(policy, shape)
+    names = ", ".join(mount.name for mount in shape.volumes)
+    yield "volume", names or "no volume asked"
     yield "https", ", ".join(sorted(https_hosts(task))) or "no exchange by https"
 
 

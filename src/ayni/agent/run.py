@@ -90,7 +90,14 @@ def assemble_cycle(
         log.warning("tasks run WITHOUT a sandbox: they can read whatever this user can")
     http = stack.enter_context(hub.client(config, who.key))
     try:
-        staging = assemble(config, who.site, http, sandboxed=power.sandboxed, unlock=power.unlock)
+        staging = assemble(
+            config,
+            who.site,
+            http,
+            sandboxed=power.sandboxed,
+            unlock=power.unlock,
+            group_of=power.group_of,
+        )
     except (OSError, TransferError) as error:
         raise UserError(f"the agent's folders cannot be used: {error}") from error
     first = threading.Thread(target=_scan, args=(staging.datasets,), daemon=True)
@@ -127,7 +134,15 @@ def assemble_cycle(
         relay=relay,
         side=side,
         line=Line(hub.Hub(http, config.https.timeout).sync, side, inbox.put),
-        offer=Offer(config, power.executor, staging.datasets, staging.folders, power.sandbox),
+        volumes=staging.volumes,
+        offer=Offer(
+            config,
+            power.executor,
+            staging.datasets,
+            staging.folders,
+            power.sandbox,
+            staging.volumes,
+        ),
         inbox=inbox,
         note=lambda cycle: _note(config, _words(who, cycle)),
     )

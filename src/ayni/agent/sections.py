@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ayni.agent.executors.slurm.script import Rules, Terms
+from ayni.agent.units import Duration, Size
+from ayni.protocol.messages import VolumesOffer
+from ayni.protocol.policy import quota_of
 
 LocalName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
 
@@ -73,6 +76,25 @@ class SlurmSection(Section):
             if name in _OURS:
                 raise ValueError(f"{name} is the agent's own to set")
         return options
+
+
+class VolumesSection(Section):
+    """Room of projects that outlives their tasks. It lies beside the work folders."""
+
+    quota: Size = 20 << 30  # bytes of one project; 0: none is given
+    projects: dict[str, Size] = {}  # the same of particular ones, by name or pattern
+    retention: Duration = 90 * 86400  # seconds after its last use until a volume goes
+    over: Literal["tell", "end"] = "tell"  # what tasks that write get once their project holds more
+
+    def quota_of(self, project: str) -> int:
+        """What a project may hold."""
+        return quota_of(self.quota, self.projects, project)
+
+    def offer(self, **held: Any) -> VolumesOffer:
+        """What the hub is told of it, with what is held."""
+        return VolumesOffer(
+            quota=self.quota, projects=dict(self.projects), retention=self.retention, **held
+        )
 
 
 #: sbatch's options that follow from the task and the agent's way of working.

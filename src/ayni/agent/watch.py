@@ -44,7 +44,7 @@ class Watch:
     def _allowed(self, entry: Entry) -> bool:
         if entry.id not in self._may:
             prepared = load(entry.id, self.folders.path(entry.id))
-            rule = rule_for(entry.assignment, self.datasets)
+            rule = rule_for(entry.assignment, self.datasets, prepared.datasets)
             self._may[entry.id] = release.strictest((prepared.rule, rule)).live_tails
         return self._may[entry.id]
 

@@ -18,10 +18,19 @@ from ayni.agent.executors.base import JobState, JobStatus
 from ayni.agent.jobs import ignored_errors
 from ayni.agent.journal import Entry
 from ayni.agent.judge import objections
-from ayni.agent.life import MAX_NAMES, Verdict, fitting, names_size, note_status, verdict
+from ayni.agent.life import (
+    MAX_NAMES,
+    OVER_QUOTA,
+    Verdict,
+    fitting,
+    names_size,
+    note_status,
+    verdict,
+)
 from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.finish import Ended, Finished
 from ayni.agent.staging.inputs import Prepared
+from ayni.agent.volumes import Waits
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import Assignment, PartitionStatus, Report
 from ayni.protocol.policy import Reason
@@ -47,6 +56,7 @@ class Acts:
     deliver: list[Entry] = field(default_factory=list)
     stop: set[str] = field(default_factory=set)  # a thread is to leave off
     forget: set[str] = field(default_factory=set)  # by the executor
+    unsure: set[str] = field(default_factory=set)  # over, and nobody saw their processes end
     discard: dict[str, bool] = field(default_factory=dict)  # folders; True: the attempt failed
 
 
@@ -161,6 +171,17 @@ class Work:
         else:
             self._doom(entry, S.CANCELED, now)
 
+    def over_quota(self, attempt: str, now: float, *, end: bool) -> None:
+        """Tell an attempt that its project holds more in volumes than it may; `end`: and end it."""
+        entry = self.entries.get(attempt)
+        if entry is None or entry.state in (*_NOT_STARTED, S.FINALIZING):
+            return
+        if OVER_QUOTA not in entry.report.system_log:
+            entry.report.system_log = [*entry.report.system_log, OVER_QUOTA]
+            self.told[attempt] = entry
+        if end and entry.doom in (None, S.EXECUTOR_ERROR):
+            self._doom(entry, S.EXECUTOR_ERROR, now)
+
     def _doom(self, entry: Entry, doom: AttemptState, now: float) -> None:
         if entry.doom is not doom:
             entry.doom = doom
@@ -189,6 +210,11 @@ class Work:
         if isinstance(result, Prepared):
             self._tries.pop(attempt, None)
             self.acts.submit[attempt] = result
+        elif isinstance(result, Waits):  # for as long as it takes
+            self.again[attempt] = now + result.seconds
+            if result.message not in entry.report.system_log[-1:]:
+                entry.report.system_log = [*entry.report.system_log[-20:], result.message]
+                self.told[attempt] = entry
         elif not (result.retryable and self._try_again(entry, now)):
             self._end(entry, Verdict(result.state, result.reason), now)
 
@@ -235,7 +261,9 @@ class Work:
 
     def _verdict(self, entry: Entry) -> Verdict:
         assert entry.job is not None
-        return verdict(entry.job, ignored_errors(entry.assignment), entry.doom)
+        assignment = entry.assignment
+        followed = assignment.link < int(assignment.shape.get("chain", 1))
+        return verdict(entry.job, ignored_errors(assignment), entry.doom, followed=followed)
 
     # --- delivery -------------------------------------------------------------------------
 
@@ -341,6 +369,8 @@ class Work:
         if found.state is S.REFUSED:
             return
         self.acts.forget.add(entry.id)
+        if entry.job is not None and entry.job.state is JobState.LOST:
+            self.acts.unsure.add(entry.id)
         failed = found.state in _FAILED and entry.job is not None
         if entry.id in self._busy:
             self._failed[entry.id] = failed

@@ -48,6 +48,9 @@ class Options:
     network: bool = False
     restartable: bool = False
     channels: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    chain: int | None = None
+    warning: int | None = None  # seconds
     max_attempts: int | None = None
     inputs: tuple[InputSpec, ...] = ()
     outputs: tuple[OutputSpec, ...] = ()
@@ -196,6 +199,9 @@ def _resources(options: Options, given: Mapping[str, Any]) -> dict[str, Any]:
         "network": "true" if options.network else None,
         "restartable": "true" if options.restartable else None,
         "channels": ",".join(options.channels) or None,
+        "volume": ",".join(options.volumes) or None,
+        "chain": options.chain,
+        "warning": options.warning,
     }
     merged = {**given, **{k: v for k, v in said.items() if v is not None}}
     asked = {k: str(v) for k, v in backend.items() if v is not None}

@@ -57,6 +57,9 @@ class Wishes(TypedDict, total=False):
     network: bool
     restartable: bool
     channels: str | Iterable[str]  # NAME, NAME:in or NAME:out
+    volumes: str | Iterable[str]  # NAME:/path or NAME:/path:ro
+    chain: int | None  # links, at most
+    warning: str | int | timedelta | None  # before the end of the walltime
     max_attempts: int | None
     notify: str | Iterable[str]
 
@@ -146,6 +149,9 @@ def _options(command: str | Sequence[str], wishes: Wishes, rows: staging.Rows) -
         network=wishes.get("network", False),
         restartable=wishes.get("restartable", False),
         channels=tuple(_listed(wishes.get("channels", ()))),
+        volumes=tuple(_listed(wishes.get("volumes", ()))),
+        chain=wishes.get("chain"),
+        warning=_seconds(wishes.get("warning")),
         max_attempts=wishes.get("max_attempts"),
         inputs=_inputs(wishes.get("inputs", ()), rows),
         outputs=_outputs(wishes.get("outputs", ())),

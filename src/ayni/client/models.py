@@ -100,6 +100,22 @@ class Dataset(Answer):
     channel_limit: int = 0  # … so many bytes a task
 
 
+class Volume(Answer):
+    """What a site keeps for the project between its tasks."""
+
+    name: str
+    site: str
+    size: int = 0  # bytes, as measured last; rounded up where restricted data was read
+    created: datetime | None = None
+    used: datetime | None = None
+    expires: datetime | None = None  # unused until then, it goes
+    mounted: bool = False
+    removing: bool = False
+    release: str = ""  # what may leave a task that mounts it
+    release_limit: int = 0
+    dataset: str = ""  # by which that is bounded
+
+
 class HealthNote(Answer):
     code: str = ""
     message: str = ""
@@ -129,6 +145,7 @@ class Site(Answer):
     partitions: list[Partition] = []
     policy: dict[str, Any] | None = None
     takes_you: bool | None = None  # whether its policy takes your project and you
+    volumes: dict[str, Any] | None = None  # room for your project: quota, retention, full
     datasets: list[Dataset] = []
     health: list[HealthNote] = []
     foresight: Foresight | None = None
@@ -231,6 +248,8 @@ class TaskInfo(Answer):
     person: Any = None
     attempts: list[Attempt] = []
     shape: dict[str, Any] | None = None
+    link: int = 1  # of a chain …
+    links: int = 1  # … of so many that there may be
     tags: dict[str, str | None] | None = None
     after: list[dict[str, Any]] = []
     parameters: dict[str, str] | None = None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, Unpack
+from urllib.parse import quote
 
 import httpx
 
@@ -17,7 +18,16 @@ from ayni.client.connection import Connection
 from ayni.client.draft import Draft, Wishes, draft, run_name
 from ayni.client.errors import AyniError, InvalidTask, NotFound
 from ayni.client.handles import ArrayHandle, Handle, TaskHandle
-from ayni.client.models import ArrayInfo, Chances, Dataset, Me, Site, TaskInfo, clean_id
+from ayni.client.models import (
+    ArrayInfo,
+    Chances,
+    Dataset,
+    Me,
+    Site,
+    TaskInfo,
+    Volume,
+    clean_id,
+)
 from ayni.client.store import Store
 from ayni.tes.arrays import expand
 from ayni.tes.models import FINAL_STATES, State, Task, document
@@ -140,6 +150,22 @@ class Network:
             Conflict: there is one of this name with another schema.
         """
         return make(self, name, schema, retention)
+
+    def volumes(self) -> list[Volume]:
+        """What sites keep for the project between its tasks."""
+        answer = self.connection.get("/volumes")
+        return [Volume.model_validate(one) for one in answer["volumes"]]
+
+    def remove_volume(self, site: str, name: str) -> Volume:
+        """Have a site delete a volume, as soon as it hears of this.
+
+        Raises:
+            NotFound: there is none.
+            AyniError: a task mounts it.
+        """
+        return Volume.model_validate(
+            self.connection.delete(f"/volumes/{quote(site)}/{quote(name)}")
+        )
 
     # --- sending ------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class AttemptState(StrEnum):
     RUNNING = "running"
     FINALIZING = "finalizing"  # outputs are being hashed and sent
     COMPLETE = "complete"
+    UNFINISHED = "unfinished"  # a link of a chain: the next one goes on from its volume
     EXECUTOR_ERROR = "executor_error"  # the user's command failed: final for the task
     SYSTEM_ERROR = "system_error"  # the site failed: the task may be tried again
     REFUSED = "refused"  # the site's policy said no: not counted as a try
@@ -41,8 +42,11 @@ MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
     S.RUNNING: frozenset(
         {S.PENDING, S.FINALIZING, S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.CANCELED, S.LOST}
     ),
-    S.FINALIZING: frozenset({S.COMPLETE, S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.CANCELED, S.LOST}),
+    S.FINALIZING: frozenset(
+        {S.COMPLETE, S.UNFINISHED, S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.CANCELED, S.LOST}
+    ),
     S.COMPLETE: frozenset(),
+    S.UNFINISHED: frozenset(),
     S.EXECUTOR_ERROR: frozenset(),
     S.SYSTEM_ERROR: frozenset(),
     S.REFUSED: frozenset(),

@@ -35,6 +35,9 @@ MAX_ASSIGNMENTS = 1000  # in one reply
 MAX_STARTS = 32  # foreseen, in one partition
 MAX_WAIT = 25.0  # seconds that the hub may hold a sync open
 
+MAX_VOLUMES = 10_000  # of a site
+MAX_GATES = 100  # of a volume
+
 MAX_COMMANDS = 100  # of a task
 _LATEST = 32503680000.0  # the year 3000
 _BIG = 1 << 63
@@ -151,6 +154,40 @@ class DatasetStatus(Message):
     channel_limit: int = 0  # … and so many bytes a task
 
 
+class GateStatus(Message):
+    """What one dataset lets out by channels: see `protocol.release.Gate`."""
+
+    dataset: Name
+    channels: Channels = []
+    limit: Size = 0
+
+
+class VolumeStatus(Message):
+    """A volume in the site's own room. Its bytes never leave the site; the hub learns only this."""
+
+    id: Name  # of this one: another that is made later under its name is not meant
+    project: Name
+    name: Name
+    size: Size  # as last measured; of one that read restricted data rounded up to a power of two
+    created: Instant
+    used: Instant  # when the last task that mounted it began or ended
+    mounted: bool = False
+    release: Name = "anything"  # what may leave a task that mounts it: see `protocol.release`
+    release_limit: Size = 0
+    dataset: Name = ""  # which one bounds it
+    gates: Annotated[Many[GateStatus], Field(max_length=MAX_GATES)] = []
+
+
+class VolumesOffer(Message):
+    """What a site says of volumes: how much a project may hold there, and for how long."""
+
+    quota: Size  # bytes of one project; 0: none is given
+    projects: dict[str, Size] = {}  # the same of particular ones, by name or pattern
+    retention: Size  # seconds after its last use until a volume goes
+    full: Many[str] = []  # projects that hold as much as they may
+    held: Many[VolumeStatus] = []
+
+
 class HealthNote(Message):
     code: str
     message: str
@@ -169,6 +206,7 @@ class SiteStatus(Message):
     sandbox: str = ""  # bubblewrap, unshare, container or none
     draining: Annotated[str, _cut(500)] | None = None  # why the operator takes nothing new now
     windows: Windows = []  # maintenance, announced
+    volumes: VolumesOffer | None = None  # None: an agent that does not know them
 
 
 class CommandReport(Message):
@@ -287,6 +325,7 @@ class Assignment(Message):
     who: Who
     datasets: list[DatasetUse] = []  # of this site, read by the task
     channels: list[ChannelUse] = []
+    link: int = 1  # of a chain
 
 
 class SyncReply(Message):
@@ -299,5 +338,6 @@ class SyncReply(Message):
     cancels: list[str] = []
     watched: list[str] = []  # attempts whose logs somebody is reading now
     unknown: list[str] = []  # reported or in the inventory, but the hub has no such live attempt
+    remove_volumes: list[str] = []  # ids: to be deleted as soon as nothing mounts them
     want_status: bool = False
     want_inventory: bool = False

@@ -120,6 +120,12 @@ def _matches(name: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def quota_of(quota: int, projects: Mapping[str, int], project: str) -> int:
+    """What a project may hold: by its name, by the first pattern that fits it, or as any."""
+    fitting = (size for pattern, size in projects.items() if fnmatchcase(project, pattern))
+    return projects.get(project, next(fitting, quota))
+
+
 def _reason(code: str, message: str, **parameters: Any) -> Reason:
     return Reason(code=code, message=message, parameters=parameters)
 

@@ -12,10 +12,10 @@ when it has ended: the site's is the last word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from ayni.protocol.channels import admitted
 
@@ -108,6 +108,18 @@ def strictest(rules: Iterable[Rule]) -> Rule:
         return FREE
     gates = dict.fromkeys(gate for rule in given for gate in rule.gates)
     return replace(min(given, key=_strictness), gates=tuple(gates))
+
+
+def from_json(kept: Mapping[str, Any]) -> Rule:
+    """A rule of which `asdict` was kept.
+
+    Raises:
+        KeyError, TypeError, ValueError: it was something else.
+    """
+    gates = tuple(
+        Gate(g["dataset"], tuple(g["channels"]), g["limit"]) for g in kept.get("gates", ())
+    )
+    return Rule(Release(kept["release"]), kept["limit"], kept["dataset"], gates)
 
 
 def rule_of(use: Use) -> Rule:

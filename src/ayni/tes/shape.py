@@ -1,8 +1,9 @@
 """What a task asks of a machine, with the defaults and the backend parameters made explicit.
 
 Keys of `resources.backend_parameters`: `site`, `partition`, `nodes`, `tasks_per_node`, `gpus`,
-`walltime`, `max_attempts`, `restartable`, `network`, `channels`. With `backend_parameters_strict`
-an unknown key is an error (TES 1.1, tesResources.backend_parameters_strict); otherwise it is dropped.
+`walltime`, `max_attempts`, `restartable`, `network`, `channels`, `volume`, `chain`, `warning`. With
+`backend_parameters_strict` an unknown key is an error (TES 1.1, tesResources.backend_parameters_strict);
+otherwise it is dropped.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ayni.tes.models import Task
+from ayni.tes.volumes import Mount, mounts_of, parse_mounts, writes
 
 KEYS = (
     "site",
@@ -25,9 +27,16 @@ KEYS = (
     "restartable",
     "network",
     "channels",
+    "volume",
+    "chain",
+    "warning",
 )
 GB = 10**9
 MAX_WALLTIME = 366 * 86400
+MOST_LINKS = 1000  # of a chain
+WARNING = (
+    300  # seconds before its walltime ends that a link of a chain is told, where it is long enough
+)
 
 
 class ShapeError(ValueError):
@@ -41,7 +50,11 @@ class ShapeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One task's needs: bytes and seconds. Defaults: 1 core, 1 GiB, 1 hour, 3 attempts, no network."""
+    """One task's needs: bytes and seconds. Defaults: 1 core, 1 GiB, 1 hour, 3 attempts, no network.
+
+    `chain`: it may go on where its walltime ended, in so many links. `warning`: seconds before that end at
+    which its processes get SIGUSR1; None: as `warned` says.
+    """
 
     images: tuple[str, ...]
     cores: int = 1
@@ -58,14 +71,32 @@ class Shape:
     max_attempts: int = 3
     restartable: bool = False
     channels: tuple[str, ...] = ()  # NAME, NAME:in or NAME:out; see `channel_ways`
+    volumes: tuple[Mount, ...] = ()
+    chain: int = 1
+    warning: int | None = None
+
+    @property
+    def warned(self) -> int | None:
+        """Seconds before its walltime ends at which it is warned; None: never."""
+        if self.warning is not None or self.chain == 1:
+            return self.warning or None
+        return min(WARNING, self.walltime // 4) or None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """What came later is left out where it says nothing: an older agent does not know it."""
+        data = asdict(self)
+        for name, value in _LATER.items():
+            if data[name] == value:
+                del data[name]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Shape:
         lists = {key: tuple(data.get(key) or ()) for key in ("images", "zones", "channels")}
-        return cls(**{**data, **lists})
+        return cls(**{**data, **lists, "volumes": mounts_of(data)})
+
+
+_LATER: dict[str, Any] = {"channels": (), "volumes": (), "chain": 1, "warning": None}
 
 
 _DURATION = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
@@ -163,7 +194,11 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "restartable": _truth,
     "network": _truth,
     "channels": _channels,
+    "volume": parse_mounts,
+    "chain": _whole(1, MOST_LINKS),
+    "warning": parse_duration,
 }
+_FIELD = {"volume": "volumes"}  # of the shape, where it is called otherwise than the key
 
 
 def shape_of(task: Task) -> Shape:
@@ -191,7 +226,42 @@ def shape_of(task: Task) -> Shape:
                 raise ShapeError(where, f"unknown; known are {', '.join(KEYS)}")
             continue
         try:
-            fields[key] = _PARSERS[key](text)
+            fields[_FIELD.get(key, key)] = _PARSERS[key](text)
         except ValueError as error:
             raise ShapeError(where, str(error)) from error
-    return Shape(**fields)
+    shape = Shape(**fields)
+    _check_chain(shape)
+    for mount in shape.volumes:
+        _check_volume(task, mount)
+    return shape
+
+
+def _check_volume(task: Task, mount: Mount) -> None:
+    """What is staged or leaves lies beside a volume, never in it."""
+    paths = {
+        "inputs": [entry.path for entry in task.inputs or ()],
+        "outputs": [entry.path for entry in task.outputs or ()],
+    }
+    for kind, named in paths.items():
+        for number, path in enumerate(named):
+            if f"{path}/".startswith(f"{mount.path}/"):
+                remedy = (
+                    "copy from there what may leave" if kind == "outputs" else "take another path"
+                )
+                raise ShapeError(
+                    f"{kind}[{number}].path",
+                    f"lies in volume {mount.name}, which stays at its site; {remedy}",
+                )
+
+
+def _check_chain(shape: Shape) -> None:
+    if shape.chain > 1 and not writes(shape.volumes):
+        raise ShapeError(
+            "resources.backend_parameters.chain",
+            "needs a volume in which a link leaves where it was for the next one; add volume=NAME:/path",
+        )
+    if shape.warning is not None and shape.warning >= shape.walltime:
+        raise ShapeError(
+            "resources.backend_parameters.warning",
+            f"must be shorter than the walltime of {shape.walltime} s",
+        )

@@ -10,9 +10,9 @@ import pytest
 
 from ayni.agent.executors.base import Bind, Command, Job
 from ayni.agent.runtimes.apptainer import ApptainerRuntime
-from ayni.agent.runtimes.base import ImageSpec, PlanError
+from ayni.agent.runtimes.base import ImageSpec, Mount, PlanError
 from ayni.agent.runtimes.charliecloud import CharliecloudRuntime
-from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles
+from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
 
 
 @pytest.fixture
@@ -98,6 +98,29 @@ def test_charliecloud(job, tmp_path):
         f"{root}/ch",
     }
     assert not any(mount.writable for mount in plan.sandbox.mounts)
+
+
+def test_a_volume_is_writable_in_every_runtime(job, tmp_path):
+    image, volume = tmp_path / "image", tmp_path / "volume"
+    for folder in (image / "bin", volume):
+        folder.mkdir(parents=True)
+    root = job.folder / "root"
+    other = replace(job, folder=tmp_path / "other")
+    (other.folder / "root").mkdir(parents=True)
+    with_volume = replace(job, binds=(Bind(volume, "/state", writable=True),))
+    plan = ApptainerRuntime().plan(ImageSpec("apptainer", "r.sif"), with_volume)
+    assert f"type=bind,source={volume},destination=/state" in plan.starts[0].argv
+    plan = CharliecloudRuntime().plan(ImageSpec("charliecloud", str(image)), with_volume)
+    assert plan.sandbox is not None
+    assert Mount(str(volume), f"{root}/state", writable=True) in plan.sandbox.mounts
+    files = HostFiles(tmp_path / "etc")
+    with_volume = replace(other, binds=with_volume.binds)
+    plan = NamespaceRuntime(files).plan(ImageSpec(), with_volume)
+    assert plan.sandbox is not None
+    assert Mount(str(volume), "/state", writable=True) in plan.sandbox.mounts
+    plan = BubblewrapRuntime(files).plan(ImageSpec(), with_volume)
+    words = Path(str(plan.starts[0].arguments)).read_text().split("\0")
+    assert words[words.index(str(volume)) - 1 :][:3] == ["--bind", str(volume), "/state"]
 
 
 def test_bubblewrap_is_told_all_in_a_file(job, tmp_path):

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from ayni.agent.datasets import Card, Datasets
+from ayni.agent.sections import VolumesSection
 from ayni.agent.staging.addresses import Rules
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.filling import Settings
@@ -23,6 +24,7 @@ from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles
 from ayni.agent.staging.inputs import Stager
+from ayni.agent.volumes import Volumes
 from ayni.protocol.messages import Assignment, DatasetUse
 from ayni.protocol.policy import Who
 from ayni.transfer import Mover
@@ -223,6 +225,7 @@ class Site:
     web: Web
     mover: Mover
     http: httpx.Client
+    volumes: Volumes
     stager: Stager
     finisher: Finisher
 
@@ -239,7 +242,9 @@ class Site:
         hub = HubFiles(self.http, Patience(tries=2, first=0.01))
         self.stager.close()
         self.finisher.close()
-        self.stager = Stager(settings, self.folders, self.datasets, hub, self.cache, self.web)
+        self.stager = Stager(
+            settings, self.folders, self.datasets, hub, self.cache, self.web, self.volumes
+        )
         self.finisher = Finisher(settings, self.datasets, hub, self.mover, self.web)
 
     def prepare(self, assignment: Assignment) -> Any:
@@ -265,7 +270,8 @@ def site(tmp_path: Path, server: Server) -> Iterator[Site]:
     cache = Cache(tmp_path / "cache", 10 << 20, mover)
     web = Web(Rules(private=(f"127.0.0.1:{server.port}",)), pause=0.01)
     settings = Settings(site="norte", transfers=2)
-    stager = Stager(settings, folders, datasets, hub, cache, web)
+    volumes = Volumes(tmp_path / "volumes", VolumesSection(), folders.throw_away)
+    stager = Stager(settings, folders, datasets, hub, cache, web, volumes)
     finisher = Finisher(settings, datasets, hub, mover, web)
     site = Site(
         tmp_path,
@@ -277,6 +283,7 @@ def site(tmp_path: Path, server: Server) -> Iterator[Site]:
         web,
         mover,
         http,
+        volumes,
         stager,
         finisher,
     )

@@ -496,3 +496,58 @@ def test_a_full_disk_is_the_sites_matter(site: Site, monkeypatch: pytest.MonkeyP
     error = bad(site, volumes=["/scratch"])
     assert error.retryable
     assert "host" not in error.message
+
+
+# --- site volumes ---
+
+
+def volume(name: str, path: str, write: bool = True) -> dict[str, Any]:
+    return {"name": name, "path": path, "write": write}
+
+
+def with_volumes(*mounts: dict[str, Any], **task: Any) -> Any:
+    wanted = assignment(**task)
+    return wanted.model_copy(update={"shape": {**wanted.shape, "volumes": list(mounts)}})
+
+
+def test_a_volume_is_mounted_and_remembered_with_its_lease(site: Site) -> None:
+    wanted = with_volumes(volume("state", "/state"), volumes=["/state", "/shared"])
+    prepared = site.prepare(wanted)
+    data = site.folder / "volumes" / "clima" / "state" / "data"
+    assert prepared.binds == (Bind(data, "/state", writable=True),)
+    assert prepared.leases == (data.parent / "lease",)
+    assert load(wanted.attempt, prepared.folder) == prepared
+    assert (prepared.folder / "root" / "shared").is_dir()
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"inputs": [content("/state/a")]},
+        {"outputs": [{"path": "/state/a", "url": "ayni://clima/a"}]},
+        {"outputs": [{"path": "/state", "url": "ayni://clima/a", "type": "DIRECTORY"}]},
+    ],
+)
+def test_nothing_is_staged_into_a_volume_or_sent_from_it(site: Site, task: dict[str, Any]) -> None:
+    refused = site.prepare(with_volumes(volume("state", "/state"), **task))
+    assert isinstance(refused, StagingError) and "volume '/state'" in refused.message
+
+
+def test_a_volume_cannot_lie_where_the_system_is(site: Site) -> None:
+    refused = site.prepare(with_volumes(volume("state", "/usr/share")))
+    assert isinstance(refused, StagingError) and "belongs to the system" in refused.message
+
+
+def test_what_a_volume_holds_bounds_who_mounts_it(site: Site) -> None:
+    site.add_dataset("censo", {"a": b"1"}, release="nothing")
+    first = with_volumes(
+        volume("state", "/state"), inputs=[url("ayni://norte/censo/a")], datasets=[use("censo")]
+    )
+    assert site.prepare(first).rule.release == "nothing"
+    site.volumes.release(first.attempt)
+    later = with_volumes(volume("state", "/s", write=False), attempt="a2")
+    prepared = site.prepare(later)
+    assert (prepared.rule.release, prepared.datasets) == ("nothing", ("censo",))
+    sends = {"outputs": [{"path": "/o", "url": "ayni://clima/o"}]}
+    refused = site.prepare(with_volumes(volume("state", "/s", write=False), attempt="a3", **sends))
+    assert isinstance(refused, StagingError) and refused.code == "release"

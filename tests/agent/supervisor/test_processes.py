@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -77,6 +78,24 @@ def test_a_process_that_is_gone_has_no_tree():
     assert processes.tree(child.pid).pids == ()
     assert processes.fair_memory([child.pid], 0) == 0
     processes.send([child.pid], 9)
+
+
+def test_a_signal_reaches_those_that_listen_and_leaves_the_others_alive():
+    ready = "print('up', flush=True); time.sleep(60)"
+    heard = "signal.signal(signal.SIGUSR1, lambda *_: os._exit(3))"
+    kept = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"
+    waits = "print('up', flush=True); os._exit(signal.sigwait([signal.SIGUSR1]))"
+    first = "import os, signal, time; "
+    listens, ignores, blocks = (
+        run(f"{first}{how}; {what}")
+        for how, what in ((heard, ready), ("pass", ready), (kept, waits))
+    )
+    processes.send_to_listeners([p.pid for p in (listens, ignores, blocks)], signal.SIGUSR1)
+    assert listens.wait() == 3
+    assert blocks.wait() == signal.SIGUSR1
+    assert ignores.poll() is None
+    for child in (listens, ignores, blocks):
+        end(child)
 
 
 def test_marked_processes_are_found_and_killed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,24 @@ def test_a_rank_ends_as_its_command_ended(state: Path) -> None:
     assert rank(state, "sh", "-c", "exit 7").returncode == 7
     assert rank(state, "sh", "-c", "kill -9 $$").returncode == 137
     assert rank(state, "not-there").returncode == 127
+
+
+def test_the_warning_reaches_a_rank_s_command_and_leaves_one_that_does_not_listen(
+    state: Path,
+) -> None:
+    ready = "print('up', flush=True); time.sleep(5)"
+    listens = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75)); "
+    for code, ends in ((listens + ready, 75), ("import time; " + ready, 0)):
+        files.write_json(files.job_file(str(state), "a"), spec(state, sys.executable, "-c", code))
+        srun = subprocess.Popen(
+            boot.command("ranks", str(state), "a", 0),
+            stdout=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"]},
+        )
+        assert srun.stdout is not None and srun.stdout.readline() == b"up\n"
+        srun.send_signal(signal.SIGUSR1)
+        assert srun.wait(60) == ends
+        srun.stdout.close()
 
 
 def test_the_descriptor_by_which_ranks_meet_is_handed_on(state: Path) -> None:

@@ -51,6 +51,8 @@ class Limits:
     sure_disk: int = 100 << 30  # of that, what it keeps when the disk is nearly full
     grace: float = 10.0
     log: int = 1 << 30  # a log is cut here, and says so; the job goes on
+    # Seconds before the walltime ends at which processes that listen for it get SIGUSR1; None: never.
+    warning: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Job:
     image: str  # an alias that the site's policy resolved to a runtime
     limits: Limits = Limits()
     binds: tuple[Bind, ...] = ()
+    leases: tuple[Path, ...] = ()  # files that name the job for as long as it may run
     network: bool = False
     partition: str = "local"
     gpus: int = 0
@@ -95,6 +98,7 @@ class EndReason(StrEnum):
     MEMORY = "memory"
     PROCESSES = "processes"
     DISK = "disk"
+    FENCED = "fenced"  # what it writes to is another's now
     CROWDED = "crowded"  # the disk was nearly full, and the job had more than it was sure of
     CANCELED = "canceled"
     # The sandbox could not be built: the site's fault. (A command that is not there is EXITED with

@@ -171,6 +171,7 @@ def plan_as_json(job: Job, plan: Plan, submitted: float) -> dict[str, Any]:
         "submitted": submitted,
         "gpus": job.gpus,
         "wrappers": plan.wrappers,
+        "leases": [str(lease) for lease in job.leases],
         "limits": {
             "cores": job.limits.cores,
             "memory": job.limits.memory,
@@ -180,6 +181,7 @@ def plan_as_json(job: Job, plan: Plan, submitted: float) -> dict[str, Any]:
             "sure_disk": job.limits.sure_disk,
             "grace": job.limits.grace,
             "log": job.limits.log,
+            "warning": job.limits.warning,
         },
         "sandbox": None
         if sandbox is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
@@ -17,16 +18,19 @@ from ayni.agent.staging.folders import Folders, Unlock
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles
 from ayni.agent.staging.inputs import Stager
+from ayni.agent.volumes import Volumes
+from ayni.protocol import release
 from ayni.transfer import Mover
 from ayni.transfer.http import trust
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """What the agent's cycle uses: `stager.prepare`, `finisher.finish`, `folders`, `datasets`."""
+    """What the agent's cycle uses."""
 
     folders: Folders
     datasets: Datasets
+    volumes: Volumes
     stager: Stager
     finisher: Finisher
     hub: HubFiles
@@ -43,7 +47,13 @@ class Staging:
 
 
 def assemble(
-    config: Config, site: str, http: httpx.Client, *, sandboxed: bool, unlock: Unlock | None = None
+    config: Config,
+    site: str,
+    http: httpx.Client,
+    *,
+    sandboxed: bool,
+    unlock: Unlock | None = None,
+    group_of: Callable[[str], int | None] = lambda project: None,
 ) -> Staging:
     """Put it together.
 
@@ -53,6 +63,7 @@ def assemble(
         http: speaks to the hub with the site's key.
         sandboxed: whether jobs are kept from the host's files.
         unlock: as of `Folders`.
+        group_of: as of `Volumes`.
 
     Raises:
         TransferError: the private authority's file cannot be used.
@@ -80,13 +91,20 @@ def assemble(
     datasets = Datasets(config.store_folder)
     book = Book(config.state)
     cache = Cache(config.cache_folder, config.limits.cache, mover)
+
+    def rule_of(name: str) -> release.Rule | None:
+        dataset = datasets.get(name)
+        return None if dataset is None else release.rule_of(dataset.status)
+
+    volumes = Volumes(config.volumes_folder, config.volumes, folders.throw_away, rule_of, group_of)
     return Staging(
         folders=folders,
         datasets=datasets,
-        stager=Stager(settings, folders, datasets, hub, cache, web),
         finisher=Finisher(settings, datasets, hub, mover, web, spent=book.spent),
         hub=hub,
         mover=mover,
         book=book,
+        volumes=volumes,
+        stager=Stager(settings, folders, datasets, hub, cache, web, volumes),
         _web=web,
     )

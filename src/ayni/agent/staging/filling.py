@@ -148,8 +148,21 @@ class Filling:
             )
 
     def make_volume(self, path: str) -> None:
-        """Make a folder that the commands share (TES `volumes`)."""
-        self._make_folder(places.check(path, self._reserved))
+        """Make a folder that the commands share (TES `volumes`), unless a site volume is there."""
+        path = places.check(path, self._reserved)
+        if not any(bind.writable and places.within(path, bind.target) for bind in self.binds):
+            self._make_folder(path)
+
+    def mount(self, bind: Bind) -> None:
+        """Mount a site volume; before all else, so that nothing is put in its place.
+
+        Raises:
+            StagingError, OSError: it cannot be there.
+        """
+        places.check(bind.target, self._reserved)
+        self._not_in_a_mount(bind.target)
+        self._make_folder(bind.target.rpartition("/")[0])
+        self.binds.append(bind)
 
     @property
     def _reserved(self) -> tuple[str, ...]:
@@ -290,8 +303,10 @@ class Filling:
         """What is put under a mount would not be seen, and what is to be written there cannot be."""
         for bind in self.binds:
             if places.within(path, bind.target):
+                what = "volume" if bind.writable else "input"
+                why = "stays here" if bind.writable else "is read-only"
                 raise StagingError(
-                    places.CODE, f"{path!r} lies in the input {bind.target!r}, which is read-only"
+                    places.CODE, f"{path!r} lies in the {what} {bind.target!r}, which {why}"
                 )
 
     # --- room ---

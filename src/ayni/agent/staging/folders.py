@@ -108,6 +108,10 @@ class Folders:
             os.utime(folder)
             os.rename(folder, self.base / _FAILED / attempt)
 
+    def throw_away(self, folder: Path) -> None:
+        """Remove a folder beside ours, of the same file system, as if it were an attempt's."""
+        self._throw_away(folder)
+
     def attempts(self) -> list[str]:
         """Those with a folder that was not given up."""
         return sorted(name for name in os.listdir(self.base) if _ID.fullmatch(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,10 +20,12 @@ from ayni.agent.staging.filling import Filling, Listing, Settings, Tools, disk_e
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Question
+from ayni.agent.volumes import Mounted, Volumes
 from ayni.protocol import release
 from ayni.protocol.messages import Assignment
 from ayni.tes.shape import channel_ways
 from ayni.tes.urls import SCHEME
+from ayni.tes.volumes import mounts_of
 from ayni.transfer import Stopped, TransferError
 
 _STAGED = "staged.json"  # in the attempt's folder, where there is something to note
@@ -34,9 +36,11 @@ class Prepared:
     """A folder that is ready for its job.
 
     Attributes:
-        binds: what the executor mounts; all read-only.
+        binds: what the executor mounts: inputs, read-only, and volumes.
         size: bytes of inputs that were put there, or mounted from the cache.
         rule: what may leave the job.
+        leases: of the volumes that it writes to.
+        datasets: that it reads, or that are in its volumes.
     """
 
     attempt: str
@@ -44,6 +48,8 @@ class Prepared:
     binds: tuple[Bind, ...] = ()
     size: int = 0
     rule: release.Rule = release.FREE
+    leases: tuple[Path, ...] = ()
+    datasets: tuple[str, ...] = ()
 
 
 Result = tuple[str, Prepared | StagingError]
@@ -60,10 +66,12 @@ class Stager:
         hub: HubFiles,
         cache: Cache,
         web: Web,
+        volumes: Volumes,
     ) -> None:
         self.settings = settings
         self._folders = folders
         self._datasets = datasets
+        self._volumes = volumes
         self._hub = hub
         self._attempts = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-stage")
         self._files = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-input")
@@ -152,20 +160,18 @@ class Stager:
     ) -> Prepared:
         task = assignment.task
         inputs, outputs = task.get("inputs") or (), task.get("outputs") or ()
-        rule = rule_for(assignment, self._datasets)
-        network = bool(assignment.shape.get("network"))
-        sends = [f"{assignment.who.project}/{c.name}" for c in assignment.channels if c.sends]
-        if no := release.forbidden(rule, outputs=len(outputs), network=network, sends=sends):
-            raise StagingError(release.CODE, no.message).about(no.field)
         channels = _channels(assignment)
+        mounted = self._mount(assignment, len(outputs))
         folder = self._folders.make(assignment.attempt)
         volumes = task.get("volumes") or ()
-        if not (inputs or outputs or volumes or channels):
-            return Prepared(assignment.attempt, folder, rule=rule)
+        if not (inputs or outputs or volumes or channels or mounted.binds):
+            return Prepared(assignment.attempt, folder, rule=mounted.rule)
         with Root(folder / "root") as root:
             if channels:
                 spool.make(folder, root, channels)
             filling = Filling(self._tools, assignment, folder, root, found, stop)
+            for bind in mounted.binds:
+                filling.mount(bind)
             for index, entry in enumerate(inputs):
                 with _about(f"inputs[{index}]"):
                     filling.put_input(entry)
@@ -175,10 +181,38 @@ class Stager:
             for index, path in enumerate(volumes):
                 with _about(f"volumes[{index}]"):
                     filling.make_volume(path)
-        prepared = Prepared(assignment.attempt, folder, tuple(filling.binds), filling.size, rule)
+        prepared = Prepared(
+            assignment.attempt,
+            folder,
+            tuple(filling.binds),
+            filling.size,
+            mounted.rule,
+            mounted.leases,
+            mounted.datasets,
+        )
         if prepared.binds:
             _save(prepared)
         return prepared
+
+    def _mount(self, assignment: Assignment, outputs: int) -> Mounted:
+        """The attempt's volumes, once it is sure that it may run under the rule of all that it reads."""
+        network = bool(assignment.shape.get("network"))
+        sends = [f"{assignment.who.project}/{c.name}" for c in assignment.channels if c.sends]
+
+        def judge(rule: release.Rule) -> None:
+            if no := release.forbidden(rule, outputs=outputs, network=network, sends=sends):
+                raise StagingError(release.CODE, no.message).about(no.field)
+
+        rule = rule_for(assignment, self._datasets)
+        judge(rule)
+        return self._volumes.mount(
+            assignment.attempt,
+            assignment.who.project,
+            mounts_of(assignment.shape),
+            rule,
+            [use.name for use in assignment.datasets],
+            judge,
+        )
 
 
 def _channels(assignment: Assignment) -> list[str]:
@@ -201,11 +235,19 @@ def _about(field: str) -> Iterator[None]:
         raise error.about(field) from error
 
 
-def rule_for(assignment: Assignment, datasets: Datasets) -> release.Rule:
-    """What may leave an attempt: as the hub says, or as this site's own cards say if that is stricter."""
+def rule_for(
+    assignment: Assignment, datasets: Datasets, inherited: Iterable[str] = ()
+) -> release.Rule:
+    """What may leave an attempt: as the hub says, or as this site's own cards say if that is stricter.
+
+    Args:
+        assignment: names the datasets that it reads.
+        datasets: this site's.
+        inherited: more of them, that are in its volumes.
+    """
     rules = [release.rule_of(use) for use in assignment.datasets]
-    for use in assignment.datasets:
-        if (dataset := datasets.get(use.name)) is not None:
+    for name in {*inherited, *(use.name for use in assignment.datasets)}:
+        if (dataset := datasets.get(name)) is not None:
             rules.append(release.rule_of(dataset.status))
     return release.strictest(rules)
 
@@ -213,15 +255,20 @@ def rule_for(assignment: Assignment, datasets: Datasets) -> release.Rule:
 def rule_now(assignment: Assignment, folder: Path, datasets: Datasets) -> release.Rule:
     """What may leave an attempt that is under way: the stricter of what held when it was prepared and
     what holds now."""
-    return release.strictest(
-        (load(assignment.attempt, folder).rule, rule_for(assignment, datasets))
-    )
+    prepared = load(assignment.attempt, folder)
+    return release.strictest((prepared.rule, rule_for(assignment, datasets, prepared.datasets)))
 
 
 def _save(prepared: Prepared) -> None:
     """Note what the outputs' side must know, after a restart too."""
     binds = [[str(b.source), b.target, b.writable] for b in prepared.binds]
-    staged = {"binds": binds, "size": prepared.size, "rule": asdict(prepared.rule)}
+    staged = {
+        "binds": binds,
+        "size": prepared.size,
+        "rule": asdict(prepared.rule),
+        "leases": [str(lease) for lease in prepared.leases],
+        "datasets": list(prepared.datasets),
+    }
     (prepared.folder / _STAGED).write_text(json.dumps(staged))
 
 
@@ -233,8 +280,7 @@ def load(attempt: str, folder: Path) -> Prepared:
         return Prepared(attempt, folder)
     binds = tuple(Bind(Path(source), target, write) for source, target, write in staged["binds"])
     kept = staged["rule"]
-    gates = tuple(
-        release.Gate(g["dataset"], tuple(g["channels"]), g["limit"]) for g in kept.get("gates", ())
-    )
-    rule = release.Rule(release.Release(kept["release"]), kept["limit"], kept["dataset"], gates)
-    return Prepared(attempt, folder, binds, staged["size"], rule)
+    rule = release.from_json(kept)
+    leases = tuple(Path(lease) for lease in staged.get("leases", ()))
+    datasets = tuple(staged.get("datasets", ()))
+    return Prepared(attempt, folder, binds, staged["size"], rule, leases, datasets)

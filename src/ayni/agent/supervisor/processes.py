@@ -92,6 +92,22 @@ def send(pids: Collection[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def send_to_listeners(pids: Collection[int], number: int) -> None:
+    """Signal those that listen for it: to the others, most signals are deadly."""
+    send([pid for pid in pids if _listens(pid, number)], number)
+
+
+def _listens(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, or keeps it blocked to wait for it."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = (line.split(b":", 1) for line in file)
+            masks = {name: value for name, value in lines if name in (b"SigCgt", b"SigBlk")}
+    except _GONE:
+        return False
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
+
+
 def stop_and_kill() -> bool:
     """Kill all descendants of this process, a subreaper; False if there were none.
 

@@ -89,7 +89,11 @@ def main(state: str, job_id: str, index: int) -> None:
         ended.append(number)
         processes.send(processes.tree(os.getpid(), wrappers).pids, number)
 
+    def warn(number: int, frame: object) -> None:
+        processes.send_to_listeners(processes.tree(os.getpid(), wrappers).pids, number)
+
     signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGUSR1, warn)
     poller = select.poll()
     poller.register(control.fileno(), select.POLLIN)
     while poller.poll():

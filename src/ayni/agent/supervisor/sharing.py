@@ -13,6 +13,7 @@ import stat
 READ = stat.S_ISGID | 0o750  # the user may look
 WRITE = stat.S_ISGID | 0o770  # … and make, move and remove
 ADD = stat.S_ISGID | stat.S_ISVTX | 0o770  # … and make, but move and remove only what is its own
+KEEP = READ | stat.S_ISVTX  # the user may look; goes where the user can open up what is in it
 
 _THE_USER_S = ("root", "logs")  # of a job's folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ayni.agent.supervisor import launch, namespaces, processes
+from ayni.agent.supervisor import files, launch, namespaces, processes
 from ayni.agent.supervisor.cgroup import Group, oom_kills
 from ayni.agent.supervisor.disk import Room
 from ayni.agent.supervisor.streams import Streams, UserError
@@ -28,6 +29,9 @@ _KILLED = 128 + signal.SIGKILL
 
 EXITED, TIMEOUT, MEMORY, PROCESSES = "exited", "timeout", "memory", "processes"
 DISK, CROWDED, CANCELED, START_FAILED = "disk", "crowded", "canceled", "start_failed"
+FENCED = "fenced"
+_ANOTHERS = "its volume is another attempt's now"
+_LEASES = 10.0  # seconds between two looks whether the job's volumes are still its own
 
 
 class Supervisor:
@@ -51,6 +55,10 @@ class Supervisor:
         self._oom_kills = oom_kills()
         self._started = time.time()
         self._deadline = time.monotonic() + self._limits["walltime"]
+        warning = self._limits.get("warning")
+        self._warn_at = None if warning is None else self._deadline - warning
+        self._leases: list[str] = spec.get("leases", [])
+        self._next_lease = float("-inf")
         self._reason = EXITED
         self._message = ""
         self._kill_at: float | None = None
@@ -81,6 +89,8 @@ class Supervisor:
         if self._sandbox is not None:
             namespaces.give_away(os.path.join(self._spec["folder"], "root"))
         for index, command in enumerate(self._spec["commands"]):
+            if self._reason == EXITED and self._has_lost_a_lease():
+                self._reason, self._message = FENCED, _ANOTHERS
             if self._reason != EXITED:
                 break
             started = time.time()
@@ -147,7 +157,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         """How long nothing needs to be looked at, in milliseconds."""
-        until: float = min(self._next_look, self._deadline)
+        until: float = min(self._next_look, self._warn_at or self._deadline, self._deadline)
         if self._kill_at is not None:
             until = min(until, self._kill_at)
         return max(0.0, (until - time.monotonic()) * 1000) + 1
@@ -205,8 +215,23 @@ class Supervisor:
         elif now >= self._deadline:
             limit = self._limits["walltime"]
             self._end(TIMEOUT, f"it ran longer than its walltime of {limit} s")
+        elif self._warn_at is not None and now >= self._warn_at:
+            self._warn_at = None
+            processes.send_to_listeners(self._tree().pids, signal.SIGUSR1)
+        if now >= self._next_lease and self._has_lost_a_lease():
+            self._end(FENCED, _ANOTHERS, 0)
         if now >= self._next_look:
             self._look(now)
+
+    def _has_lost_a_lease(self) -> bool:
+        """Whether another has been given what the job writes to; what cannot be read tells nothing."""
+        self._next_lease = time.monotonic() + _LEASES
+        for path in self._leases:
+            with contextlib.suppress(OSError):
+                held = files.read_json(path)
+                if isinstance(held, dict) and held.get("attempt") != self._spec["id"]:
+                    return True
+        return False
 
     def _look(self, now: float) -> None:
         sample = self._tree()

@@ -13,10 +13,11 @@ from ayni.client.commands import (
     places,
     store,
     submit,
+    volumes,
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add them to `ayni`."""
-    for part in (account, places, submit, listing, following, ending, store, channels):
+    for part in (account, places, submit, listing, following, ending, store, channels, volumes):
         part.register(app)

@@ -26,7 +26,7 @@ REFRESH = 2.0  # seconds between two looks of --watch
 MANY = 20  # lines of a part of `show`
 BAD = (State.EXECUTOR_ERROR, State.SYSTEM_ERROR, State.CANCELED)
 #: What listings do not tell.
-DETAIL = {"attempts", "shape", "tags", "after", "parameters", "outputs"}
+DETAIL = {"attempts", "shape", "link", "links", "tags", "after", "parameters", "outputs"}
 
 
 def register(app: typer.Typer) -> None:
@@ -213,6 +213,7 @@ def _task_page(info: TaskInfo, commands: Sequence[str], out: Console) -> Rendera
                 *(("command" if n == 0 else "then", c) for n, c in enumerate(commands)),
                 ("asks for", _shape(info.shape or {})),
                 ("site", f"{info.site or ''} {info.partition or ''}".strip()),
+                ("chain", f"link {info.link} of {info.links}" if info.links > 1 else ""),
                 ("array", f"{info.array}, index {info.index}" if info.array else ""),
                 ("parameters", _joined(info.parameters)),
                 ("tags", _joined(info.tags)),

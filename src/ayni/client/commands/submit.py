@@ -132,6 +132,20 @@ def submit(
         list[str] | None,
         typer.Option(metavar="NAME[:in|:out]", help="A channel that it uses; may be repeated."),
     ] = None,
+    volume: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:/PATH[:ro]",
+            help="Room of the project at the site, that outlives the task; may be repeated.",
+        ),
+    ] = None,
+    chain: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Go on where the walltime ended, from a volume, in at most N links.",
+        ),
+    ] = None,
     attempts: Annotated[
         int | None, typer.Option(help="Times it is tried at most; default 3.")
     ] = None,
@@ -170,8 +184,8 @@ def submit(
         name=name, cores=cores, mem=mem, time=time, disk=disk, gpus=gpus, nodes=nodes,
         inputs=inputs or [], outputs=outputs or [], image=image, env=_environment(env or []),
         after=after or [], site=site, partition=partition, zones=zone or [], network=network,
-        restartable=restartable, channels=channel or [], max_attempts=attempts,
-        tags=_pairs(tag or []), notify=notify or [],
+        restartable=restartable, channels=channel or [], volumes=volume or [], chain=chain,
+        max_attempts=attempts, tags=_pairs(tag or []), notify=notify or [],
     )  # fmt: skip
     with console.open_network() as hub:
         if dry_run:

@@ -10,7 +10,7 @@ from ninja import Router, Schema
 from pydantic import BaseModel, ConfigDict, Field
 
 from ayni.hub.accounts.tokens import caller
-from ayni.hub.catalogue import registry
+from ayni.hub.catalogue import registry, volumes_api
 from ayni.hub.catalogue.cards import card
 from ayni.hub.catalogue.models import Dataset, Release
 from ayni.hub.http import ProblemError
@@ -18,6 +18,7 @@ from ayni.tes.models import Line
 from ayni.tes.urls import valid_name
 
 router = Router(tags=["datasets"])
+router.add_router("", volumes_api.router)
 
 
 class DatasetOut(Schema):

@@ -55,3 +55,32 @@ class Dataset(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Volume(models.Model):
+    """Room of a project at a site, as the site last told of it; its bytes are only there."""
+
+    uid = models.CharField(max_length=64)  # the site's own name of this one
+    site = models.ForeignKey("network.Site", on_delete=models.CASCADE, related_name="volumes")
+    project = models.ForeignKey("calls.Project", on_delete=models.CASCADE, related_name="volumes")
+    name = models.CharField(max_length=63)
+    size = models.BigIntegerField(default=0)
+    created = models.DateTimeField()
+    used = models.DateTimeField()
+    mounted = models.BooleanField(default=False)
+    release = models.CharField(max_length=10, choices=Release.choices, default=Release.ANYTHING)
+    release_limit = models.BigIntegerField(default=0)
+    dataset = models.CharField(max_length=63, blank=True)  # by which the release is bounded
+    gates = models.JSONField(default=list)  # what may leave by channels: protocol.release.Gate
+    remove = models.BooleanField(default=False)  # somebody of the project wants it gone
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["site", "project", "name"], name="volume_name"),
+        ]
+        indexes = [
+            models.Index(fields=["site"], name="volume_orders", condition=models.Q(remove=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

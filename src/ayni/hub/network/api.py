@@ -67,6 +67,12 @@ class ForesightOut(ErrorOut):
     by: dict[str, ErrorOut]
 
 
+class RoomOut(Schema):
+    quota: int  # bytes that your project may hold
+    retention: int  # seconds after its last use until a volume goes
+    full: bool  # your project holds that already
+
+
 class SiteOut(Schema):
     name: str
     title: str
@@ -77,6 +83,7 @@ class SiteOut(Schema):
     partitions: list[PartitionOut]
     policy: dict[str, Any] | None
     takes_you: bool | None  # whether its policy takes your project and you; null: it has not said
+    volumes: RoomOut | None  # room between tasks; null: it has not said
     datasets: list[SiteDataset]
     health: list[HealthOut]
     latitude: float | None

@@ -13,7 +13,7 @@ from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network import waits
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.world import look
-from ayni.protocol.policy import Policy, Who, unwelcome
+from ayni.protocol.policy import Policy, Who, quota_of, unwelcome
 
 #: Whom a site takes or refuses is between its operator and them: each is told of their own.
 UNTOLD = ("projects", "deny_persons", "deny_projects")
@@ -70,6 +70,7 @@ def _site(
         "partitions": [_partition(p) for p in site.partitions],
         "policy": _told(status.get("policy")),
         "takes_you": _takes(status.get("policy"), who),
+        "volumes": _volumes(status.get("volumes"), who),
         "datasets": datasets,
         "health": status.get("health", []),
         "latitude": row.latitude,
@@ -100,6 +101,17 @@ def _takes(policy: dict[str, Any] | None, who: Who | None) -> bool | None:
     if policy is None or who is None:
         return None
     return next(unwelcome(Policy.model_validate(policy), who), None) is None
+
+
+def _volumes(offer: dict[str, Any] | None, who: Who | None) -> dict[str, Any] | None:
+    """What the project may hold in volumes there; what others hold is nobody else's matter."""
+    if offer is None or who is None:
+        return None
+    return {
+        "quota": quota_of(offer["quota"], offer["projects"], who.project),
+        "retention": offer["retention"],
+        "full": who.project in offer["full"],
+    }
 
 
 def _who(reader: Caller) -> Who:

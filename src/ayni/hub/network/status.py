@@ -7,12 +7,12 @@ from typing import Any
 
 from django.utils import timezone
 
-from ayni.hub.catalogue import registry
+from ayni.hub.catalogue import registry, volumes
 from ayni.hub.http import ProblemError
 from ayni.hub.network import wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.models import Refusal
-from ayni.protocol.messages import SiteStatus
+from ayni.protocol.messages import MAX_VOLUMES, SiteStatus
 
 MOST_PARTITIONS = 200
 MOST_DATASETS = 10_000
@@ -35,20 +35,32 @@ def take(site_id: int, told: SiteStatus) -> None:
     site = Site.objects.get(id=site_id)
     before: dict[str, Any] = site.status or {}
     data = told.model_dump(mode="json")
-    if before.get("policy") != data["policy"]:
+    if before.get("policy") != data["policy"] or _room(before) != _room(data):
         Refusal.objects.filter(site=site).delete()  # a new policy: groups may ask again
     if before.get("datasets") != data["datasets"] or site.status is None:
         registry.take_status(site, told.datasets)
+    if before.get("volumes") != data["volumes"]:
+        volumes.take_status(site, told.volumes.held if told.volumes else ())
     if before != data:
         wake.broker()
     site.status, site.status_at = data, timezone.now()
     Site.objects.filter(id=site.id).update(status=data, status_at=site.status_at)
 
 
+def _room(status: dict[str, Any]) -> Any:
+    """Who gets how much for volumes, by a status; what is held there apart."""
+    offer = status.get("volumes") or {}
+    return offer.get("quota"), offer.get("projects")
+
+
 def _check(told: SiteStatus) -> None:
     _limit("partitions", len(told.partitions), MOST_PARTITIONS)
     _limit("datasets", len(told.datasets), MOST_DATASETS)
     _limit("health", len(told.health), MOST_NOTES)
+    if told.volumes is not None:
+        _limit("volumes.held", len(told.volumes.held), MAX_VOLUMES)
+        _limit("volumes.full", len(told.volumes.full), MAX_VOLUMES)
+        _limit("volumes.projects", len(told.volumes.projects), MOST_PATTERNS)
     for note in told.health:
         words = (note.code, note.message, note.remedy, *note.parameters, *note.parameters.values())
         _limit("health: characters", sum(map(len, words)), _TEXT)

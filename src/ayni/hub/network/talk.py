@@ -14,6 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ayni.hub.accounts.tokens import banned_site
+from ayni.hub.catalogue import volumes
 from ayni.hub.http import ProblemError
 from ayni.hub.network import hub, peer, status, wake
 from ayni.hub.network.peer import Peer
@@ -154,11 +155,13 @@ def _reply(site: Peer, number: int, acknowledged: int) -> SyncReply:
         cancels=orders.cancels,
         watched=orders.watched,
         want_inventory=orders.unaccepted,
+        remove_volumes=volumes.orders(site.id),
     )
 
 
 def _orders(reply: SyncReply) -> tuple[frozenset[str], ...]:
-    return tuple(frozenset(x) for x in (reply.withdrawals, reply.cancels, reply.watched))
+    told = (reply.withdrawals, reply.cancels, reply.watched, reply.remove_volumes)
+    return tuple(frozenset(x) for x in told)
 
 
 def _hold(reply: SyncReply, request: SyncRequest) -> float:
@@ -170,5 +173,5 @@ def _hold(reply: SyncReply, request: SyncRequest) -> float:
     if request.reports or request.status is not None:
         return HOLD_REPORTS
     # Watching, too, is told again: the agent may have dropped the reply that first told it.
-    standing = reply.cancels or reply.withdrawals or reply.watched
+    standing = reply.cancels or reply.withdrawals or reply.watched or reply.remove_volumes
     return REPEAT_ORDERS if standing else float("inf")

@@ -17,6 +17,7 @@ from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
+from ayni.protocol import volumes
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import MAX_LIVE, PartitionStatus, SiteStatus
 from ayni.protocol.policy import (
@@ -267,6 +268,7 @@ class Loader:
                 if f.policy is None:
                     continue
                 no = refusal(f.policy, content.shape, who, https_hosts=content.https_hosts)
+                no = no or _no_volumes(f, content.shape, who)
                 if no is not None:
                     found[f.name] = no
             self._objections[key] = found
@@ -358,6 +360,11 @@ def look(load: Callable[[Loader], World]) -> World:
     """A world for those who only ask. They share a loader, so that usage is read once a process."""
     with _shared_lock:
         return load(_shared)
+
+
+def _no_volumes(facts: _SiteFacts, shape: Shape, who: Who) -> Reason | None:
+    offer = facts.status.volumes if facts.status else None
+    return volumes.refusal(offer, who.project, shape.volumes)
 
 
 def _content(shape: Any, sites: Any, data: Any, datasets: Any, hosts: Any) -> Content:

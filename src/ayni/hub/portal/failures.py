@@ -90,6 +90,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "expired": (_("Un enlace venció antes de usarse."), _AGAIN),
     "task": (_("El sitio no entendió la tarea."), _OWN),
     "agent": (_("Falló el agente del sitio."), _ASK),
+    "quota": (
+        _("El proyecto ocupa en volúmenes todo lo que el sitio permite."),
+        _("Borra los volúmenes que ya no uses, o pide más espacio a quien opera el sitio."),
+    ),
+    "volume": (_("El sitio no pudo darle su volumen."), _ASK),
+    "go-on": (
+        _("Pidió continuar, y su cadena no tenía más eslabones."),
+        _("Envíala otra vez con más eslabones (chain): continúa desde su volumen."),
+    ),
     "stopped": (_("El sitio se detuvo mientras la preparaba."), _AGAIN),
 }
 

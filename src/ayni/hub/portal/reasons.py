@@ -43,6 +43,8 @@ TEXTS: Mapping[str, str] = {
     "draining": _("no recibe tareas nuevas: su operador lo está vaciando"),
     "ill": _("informa de una falla: %(faults)s"),
     "dataset": _("ya no tiene el conjunto de datos que la tarea lee"),
+    "volume": _("no ofrece espacio para volúmenes"),
+    "quota": _("el proyecto ocupa allí en volúmenes todo lo que el sitio permite"),
     "unasked": _("no se consideró entonces"),
     # an agent that was offered it
     "refused": _("no la aceptó y no dio motivo"),

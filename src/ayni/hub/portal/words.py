@@ -79,6 +79,7 @@ ATTEMPT_STATES: Mapping[str, Label] = {
     "running": Label("running", "play", _("En ejecución")),
     "finalizing": Label("running", "three-quarters", _("Guarda sus resultados")),
     "complete": Label("complete", "check", _("Terminado")),
+    "unfinished": Label("running", "half", _("Eslabón terminado: sigue otro")),
     "executor_error": Label("failed", "cross", _("Falló su comando")),
     "system_error": Label("failed", "bang", _("Falló el sitio")),
     "refused": Label("canceled", "dash", _("El sitio no lo aceptó")),
@@ -155,6 +156,19 @@ def by_channels(channels: Sequence[str], limit: int) -> str:
         "Sus mensajes pueden salir solo por %(channels)s, según el esquema del canal, %(limit)s por "
         "tarea a lo más."
     ) % {"channels": listed(channels), "limit": size(limit)}
+
+
+def volume_release(rule: str, limit: int, dataset: str) -> str:
+    """What may leave a task that mounts a volume; nothing for one that no restricted data touched."""
+    if rule == "anything":
+        return ""
+    if rule == "aggregate":
+        return gettext(
+            "Guarda algo de los datos %(dataset)s: de quien lo usa salen %(limit)s a lo más."
+        ) % {"dataset": dataset, "limit": size(limit)}
+    return gettext("Guarda algo de los datos %(dataset)s: de quien lo usa no sale nada.") % {
+        "dataset": dataset
+    }
 
 
 def policy(rules: Mapping[str, Any] | None) -> list[str]:

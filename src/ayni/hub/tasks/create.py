@@ -143,7 +143,7 @@ def _insert(
         for number, (row, group) in enumerate(zip(prepared.rows, found, strict=True), first):
             yield (
                 number, project, person, group, array, row.index, _json(row.parameters),
-                row.name, state, 0, None, created, None,
+                row.name, state, 0, 0, None, created, None,
             )  # fmt: skip
 
     rows.insert(TASKS, rows.TASK, tasks(), len(prepared.rows))

@@ -32,7 +32,7 @@ MAX_BYTES = 16 << 20  # of task documents in one reply
 _ASSIGNED = """
 SELECT a.id, a.number, a.partition, t.id, t."index", t.parameters, t.array_id,
        COALESCE(b.document, r.template), LENGTH(COALESCE(b.document, r.template)), t.group_id,
-       q.id, p.name, p.email, COALESCE(i.name, j.name), q.name, j.member_id
+       t.links, q.id, p.name, p.email, COALESCE(i.name, j.name), q.name, j.member_id
 FROM tasks_attempt a
 JOIN tasks_task t ON t.id = a.task_id
 LEFT JOIN tasks_taskbody b ON b.task_id = t.id
@@ -92,6 +92,7 @@ class _Maker:
             text,
             _,
             group,
+            links,
             project_id,
             *who,
         ) = row
@@ -115,6 +116,7 @@ class _Maker:
             ),
             datasets=datasets,
             channels=uses,
+            link=links + 1,
         )
 
     def _group(self, group: int, project: int) -> GroupWords:

@@ -36,6 +36,7 @@ MOVES: Mapping[TaskState, Mapping[str, TaskState]] = {
         "stage": T.INITIALIZING,
         "run": T.RUNNING,
         "complete": T.COMPLETE,
+        "go on": T.QUEUED,
         "executor error": T.EXECUTOR_ERROR,
         "try again": T.QUEUED,
         "no tries left": T.SYSTEM_ERROR,
@@ -44,6 +45,7 @@ MOVES: Mapping[TaskState, Mapping[str, TaskState]] = {
     T.INITIALIZING: {
         "run": T.RUNNING,
         "complete": T.COMPLETE,
+        "go on": T.QUEUED,
         "executor error": T.EXECUTOR_ERROR,
         "try again": T.QUEUED,
         "no tries left": T.SYSTEM_ERROR,
@@ -51,6 +53,7 @@ MOVES: Mapping[TaskState, Mapping[str, TaskState]] = {
     },
     T.RUNNING: {
         "complete": T.COMPLETE,
+        "go on": T.QUEUED,
         "executor error": T.EXECUTOR_ERROR,
         "try again": T.QUEUED,
         "no tries left": T.SYSTEM_ERROR,
@@ -88,6 +91,7 @@ EVENT_OF: Mapping[AttemptState, str | None] = {
     AttemptState.RUNNING: "run",
     AttemptState.FINALIZING: "run",
     AttemptState.COMPLETE: "complete",
+    AttemptState.UNFINISHED: "go on",  # where its chain has links left, else "executor error"
     AttemptState.EXECUTOR_ERROR: "executor error",
     AttemptState.SYSTEM_ERROR: "try again",
     AttemptState.REFUSED: "try again",

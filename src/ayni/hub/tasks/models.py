@@ -71,6 +71,7 @@ class Task(models.Model):
     name = models.CharField(max_length=256, blank=True)  # sorts by its bytes: migration 0002
     state = models.SmallIntegerField(choices=[(s.value, s.name) for s in TaskState])
     tries = models.SmallIntegerField(default=0)  # attempts that count against max_attempts
+    links = models.SmallIntegerField(default=0)  # of a chain, that have ended and are followed
     reason = models.JSONField(null=True)  # why it ended badly: protocol.policy.Reason
     watched_until = models.DateTimeField(null=True)  # somebody reads its logs until then
     created = models.DateTimeField()

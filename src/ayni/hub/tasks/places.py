@@ -1,17 +1,19 @@
 """Where a task's inputs lie and its outputs go: every URL of a task is judged here.
 
 A task may read its own project's files, the sites' datasets, and https URLs; it may write to its own
-project and to https URLs (presigned ones, at least once). What is read decides where it may run.
+project and to https URLs (presigned ones, at least once). What is read, and the volumes that it mounts,
+decide where it may run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from ayni.hub.calls.models import Project
-from ayni.hub.catalogue.models import Dataset
+from ayni.hub.catalogue import volumes
+from ayni.hub.catalogue.models import Dataset, Volume
 from ayni.hub.http import field_problem
 from ayni.hub.network.bulk import marks, parts, select
 from ayni.hub.network.models import Site
@@ -19,6 +21,7 @@ from ayni.protocol import release
 from ayni.tes import urls
 from ayni.tes.models import FileType, Input, Output
 from ayni.tes.urls import SCHEME, AyniUrl, UrlError
+from ayni.tes.volumes import Mount
 
 RESERVED = ".ayni"  # of every project: the hub keeps logs there
 _SIZE = "SELECT COALESCE(SUM(size), 0) FROM store_file WHERE project_id = %s AND {where}"
@@ -54,6 +57,7 @@ class Resolver:
         outputs: how many outputs each has.
         network: whether they ask for it.
         sends: the channels that they may send by, as PROJECT/CHANNEL.
+        mounts: the volumes of each.
     """
 
     def __init__(
@@ -64,12 +68,14 @@ class Resolver:
         outputs: int,
         network: bool,
         sends: Sequence[str] = (),
+        mounts: Sequence[Mount] = (),
     ) -> None:
         self.project = project
         self.pin = pin
         self._outputs = outputs
         self._network = network
         self._sends = sends
+        self._volumes = Volumes(project, mounts)
         self._datasets: dict[tuple[str, str], Ref] = {}
         self._places: dict[tuple[Ref, ...], Place] = {}
 
@@ -175,8 +181,8 @@ class Resolver:
         """
         key = tuple(refs)
         if key not in self._places:
-            place = _place(key)
-            self._check_release(key)
+            place = self._volumes.at(_place(key), self.pin)
+            self._check_release(key, self.pin or (place.sites or ("",))[0])
             if self.pin is not None and place.sites is not None and self.pin not in place.sites:
                 raise field_problem(
                     "resources.backend_parameters.site",
@@ -186,13 +192,47 @@ class Resolver:
             self._places[key] = place
         return self._places[key]
 
-    def _check_release(self, refs: Iterable[Ref]) -> None:
+    def _check_release(self, refs: Iterable[Ref], site: str) -> None:
         """Refuse what the datasets' cards forbid: the site would, after the task has waited for it."""
-        rule = release.strictest(ref.rule for ref in refs)
+        rule = release.strictest([*(ref.rule for ref in refs), *self._volumes.rules(site)])
         if no := release.forbidden(
             rule, outputs=self._outputs, network=self._network, sends=self._sends
         ):
             raise field_problem(no.field, no.message)
+
+
+class Volumes:
+    """The volumes that the tasks of one request mount, and where their project has them."""
+
+    def __init__(self, project: Project, mounts: Sequence[Mount]) -> None:
+        self._mounts = mounts
+        self._there: list[Volume] = []
+        if mounts:
+            names = [mount.name for mount in mounts]
+            rows = Volume.objects.filter(project=project, name__in=names, remove=False)
+            self._there = list(rows.select_related("site"))
+
+    def at(self, place: Place, pin: str | None) -> Place:
+        """The place with the site to which the volumes tie the tasks.
+
+        Raises:
+            ProblemError: 400, it cannot be told which one.
+        """
+        if not self._mounts or pin is not None or place.sites is not None:
+            return place
+        sites = sorted({volume.site.name for volume in self._there})
+        names = ", ".join(mount.name for mount in self._mounts)
+        if len(sites) != 1:
+            where = f"is at {', '.join(sites)}" if sites else "is at no site yet"
+            raise field_problem(
+                "resources.backend_parameters.volume",
+                f"{names} {where}: say at which site it is to be (site)",
+            )
+        return replace(place, sites=tuple(sites))
+
+    def rules(self, site: str) -> list[release.Rule]:
+        """What may leave tasks there, by what the volumes hold."""
+        return [volumes.rule_of(v) for v in self._there if v.site.name == site]
 
 
 def _place(refs: tuple[Ref, ...]) -> Place:

@@ -85,6 +85,7 @@ def _resolver(project: Project, task: Task, shape: Shape) -> Resolver:
         outputs=len(task.outputs or ()),
         network=shape.network,
         sends=[f"{project.name}/{w.name}" for w in channel_ways(shape.channels) if w.sends],
+        mounts=shape.volumes,
     )
 
 

@@ -55,6 +55,7 @@ class Row:
     task: int
     task_state: TaskState
     tries: int
+    links: int
     group: int
     project: int
     array: int | None
@@ -73,7 +74,7 @@ class Row:
 
 _SELECT = """
 SELECT a.id, a.state, a.seq, a.superseded, a.cancel, a.withdraw, a.site_id,
-       t.id, t.state, t.tries, t.group_id, t.project_id, t.array_id,
+       t.id, t.state, t.tries, t.links, t.group_id, t.project_id, t.array_id,
        a.partition, a.assigned, a.started IS NOT NULL, a.foreseen
 FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
 WHERE {wanted} ORDER BY t.id{lock}
@@ -88,8 +89,12 @@ _UPDATE_ATTEMPT = bulk.Update(
     keep={"accepted", "started", "ended", "report"},
 )  # fmt: skip
 _UPDATE_TASK = bulk.Update(
-    "tasks_task", {"state": "smallint", "tries": "smallint", "reason": "jsonb", "ended": _MOMENT}
-)
+    "tasks_task",
+    {
+        "state": "smallint", "tries": "smallint", "links": "smallint", "reason": "jsonb",
+        "ended": _MOMENT,
+    },
+)  # fmt: skip
 _UPDATE_REPORT = bulk.Update("tasks_attempt", {"report": "jsonb"})
 _REFUSE = bulk.Insert(
     "tasks_refusal",
@@ -104,8 +109,8 @@ def load(attempts: Collection[int]) -> dict[int, Row]:
     return {
         r[0]: Row(
             r[0], A(r[1]), r[2], bool(r[3]), bool(r[4]), bool(r[5]), r[6],
-            r[7], TaskState(r[8]), r[9], r[10], r[11], r[12],
-            r[13], r[14], bool(r[15]), bulk.read_json(r[16]),
+            r[7], TaskState(r[8]), r[9], r[10], r[11], r[12], r[13],
+            r[14], r[15], bool(r[16]), bulk.read_json(r[17]),
         )
         for r in bulk.select(sql, [bulk.these(attempts)])
     }  # fmt: skip
@@ -195,7 +200,7 @@ class _Batch:
         self.refused: dict[int, Reason] = {}  # by group
         self.to_commit: dict[int, tuple[Row, Report]] = {}
         self.ended: list[int] = []
-        self.most_tries: dict[int, int] = {}  # by group
+        self.shapes: dict[int, dict[str, Any]] = {}  # by group
 
     # --- one report -----------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class _Batch:
             )
         if row.task_state not in AT_SITE:
             return  # cancelled meanwhile: the attempt only has to die
-        if report.state in (A.COMPLETE, A.EXECUTOR_ERROR, A.SYSTEM_ERROR):
+        if report.state in (A.COMPLETE, A.UNFINISHED, A.EXECUTOR_ERROR, A.SYSTEM_ERROR):
             self.to_commit[row.id] = row, report
         else:
             self.task_follows(row, report.reason)
@@ -255,6 +260,11 @@ class _Batch:
             charged = row.state not in FREE_OF_CHARGE
             if charged and (not _may_end_better(reason) or self._last_try(row)):
                 event = "no tries left"
+        elif event == "go on":
+            if self._last_link(row):
+                event = "executor error"
+            else:  # each link has all of its tries
+                row.links, row.tries = row.links + 1, 0
         elif event in ("stage", "run") and event not in MOVES[row.task_state]:
             return  # it is there already, or further
         row.task_state = next_state(row.task_state, event)
@@ -265,10 +275,15 @@ class _Batch:
             )
 
     def _last_try(self, row: Row) -> bool:
-        if row.group not in self.most_tries:
-            shape = Group.objects.values_list("shape", flat=True).get(id=row.group)
-            self.most_tries[row.group] = shape["max_attempts"]
-        return row.tries >= self.most_tries[row.group]
+        return row.tries >= int(self._shape(row)["max_attempts"])
+
+    def _last_link(self, row: Row) -> bool:
+        return row.links + 1 >= int(self._shape(row).get("chain", 1))
+
+    def _shape(self, row: Row) -> dict[str, Any]:
+        if row.group not in self.shapes:
+            self.shapes[row.group] = Group.objects.values_list("shape", flat=True).get(id=row.group)
+        return self.shapes[row.group]
 
     # --- the whole batch ------------------------------------------------------------------
 
@@ -315,7 +330,7 @@ class _Batch:
     def _task(self, row: Row) -> list[Any]:
         reason = row.task_reason.model_dump_json() if row.task_reason else None
         ended = self.now if row.task_state in FINAL_TASK else None
-        return [row.task_state.value, row.tries, reason, ended, row.task]
+        return [row.task_state.value, row.tries, row.links, reason, ended, row.task]
 
     def _refuse(self, site: Peer) -> None:
         _REFUSE([[g, site.id, r.model_dump_json(), self.now] for g, r in self.refused.items()])

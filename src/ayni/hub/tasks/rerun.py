@@ -59,7 +59,7 @@ def _make(who: Caller, array: Array, failed: list[tuple[Any, ...]], now: datetim
             values = None if parameters is None else orjson.dumps(parameters).decode()
             yield (
                 renumbered[old], who.project.pk, who.person.pk, own[group], number, index, values, name,
-                TaskState.QUEUED.value, 0, None, created, None,
+                TaskState.QUEUED.value, 0, 0, None, created, None,
             )  # fmt: skip
 
     rows.insert(TASKS, rows.TASK, tasks(), len(failed))

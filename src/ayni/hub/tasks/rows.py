@@ -10,7 +10,7 @@ from django.db import connection
 
 TASK = (
     "id", "project_id", "person_id", "group_id", "array_id", "index", "parameters", "name",
-    "state", "tries", "reason", "created", "ended",
+    "state", "tries", "links", "reason", "created", "ended",
 )  # fmt: skip
 TAG = ("task_id", "project_id", "key", "value")
 BODY = ("task_id", "document")

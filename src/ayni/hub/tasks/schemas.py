@@ -111,6 +111,8 @@ class OutputOut(Schema):
 class TaskOut(TaskRow):
     attempts: list[AttemptOut]
     shape: dict[str, Any]
+    link: int  # of its chain: which one …
+    links: int  # … of so many that there may be; 1: it is no chain
     tags: dict[str, str]
     after: list[AfterOut]
     parameters: dict[str, str] | None

@@ -63,6 +63,7 @@ def task_in_full(task: Task) -> Row:
     return _task_row(task, *where) | {
         "attempts": [_attempt(one) for one in attempts],
         "shape": task.group.shape,
+        **chain(task),
         "tags": document.get("tags", {}),
         "after": after_rows(waits_for),
         "parameters": task.parameters,
@@ -72,6 +73,11 @@ def task_in_full(task: Task) -> Row:
             for o in accepted_outputs(one)
         ],
     }
+
+
+def chain(task: Task) -> Row:
+    """Which link of its chain the task is at; select `group` with it."""
+    return {"link": task.links + 1, "links": task.group.shape.get("chain", 1)}
 
 
 def _attempt(attempt: Attempt) -> Row:

@@ -12,7 +12,7 @@ from ayni.hub.network.record import reason_json
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import SHOWN, TaskState
 from ayni.hub.tasks.models import After, Attempt, Placement, Task
-from ayni.hub.tasks.shown import after_rows
+from ayni.hub.tasks.shown import after_rows, chain
 from ayni.protocol.attempts import AttemptState
 
 _PLACEMENTS = 20
@@ -99,12 +99,12 @@ def _summary(
             ]
             return f"waits for {', '.join(rest)} to end"
         case TaskState.QUEUED:
-            return _queued(last, chances)
+            return _queued(task, last, chances)
         case TaskState.PLACED | TaskState.INITIALIZING | TaskState.RUNNING:
             assert last is not None
-            return f"{_DOING.get(last.state, 'is')} at {_place(last)}{_try(last)}"
+            return f"{_DOING.get(last.state, 'is')} at {_place(last)}{_part(task, last)}"
         case TaskState.COMPLETE:
-            return f"ran at {_place(last)}{_try(last)}" if last else "ended well"
+            return f"ran at {_place(last)}{_part(task, last)}" if last else "ended well"
     said = (task.reason or {}).get("message", "no reason is known")
     return f"{said} ({_place(last)})" if last else said
 
@@ -119,9 +119,12 @@ _DOING: dict[str, str] = {
 }
 
 
-def _queued(last: Attempt | None, chances: str) -> str:
+def _queued(task: Task, last: Attempt | None, chances: str) -> str:
     if last is None:
         return chances
+    if last.state == AttemptState.UNFINISHED.value:
+        at = chain(task)
+        return f"{chances}; link {at['link']} of {at['links']} is to go on at {last.site.name}"
     reason = (last.report or {}).get("reason") or {}
     told = f": {reason['message']}" if reason.get("message") else ""
     return f"{chances}; try {last.number} at {last.site.name} was {last.state}{told}"
@@ -131,5 +134,10 @@ def _place(attempt: Attempt) -> str:
     return f"{attempt.site.name}, partition {attempt.partition}"
 
 
-def _try(attempt: Attempt) -> str:
-    return f" (try {attempt.number})" if attempt.number > 1 else ""
+def _part(task: Task, attempt: Attempt) -> str:
+    """Which link of a chain it is, or which try."""
+    at = chain(task)
+    if at["links"] == 1:
+        return f" (try {attempt.number})" if attempt.number > 1 else ""
+    again = f", try {task.tries}" if task.tries > 1 else ""
+    return f" (link {at['link']} of {at['links']}{again})"

@@ -6,10 +6,11 @@ import errno
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
-from ayni.agent.executors.base import EndReason, ExecutorUnavailable, JobState
+from ayni.agent.executors.base import Bind, EndReason, ExecutorUnavailable, JobState
 from ayni.agent.executors.slurm import executor as module
 from ayni.agent.executors.slurm import fleet, pools
 from ayni.agent.executors.slurm.books import AGENT, Books
@@ -48,6 +49,23 @@ def test_a_task_is_pending_until_a_batch_job_takes_it(site, slurm):
     assert state_of(site, job) is RUNNING
     site.release(job)
     assert site.over(job).state is ENDED
+
+
+def test_a_task_has_its_volume_and_is_warned_before_the_end_of_its_walltime(site, tmp_path):
+    data = tmp_path / "volume" / "data"
+    data.mkdir(parents=True)
+    script = "echo $$ > $AYNI_ROOT/state/pid; trap 'exit 75' USR1; while :; do sleep 0.1; done"
+    job = site.job("sh", "-c", script, binds=(Bind(data, "/state", writable=True),))
+    status = site.run(replace(job, limits=replace(job.limits, walltime=60, warning=58)))
+    assert [result.exit_code for result in status.results] == [75]
+    assert (data / "pid").exists()
+
+
+def test_a_task_whose_volume_is_another_s_starts_nothing(site, tmp_path):
+    lease = tmp_path / "lease"
+    lease.write_text('{"attempt": "another"}')
+    status = site.run(replace(site.job("true"), leases=(lease,)))
+    assert (status.reason, status.results) == (EndReason.FENCED, ())
 
 
 def test_many_short_tasks_share_few_batch_jobs(site, slurm):

@@ -211,6 +211,11 @@ def test_another_executor_takes_all_users_tasks_over(site):
     assert site.files() == ["ana/tag.json", "luis/tag.json"]
 
 
+def test_the_group_of_a_project_is_its_user_s(site):
+    assert site.mapped.group_of("fisica") == os.getgid()
+    assert site.mapped.group_of("nobody-s") is None
+
+
 # --- by the helper
 
 

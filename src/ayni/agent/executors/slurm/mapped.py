@@ -276,6 +276,11 @@ class MappedExecutor:
                 except HelperError as error:
                     log.warning("what tasks left cannot be removed: %s", error)
 
+    def group_of(self, project: str) -> int | None:
+        """The group of the user who runs a project's tasks."""
+        user = self._rules.terms(project).user
+        return None if user is None else self._users[user].group
+
     def close(self) -> None:
         """Nothing is held: what runs goes on."""
 

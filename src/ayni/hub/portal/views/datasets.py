@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +12,8 @@ from django.shortcuts import render
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
-from ayni.hub.catalogue.models import Dataset
+from ayni.hub.catalogue import volumes
+from ayni.hub.catalogue.models import Dataset, Volume
 from ayni.hub.portal import words
 from ayni.hub.portal.session import current
 
@@ -53,8 +55,40 @@ def datasets(request: HttpRequest) -> HttpResponse:
     wanted = request.GET.get("q", "").strip()[:100]
     if wanted:
         found = found.filter(Q(name__icontains=wanted) | Q(title__icontains=wanted))
-    context = {"section": "datasets", "holders": list(_holders(found)), "q": wanted}
+    kept = volumes.of_project(caller.project) if caller and not wanted else []
+    context = {
+        "section": "datasets",
+        "holders": list(_holders(found)),
+        "q": wanted,
+        "volumes": [_room(volume) for volume in kept],
+    }
     return render(request, "portal/datasets.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A volume of the project at a site."""
+
+    name: str
+    site: str
+    size: int
+    used: datetime
+    expires: datetime | None
+    state: str
+    release: str
+
+
+def _room(volume: Volume) -> Room:
+    going = gettext("Se está borrando") if volume.remove else ""
+    return Room(
+        name=volume.name,
+        site=volume.site.title,
+        size=volume.size,
+        used=volume.used,
+        expires=volumes.expires(volume),
+        state=going or (gettext("En uso") if volume.mounted else ""),
+        release=words.volume_release(volume.release, volume.release_limit, volume.dataset),
+    )
 
 
 def _holders(found: Iterable[Dataset]) -> Iterator[Holder]:

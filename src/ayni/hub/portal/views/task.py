@@ -52,7 +52,7 @@ def _context(caller: Caller, found: Task) -> dict[str, Any]:
         "over": TaskState(found.state) in FINAL,
         "may_write": "tasks:write" in caller.scopes,
         "failure": failures.explain(found),
-        "wants": _wants(Shape.from_json(found.group.shape)),
+        "wants": _wants(Shape.from_json(found.group.shape), found.links + 1),
         "timeline": reading.timeline(found, attempts),
         "tries": reading.tries(attempts),
         "outputs": _outputs(caller, attempts),
@@ -75,8 +75,8 @@ def _outputs(caller: Caller, attempts: list[Attempt]) -> list[dict[str, Any]]:
     ]
 
 
-def _wants(shape: Shape) -> str:
-    """The task's shape in a line."""
+def _wants(shape: Shape, link: int) -> str:
+    """The task's shape in a line, and which link of its chain it is at."""
     parts = [
         ngettext("%(n)s núcleo", "%(n)s núcleos", shape.cores) % {"n": number(shape.cores)},
         gettext("%(size)s de memoria") % {"size": size(shape.memory)},
@@ -86,5 +86,9 @@ def _wants(shape: Shape) -> str:
         parts.append(gettext("%(n)s GPU") % {"n": number(shape.gpus)})
     if shape.nodes > 1:
         parts.append(gettext("%(n)s nodos") % {"n": number(shape.nodes)})
+    parts += [gettext("volumen %(name)s") % {"name": mount.name} for mount in shape.volumes]
+    if shape.chain > 1:
+        at = {"link": number(link), "links": number(shape.chain)}
+        parts.append(gettext("eslabón %(link)s de %(links)s") % at)
     parts.append(gettext("con red") if shape.network else gettext("sin red"))
     return words.listed(parts)
