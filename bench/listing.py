@@ -60,7 +60,7 @@ def fill(project: int, person: int, count: int, site: int) -> None:
         with transaction.atomic():
             rows.insert("tasks_task", rows.TASK, [
                 (first + n - begin, project, person, group.pk, None, None, None, _name(n),
-                 TaskState[state].value, 1, None, moment, moment)
+                 TaskState[state].value, 1, 0, None, moment, moment)
                 for n, state in zip(numbers, states, strict=True)
             ], len(numbers))  # fmt: skip
             rows.insert("tasks_taskbody", rows.BODY,
