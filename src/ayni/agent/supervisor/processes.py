@@ -98,7 +98,10 @@ def send_to_listeners(pids: Collection[int], number: int) -> None:
 
 
 def _listens(pid: int, number: int) -> bool:
-    """Whether a process has a handler for a signal, or keeps it blocked to wait for it."""
+    """Whether a process has a handler for a signal, or keeps it blocked to look for it.
+
+    One whose main thread sits in sigwait is not seen: meanwhile the kernel shows nothing as blocked.
+    """
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             lines = (line.split(b":", 1) for line in file)
