@@ -1,0 +1,308 @@
+"""A run's coordinator, outside the sites: channels in, the outer loop, channels out.
+
+All that it must remember is in the journal, in the store of blobs and in the channel to the sites, which
+it reads back when it starts: killed anywhere, it goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from ayni.client.channels import ChannelMessage
+from ayni.client.errors import TransferFailed
+from ayni.errors import UserError
+from ayni.lm import wire
+from ayni.lm.config import Run, keep
+from ayni.lm.files import written
+from ayni.lm.outer.coordinator import Coordinator
+from ayni.lm.outer.files import FolderStore
+from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.journal import Journal
+from ayni.lm.outer.lineage import head as head_of
+from ayni.lm.outer.lineage import referenced
+from ayni.lm.outer.machine import Origin, begin
+from ayni.lm.outer.messages import Contributed, Event, Head, Name, Record, Rejected
+from ayni.lm.outer.perform import store_vector
+from ayni.lm.outer.state import State
+from ayni.lm.outer.watch import Standing, Tally, contributions, standings
+
+log = logging.getLogger(__name__)
+STATUS, LOSSES = "status.json", "losses.jsonl"
+_AT_ONCE = 100  # messages between two commits
+_TRIES = 5  # to bring a blob, before a contribution is taken to be without one
+_OLD = 3600.0  # seconds after which a blob that nobody knows goes
+_ARRIVING = ".part-arriving"  # swept, like all that a killed process leaves
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+class Line(Protocol):
+    """A channel from outside, as `ayni.client.channels.Channel` has it."""
+
+    def messages(self, after: int = 0) -> Iterator[ChannelMessage]: ...
+
+    def send(
+        self, kind: str, body: Mapping[str, Any] | None = None, blob: Path | None = None
+    ) -> int: ...
+
+    def fetch(self, message: ChannelMessage, target: Path) -> Path: ...
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A run's channels: from the sites, to them, and from people."""
+
+    up: Line
+    down: Line
+    wishes: Line
+
+
+class Coordination:
+    """One run, coordinated. `step` does all that can be done now."""
+
+    def __init__(self, run: Run, folder: Path, connect: Callable[[int], Lines]) -> None:
+        """Go on, or begin.
+
+        Args:
+            connect: gives the channels of a model of so many values.
+
+        Raises:
+            UserError: the folder is another run's, or another coordinator is at work in it.
+        """
+        self.run, self.folder = run, folder
+        keep(run, folder)
+        self.store = FolderStore(folder / "blobs")
+        self.journal = Journal(folder)
+        self.coordinator = Coordinator(self.journal, self.store, lambda: first(run, self.store))
+        self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
+        self.losses = _read_losses(folder / LOSSES)
+        self._books: list[Record] = []
+        self._read = 0  # of the books
+        self._tries: dict[int, int] = {}
+        self._there: set[str] = set()  # blobs that the sites can have
+        self._told: dict[str, Head] = {}  # by fragment
+        self._read_back()
+        self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
+
+    def close(self) -> None:
+        self.journal.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over and the sites have been told."""
+        heads = self.coordinator.heads()
+        told = all(h.status == "done" and self._told.get(h.fragment) == h for h in heads)
+        return bool(heads) and told
+
+    def step(self) -> None:
+        """Hear what was said, do what is to be done, tell the sites.
+
+        Raises:
+            AyniError: the network cannot be reached now; nothing is lost.
+            UserError, OSError, BlobError: this place cannot go on (a full disk, say).
+        """
+        events, cursor = self._listen()
+        self.coordinator.hear(time.time(), events, cursor)
+        self.coordinator.work()
+        for head in self.coordinator.heads():
+            self._tell(head)
+
+    # --- hearing ---------------------------------------------------------------------------
+
+    def _listen(self) -> tuple[list[Event], dict[str, int]]:
+        events: list[Event] = []
+        cursor = {name: self.coordinator.cursor.get(name, 0) for name in ("up", "wishes")}
+        for message in islice(self.lines.up.messages(cursor["up"]), _AT_ONCE):
+            event = self._of_site(message)
+            if isinstance(event, Contributed) and not self._brought(message, event):
+                break  # and no further: the order of messages is kept
+            events += [event] if event else []
+            cursor["up"] = message.sequence
+        for message in islice(self.lines.wishes.messages(cursor["wishes"]), _AT_ONCE):
+            events += self._of_person(message)
+            cursor["wishes"] = message.sequence
+        return events, cursor
+
+    def _of_site(self, message: ChannelMessage) -> Event | None:
+        """What a site says. Who it is, the network says; what it says is believed as far as it fits."""
+        site = message.sender.site
+        known = message.sender.task is not None and site in {one.site for one in self.run.sites}
+        try:
+            if site is None or not known:
+                raise ValueError("it is no task of a site of this run")
+            if message.kind == wire.LOSSES:
+                self._note_losses(site, message.body)
+                return None
+            return wire.heard(message.kind, message.body, run=self.run.run, site=site)
+        except ValueError as error:
+            return _rejected(message, str(error))
+
+    def _of_person(self, message: ChannelMessage) -> list[Event]:
+        try:
+            return [wire.heard(message.kind, message.body, run=self.run.run)]
+        except ValueError as error:
+            log.warning("wish %s of %s: %s", message.sequence, message.sender, error)
+            return []
+
+    def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
+        """Bring a contribution's blob to the store, under the address of what is in it.
+
+        False: it did not come, and will be tried again. Where it never comes the message is heard
+        without it: the inspection then finds no blob.
+        """
+        if message.blob is None or self.store.path(said.blob).exists():
+            return True
+        try:
+            path = self.lines.up.fetch(message, self.store.folder / _ARRIVING)
+        except TransferFailed as error:
+            tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1
+            log.warning("the contribution of %s has not arrived: %s", said.site, error)
+            return tries >= _TRIES
+        with path.open("rb") as blob, self.store.create() as out:
+            shutil.copyfileobj(blob, out, 1 << 20)
+            out.keep()
+        path.unlink()
+        return True
+
+    def _note_losses(self, site: str, body: Mapping[str, Any]) -> None:
+        by_language = dict(zip(body["languages"], body["losses"], strict=True))
+        found = {"site": site, "base": body["base"], "losses": by_language, "at": time.time()}
+        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        self.losses[site] = found
+
+    # --- telling ---------------------------------------------------------------------------
+
+    def _read_back(self) -> None:
+        for message in self.lines.down.messages():
+            if message.kind == wire.BLOB:
+                self._there.add(message.body["ref"])
+            elif message.kind == wire.HEAD:
+                head = wire.heard_head(message.body, run=self.run.run)
+                self._told[head.fragment] = head
+
+    def _tell(self, head: Head) -> None:
+        """A head, after all that it names."""
+        if self._told.get(head.fragment) == head:
+            return
+        for ref in (head.snapshot, *(link.update for link in head.chain)):
+            if ref is not None and ref not in self._there:
+                self.lines.down.send(wire.BLOB, {"ref": ref}, self.store.path(ref))
+                self._there.add(ref)
+        self.lines.down.send(wire.HEAD, wire.said_head(head))
+        self._told[head.fragment] = head
+        self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
+
+    # --- watching --------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Where the run is, who is late and why, what each site brought."""
+        state = self.coordinator.state
+        lane = state.lanes[WHOLE]
+        head = head_of(state, lane)
+        for number, record in self.journal.books(after=self._read):
+            self._books.append(record)
+            self._read = number
+        tallies = contributions(self._books)
+        return {
+            "run": self.run.run,
+            "status": head.status,
+            "why": state.why_paused,
+            "version": head.version,
+            "step": head.step,
+            "steps": self.run.outer.schedule.steps,
+            "round": {"state": str(lane.state), "inner_steps": head.inner_steps},
+            "sites": [
+                _site(one, tallies.get(one.site, Tally()), self.losses.get(one.site))
+                for one in standings(state, time.time())
+            ],
+            "alarms": [str(r.data["text"]) for r in self._books if r.what == "alarm"][-10:],
+        }
+
+    def write_status(self) -> dict[str, Any]:
+        """Put the status where `ayni lm status` finds it."""
+        found = self.status()
+        with written(self.folder / STATUS) as file:
+            file.write(json.dumps({**found, "at": time.time()}, indent=2).encode())
+        return found
+
+
+def first(run: Run, store: FolderStore) -> State:
+    """The state of a run that has not begun: its model's first weights, in the store."""
+    from ayni.lm.model_commands import need_torch
+
+    need_torch()
+    from ayni.lm.inner import model
+    from ayni.lm.parameters import chunks, count
+
+    net = model.named(model.start(run.model, seed=run.training.seed))
+    found = ((name, tensor.detach().float().numpy()) for name, tensor in net.items())
+    ref, digest = store_vector(store, chunks(found))
+    size = count({name: tuple(tensor.shape) for name, tensor in net.items()})
+    return begin(run.outer, {WHOLE: Origin(size, ref, digest)}, time.time())
+
+
+def _rejected(message: ChannelMessage, reason: str) -> Rejected:
+    text = json.dumps([message.kind, message.body, message.sequence], sort_keys=True)
+    try:
+        claimed = _NAME.validate_python(message.sender.site or "person")
+    except ValidationError:
+        claimed = "unknown"
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return Rejected(claimed=claimed, digest=digest, reason=reason[:500])
+
+
+def _site(one: Standing, tally: Tally, losses: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "site": one.site,
+        "why": one.why,
+        "brought": one.brought,
+        "awaited": one.awaited,
+        "behind": one.behind,
+        "rounds": tally.merged,
+        "late": tally.late,
+        "refused": tally.refused,
+        "tokens": tally.tokens,
+        "bytes": tally.bytes,
+        "losses": losses["losses"] if losses else {},
+    }
+
+
+def _read_losses(path: Path) -> dict[str, dict[str, Any]]:
+    """The latest losses of each site; a line that was cut off by a kill is passed over."""
+    found: dict[str, dict[str, Any]] = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            one = json.loads(line)
+            found[one["site"]] = one
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s: a line is torn", path)
+    return found
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """What the coordinator wrote last.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        found: dict[str, Any] = json.loads((folder / STATUS).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} has no status of a run: ask where its coordinator runs, and name its folder "
+            "with --folder"
+        ) from error
+    return found

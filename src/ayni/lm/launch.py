@@ -1,0 +1,104 @@
+"""A run on the network: its channels, and the tasks that train at its sites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ayni.client.channels import Channel
+from ayni.client.draft import Draft, draft
+from ayni.client.network import Network
+from ayni.errors import UserError
+from ayni.lm import wire
+from ayni.lm.config import RESOLVED, Run, Site
+from ayni.lm.coordinate import Lines
+from ayni.lm.files import written
+
+TASKS = "tasks.json"
+_COMMAND = 'exec python3 -m ayni.lm.site run.json --site "$SITE" --state "$AYNI_ROOT/state" --data '
+
+
+def check_project(network: Network, run: Run) -> None:
+    """Raises UserError: the token is of another project than the run."""
+    if run.project is not None and network.project != run.project:
+        raise UserError(
+            f"project: the run is of {run.project}, the token of {network.project}; sign in with one "
+            f"of {run.project} (ayni login)"
+        )
+
+
+def connect(network: Network, run: Run, count: int) -> Lines:
+    """The run's channels, made if they are not there.
+
+    Args:
+        count: the model's values, which bound what may be sent.
+
+    Raises:
+        AyniError: there are others of these names; the remedy is to name the run anew.
+    """
+    up = wire.up_schema(run.outer, count)
+    return Lines(
+        up=network.make_channel(run.up, up, retention=run.retention),
+        down=network.make_channel(run.down, wire.down_schema(count), retention=run.retention),
+        wishes=wishes(network, run),
+    )
+
+
+def wishes(network: Network, run: Run) -> Channel:
+    """The channel of people who steer."""
+    return network.make_channel(run.wishes, wire.wishes_schema(), retention=run.retention)
+
+
+def drafts(run: Run, folder: Path) -> dict[str, Draft]:
+    """The task of each site.
+
+    Args:
+        folder: with the resolved configuration.
+
+    Raises:
+        InvalidTask: what cannot be; the message names the field.
+    """
+    return {one.site: _draft(run, one, folder) for one in run.sites}
+
+
+def _draft(run: Run, site: Site, folder: Path) -> Draft:
+    inputs = {"run.json": str(folder / RESOLVED)}
+    if site.dataset:
+        inputs["data"] = site.data
+    if run.model.checkpoint is not None:
+        inputs["checkpoint/config.json"] = str(run.model.checkpoint / "config.json")
+    return draft(
+        _COMMAND + ("data" if site.dataset else '"$AYNI_ROOT$DATA"'),
+        name=f"{run.run}-{site.site}",
+        inputs=inputs,
+        env={"SITE": site.site, "DATA": site.data},
+        site=site.site,
+        image=site.image,
+        cores=site.cores,
+        mem=site.mem,
+        disk=site.disk,
+        gpus=site.gpus,
+        partition=site.partition,
+        time=site.time,
+        chain=site.chain,
+        volumes=f"{site.volume}:/state",
+        channels=[f"{run.up}:out", f"{run.down}:in"],
+        tags={"ayni-lm": run.run},
+    )
+
+
+def submit(network: Network, made: Mapping[str, Draft], folder: Path) -> dict[str, str]:
+    """Send the tasks that are not under way; what was sent is written down one by one.
+
+    Should one be sent twice after all, its volume lets only one of them work.
+    """
+    path = folder / TASKS
+    tasks: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    for site, one in made.items():
+        if site in tasks and not network.task(tasks[site]).refresh().final:
+            continue
+        tasks[site] = network.send(one).id
+        with written(path) as file:
+            file.write(json.dumps(tasks, indent=2).encode())
+    return tasks

@@ -1,0 +1,247 @@
+"""`ayni lm train`, and what steers and watches a run: coordinate, status, pause, resume, set, rollback."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ayni.client.commands.console import (
+    Column,
+    Json,
+    emit,
+    examples,
+    on_terminal,
+    open_network,
+    out,
+    say,
+    table,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from ayni.lm.config import Run
+    from ayni.lm.coordinate import Coordination
+    from ayni.lm.outer.messages import Wish
+
+_PAUSE = 1.0  # seconds between two looks
+_AGAIN = 10.0  # seconds after which a hub that was not reached is tried again
+
+Configuration = Annotated[Path, typer.Argument(help="run.toml: what the run is.", metavar="RUN")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the coordinator's memory is; by default beside RUN, by the run's name."
+    ),
+]
+_COLUMNS = (
+    Column("SITE"),
+    Column("ROUNDS", right=True),
+    Column("LATE", drop=2, right=True),
+    Column("REFUSED", drop=3, right=True),
+    Column("TOKENS", drop=1, right=True),
+    Column("LOSS", right=True),
+    Column("NOW", fold=True),
+)
+
+
+def register(lm: typer.Typer) -> None:
+    """Add the commands to `ayni lm`."""
+    again = "Killed, it goes on where it was when it is given again."
+    lm.command(
+        epilog=examples("ayni lm train run.toml --dry-run", "ayni lm train run.toml", note=again)
+    )(train)
+    lm.command(epilog=examples("ayni lm coordinate run.toml", note=again))(coordinate)
+    lm.command(epilog=examples("ayni lm status run.toml"))(status)
+    lm.command(epilog=examples("ayni lm pause run.toml"))(pause)
+    lm.command(epilog=examples("ayni lm resume run.toml"))(resume)
+    lm.command("set", epilog=examples("ayni lm set run.toml lr 0.0002 --from 40"))(set_value)
+    lm.command(epilog=examples("ayni lm rollback run.toml --to 12"))(rollback)
+
+
+def train(
+    configuration: Configuration,
+    folder: Folder = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, and print what would be sent.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model over the network: make its channels, send each site its task, coordinate."""
+    from ayni.lm import config, launch
+    from ayni.lm.model_commands import need_torch
+
+    need_torch()
+    run, place = _read(configuration, folder)
+    config.keep(run, place)
+    made = launch.drafts(run, place)
+    if dry_run:
+        results = f"ayni://{run.project or 'PROJECT'}/results"
+        tasks = {s: one.task(results).model_dump(exclude_none=True) for s, one in made.items()}
+        emit({"run": run, "tasks": tasks})
+        return
+    network = open_network()
+    launch.check_project(network, run)
+    with closing(_coordination(run, place)) as coordination:
+        for site, task in launch.submit(network, made, place).items():
+            say(f"{site}: task {task}")
+        _watch(coordination, as_json)
+
+
+def coordinate(configuration: Configuration, folder: Folder = None, as_json: Json = False) -> None:
+    """Coordinate a run whose sites have their tasks; one process, until the run is over."""
+    run, place = _read(configuration, folder)
+    with closing(_coordination(run, place)) as coordination:
+        _watch(coordination, as_json)
+
+
+def status(configuration: Configuration, folder: Folder = None, as_json: Json = False) -> None:
+    """Show rounds, losses, and who is late and why, as the coordinator saw it last."""
+    from ayni.lm.coordinate import read_status
+
+    _, place = _read(configuration, folder)
+    found = read_status(place)
+    if as_json:
+        emit(found)
+    else:
+        out().print(_shown(found))
+
+
+def pause(configuration: Configuration) -> None:
+    """Begin no new version until `resume`; the rounds in hand are finished."""
+    from ayni.lm.outer.messages import Pause
+
+    _wish(configuration, Pause())
+
+
+def resume(configuration: Configuration) -> None:
+    """Go on after a pause."""
+    from ayni.lm.outer.messages import Resume
+
+    _wish(configuration, Resume())
+
+
+def set_value(
+    configuration: Configuration,
+    name: Annotated[
+        Literal["lr", "outer_lr", "outer_momentum"],
+        typer.Argument(help="lr: the inner peak rate; the others are the outer step's."),
+    ],
+    value: Annotated[float, typer.Argument(min=0, max=1000)],
+    from_version: Annotated[int, typer.Option("--from", min=0, help="The version it begins with.")],
+) -> None:
+    """Set a rate from a version on."""
+    from ayni.lm.outer.messages import Set
+
+    _wish(configuration, Set(name=name, value=value, from_version=from_version))
+
+
+def rollback(
+    configuration: Configuration,
+    to: Annotated[int, typer.Option("--to", min=0, help="The version whose weights come back.")],
+) -> None:
+    """Go back to the weights of an earlier version."""
+    from ayni.lm.outer.messages import RollBack
+
+    _wish(configuration, RollBack(order=secrets.token_hex(8), to=to))
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+def _read(configuration: Path, folder: Path | None) -> tuple[Run, Path]:
+    from ayni.lm import config
+
+    run = config.load(configuration)
+    return run, folder or configuration.parent / run.run
+
+
+def _coordination(run: Run, folder: Path) -> Coordination:
+    from ayni.lm import launch
+    from ayni.lm.coordinate import Coordination
+
+    network = open_network()
+    launch.check_project(network, run)
+    return Coordination(run, folder, lambda count: launch.connect(network, run, count))
+
+
+def _wish(configuration: Path, wish: Wish) -> None:
+    from ayni.lm import config, launch, wire
+
+    run = config.load(configuration)
+    network = open_network()
+    launch.check_project(network, run)
+    number = launch.wishes(network, run).send(*wire.said(wish))
+    say(f"wish {number} of run {run.run}: its coordinator will hear it")
+
+
+def _watch(coordination: Coordination, as_json: bool) -> None:
+    """Coordinate to the end; a table that lives on a terminal, a line of JSON for each version."""
+    from rich.live import Live
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    found = coordination.write_status()
+    if on_terminal() and not as_json:
+        with Live(_shown(found), console=out(), auto_refresh=False) as live:
+            _coordinate(coordination, lambda seen: live.update(_shown(seen), refresh=True))
+        return
+    told = -1
+
+    def show(seen: dict[str, Any]) -> None:
+        nonlocal told
+        if seen["version"] != told:
+            told = seen["version"]
+            emit(seen) if as_json else say(_line(seen))
+
+    _coordinate(coordination, show)
+
+
+def _coordinate(coordination: Coordination, show: Any) -> None:
+    from ayni.client.errors import HubFailed, HubUnreachable
+
+    while True:
+        try:
+            coordination.step()
+            pause = _PAUSE
+        except (HubUnreachable, HubFailed) as error:
+            say(f"{error}; trying again")
+            pause = _AGAIN
+        show(coordination.write_status())
+        if coordination.done:
+            return
+        time.sleep(pause)
+
+
+def _line(found: Mapping[str, Any]) -> str:
+    return (
+        f"{found['run']}: {found['status']}, version {found['version']}, "
+        f"step {found['step']} of {found['steps']}"
+    )
+
+
+def _shown(found: Mapping[str, Any]) -> Group:
+    from rich.console import Group
+
+    from ayni.client.commands.console import plain
+
+    rows = [
+        (
+            one["site"],
+            one["rounds"],
+            one["late"],
+            one["refused"],
+            one["tokens"],
+            ", ".join(f"{name} {loss:.3f}" for name, loss in sorted(one["losses"].items())),
+            one["why"],
+        )
+        for one in found["sites"]
+    ]
+    lines = [plain(_line(found)), *([plain(found["why"])] if found["why"] else [])]
+    return Group(*lines, table(_COLUMNS, rows, out()), *map(plain, found["alarms"]))

@@ -1,0 +1,201 @@
+"""What leaves a site in a run, and what comes to it: the channels' schemas, made from the message models.
+
+A site's own name and the run's are left out: the network says who speaks, and a channel is one run's.
+What people read is left out, too: a reason is one of a list, so that no text can travel in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ayni.lm.outer.codec import Codec, blob_size
+from ayni.lm.outer.messages import (
+    EVENTS,
+    Contributed,
+    Discarded,
+    Evaluated,
+    Event,
+    Failed,
+    Head,
+    Held,
+    Joined,
+    Left,
+    Link,
+    Pause,
+    Progressed,
+    Readmit,
+    Resume,
+    RollBack,
+    Set,
+    SiteEvent,
+    Wish,
+)
+from ayni.lm.outer.state import Rules
+
+UP = (Joined, Left, Held, Contributed, Failed, Discarded, Evaluated, Progressed)
+WISHES = (Pause, Resume, RollBack, Set, Readmit)
+NOT_FINITE = "a loss, a gradient or a weight is not finite"
+CANNOT = "its trainer cannot go on; its log says why"
+_REASONS = (NOT_FINITE, CANNOT)
+_SAID = ("kind", "site", "run")  # by the network, not by the sender
+_HEX = "[0-9a-f]{32}|[0-9a-f]{64}"  # addresses and digests
+_LINKS = 512  # of a head's chain
+_LANGUAGES = 512
+_BODY = 64 << 10
+_LARGE = 1e300
+BLOB, HEAD, LOSSES = "blob", "head", "losses"
+
+
+# --- schemas ----------------------------------------------------------------------------------
+
+
+def up_schema(rules: Rules, count: int) -> dict[str, Any]:
+    """What a site may say. `count`: the model's values.
+
+    Its blobs are the encoded pseudo-gradients, and no larger than one is.
+    """
+    kinds = {_kind(model): {"fields": _fields(model)} for model in UP}
+    size = blob_size(count, rules.codec)
+    kinds["contributed"]["blob"] = {"max_bytes": size}
+    kinds[LOSSES] = {"fields": _losses()}
+    # twice all rounds: what is sent again after a kill counts again
+    most = 2 * (rules.schedule.rounds() + rules.keep) * (size + (16 << 10)) + (64 << 20)
+    return {"kinds": kinds, "max_body": _BODY, "max_bytes": min(most, 1 << 50), "rate": 120}
+
+
+def down_schema(count: int) -> dict[str, Any]:
+    """What the sites are told: heads, and the weights and updates that they name."""
+    blob = {"max_bytes": blob_size(count, Codec.FLOAT32), "on_request": True}
+    kinds = {
+        HEAD: {"fields": _fields(Head)},
+        BLOB: {
+            "fields": {"ref": _rule(Held.model_json_schema()["properties"]["digest"])},
+            "blob": blob,
+        },
+    }
+    return {"kinds": kinds, "max_body": _BODY, "max_bytes": 1 << 50, "rate": 600}
+
+
+def wishes_schema() -> dict[str, Any]:
+    """What people may wish."""
+    return {"kinds": {_kind(model): {"fields": _fields(model)} for model in WISHES}}
+
+
+def _kind(model: type[BaseModel]) -> str:
+    return str(model.model_fields["kind"].default).replace(" ", "-")
+
+
+def _left_out(model: type[BaseModel]) -> set[str]:
+    return {"kind"} if model in WISHES else set(_SAID)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, said in model.model_json_schema()["properties"].items():
+        if name in _left_out(model):
+            continue
+        if name == "chain":
+            found |= {f"chain_{key}": rule for key, rule in _links().items()}
+        elif name == "reason":
+            found[name] = {"type": "enumeration", "values": list(_REASONS)}
+        else:
+            found[name] = _rule(said)
+    return found
+
+
+def _links() -> dict[str, Any]:
+    """A list of links as lists of their fields; no update is an empty text."""
+    rules = {name: _rule(said) for name, said in Link.model_json_schema()["properties"].items()}
+    rules["update"] |= {"pattern": f"|{rules['update']['pattern']}", "optional": False}
+    return {name: rule | {"many": _LINKS} for name, rule in rules.items()}
+
+
+def _losses() -> dict[str, Any]:
+    """A round's training losses by language: what people watch."""
+    language = {"type": "string", "pattern": "[A-Za-z0-9-]+", "max_length": 35}
+    loss = {"type": "number", "minimum": 0, "maximum": 1e6}
+    count = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
+    return {
+        "base": count,
+        "languages": language | {"many": _LANGUAGES},
+        "losses": loss | {"many": _LANGUAGES},
+        "tokens": count | {"many": _LANGUAGES},
+    }
+
+
+def _rule(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A field's rule from its JSON schema."""
+    if "anyOf" in said:
+        (one,) = (other for other in said["anyOf"] if other.get("type") != "null")
+        return _rule(one) | {"optional": True}
+    if "enum" in said:
+        return {"type": "enumeration", "values": list(said["enum"])}
+    match said["type"]:
+        case "integer":
+            low = said.get("minimum", 0)
+            return {"type": "integer", "minimum": low, "maximum": said.get("maximum", 1 << 53)}
+        case "number":
+            low, high = said.get("minimum", -_LARGE), said.get("maximum", _LARGE)
+            return {"type": "number", "minimum": low, "maximum": high}
+        case "boolean":
+            return {"type": "boolean"}
+    pattern = str(said["pattern"]).removeprefix("^").removesuffix("$")
+    pattern = _HEX if ":" in pattern else pattern
+    return {"type": "string", "pattern": pattern, "max_length": 64}
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+def said(event: SiteEvent | Wish) -> tuple[str, dict[str, Any]]:
+    """An event as kind and body."""
+    left_out = _left_out(type(event))
+    return _kind(type(event)), event.model_dump(mode="json", exclude=left_out, exclude_none=True)
+
+
+def heard(kind: str, body: Mapping[str, Any], *, run: str, site: str | None = None) -> Event:
+    """The event in a message, of a site that the network vouches for, or of a person.
+
+    Raises:
+        ValueError: it is none.
+    """
+    models = {_kind(model): model for model in (UP if site is not None else WISHES)}
+    model = models.get(kind)
+    if model is None or set(body) & _left_out(model):
+        raise ValueError(f"{kind[:80]!r} says nothing that a run knows")
+    whole = {"site": site, "run": run, "kind": model.model_fields["kind"].default}
+    spare = {name: whole[name] for name in _left_out(model) if name in model.model_fields}
+    nothing = {name: None for name, field in model.model_fields.items() if field.is_required()}
+    try:
+        (event,) = EVENTS.validate_python([{**nothing, **body, **spare}])
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, fault["loc"][1:]))
+        raise ValueError(f"{kind}: {where}: {fault['msg']}") from error
+    return event
+
+
+def said_head(head: Head) -> dict[str, Any]:
+    """A head as a body."""
+    body = head.model_dump(mode="json", exclude={*_SAID, "chain"}, exclude_none=True)
+    links = [link.model_dump() for link in head.chain]
+    lists = {f"chain_{name}": [link[name] or "" for link in links] for name in ("update", "digest")}
+    return body | lists | {"chain_version": [link["version"] for link in links]}
+
+
+def heard_head(body: Mapping[str, Any], *, run: str) -> Head:
+    """The head in a body.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = {name: value for name, value in body.items() if not name.startswith("chain_")}
+    columns = [body.get(f"chain_{name}") or [] for name in ("version", "update", "digest")]
+    chain = tuple(
+        Link(version=version, update=update or None, digest=digest)
+        for version, update, digest in zip(*columns, strict=True)
+    )
+    return Head.model_validate({"lr": None, **plain, "run": run, "chain": chain})

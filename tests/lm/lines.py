@@ -1,0 +1,98 @@
+"""Channels in memory, which hold to their schemas; and a run over them in one process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ayni.channel import Message
+from ayni.client.channels import BlobInfo, ChannelMessage, ChannelSender
+from ayni.client.errors import TransferFailed
+from ayni.protocol.channels import canonical, read_schema
+
+
+class Line:
+    """A channel: all that was said, and the blobs."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self.rules = read_schema(schema)
+        self.said: list[ChannelMessage] = []
+        self.blobs: dict[int, bytes] = {}
+        self.lost: set[int] = set()  # blobs that do not arrive
+
+    def put(self, kind: str, body: Any, blob: bytes | None, sender: ChannelSender) -> int:
+        fit = self.rules.check(kind, body, None if blob is None else len(blob))
+        assert canonical(fit) == canonical(body)
+        number = len(self.said) + 1
+        info = None
+        if blob is not None:
+            self.blobs[number] = blob
+            info = BlobInfo(size=len(blob), sha256=hashlib.sha256(blob).hexdigest())
+        self.said.append(
+            ChannelMessage(
+                sequence=number,
+                kind=kind,
+                body=fit,
+                blob=info,
+                sender=sender,
+                created=datetime.now(UTC),
+            )
+        )
+        return number
+
+    # --- from outside ---
+
+    def messages(self, after: int = 0) -> Iterator[ChannelMessage]:
+        yield from list(self.said[after:])
+
+    def send(self, kind: str, body: Any = None, blob: Path | None = None) -> int:
+        data = None if blob is None else blob.read_bytes()
+        return self.put(kind, dict(body or {}), data, ChannelSender(person="ana@norte.example"))
+
+    def fetch(self, message: ChannelMessage, target: Path) -> Path:
+        if message.sequence in self.lost:
+            raise TransferFailed("the blob is not there")
+        target.write_bytes(self.blobs[message.sequence])
+        return target
+
+
+class Up:
+    """What a task at a site sends by."""
+
+    def __init__(self, line: Line, site: str) -> None:
+        self._line, self._site = line, site
+
+    def send(self, kind: str, body: dict[str, Any], blob: Path | None = None) -> str:
+        sender = ChannelSender(site=self._site, task="t", attempt="a")
+        data = None if blob is None else blob.read_bytes()
+        return str(self._line.put(kind, body, data, sender))
+
+    def waiting(self) -> list[str]:
+        return []
+
+    def refusal(self, name: str, /) -> str | None:
+        return None
+
+
+class Down:
+    """What a task at a site hears by: from the first message on, as a new attempt does."""
+
+    def __init__(self, line: Line, folder: Path) -> None:
+        self._line, self._folder, self._at = line, folder, 0
+        self.fetched = 0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def receive(self, timeout: float | None = None) -> Iterator[Message]:
+        while self._at < len(self._line.said):
+            one = self._line.said[self._at]
+            self._at += 1
+            yield Message(one.sequence, one.kind, one.body, None, {}, 0.0)
+
+    def fetch(self, message: Message, timeout: float | None = None) -> Path:
+        self.fetched += 1
+        path = self._folder / f"{message.sequence}.blob"
+        path.write_bytes(self._line.blobs[message.sequence])
+        return path

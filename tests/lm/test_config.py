@@ -1,0 +1,129 @@
+"""`run.toml`: what is understood, and how what is not is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ayni.errors import UserError
+from ayni.lm import config, launch
+from ayni.lm.outer.codec import Codec
+from ayni.tes.models import document
+
+GOOD = """
+run = "prueba"
+
+[model.shape]
+vocab_size = 600
+hidden_size = 64
+intermediate_size = 128
+layers = 2
+heads = 4
+context = 64
+
+[training.data]
+length = 64
+batch = 4
+
+[outer]
+steps = 200
+first = 5
+last = 20
+codec = "int8"
+quorum = 1
+
+[[sites]]
+site = "bogota"
+data = "ayni://bogota/shards/"
+volume = "prueba"
+time = "30m"
+
+[[sites]]
+site = "cdmx"
+data = "/state/shards"
+volume = "prueba"
+cores = 4
+"""
+
+
+def written(folder: Path, text: str = GOOD) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_run_is_read_and_kept_as_it_was_understood(tmp_path: Path) -> None:
+    run = config.load(written(tmp_path))
+    assert (run.outer.run, run.outer.codec, run.outer.schedule.steps) == ("prueba", Codec.INT8, 200)
+    assert (run.outer.schedule.inner_steps(0), run.outer.schedule.inner_steps(100)) == (5, 20)
+    kept = config.keep(run, tmp_path / "prueba")
+    assert config.load(kept) == run
+    assert config.keep(run, tmp_path / "prueba") == kept
+
+
+def test_phases_may_be_written_out(tmp_path: Path) -> None:
+    phases = "phases = [{ from_step = 0, inner_steps = 3 }, { from_step = 9, inner_steps = 30, lr = 0.7 }]"
+    run = config.load(written(tmp_path, GOOD.replace("first = 5\nlast = 20", phases)))
+    assert [phase.inner_steps for phase in run.outer.schedule.phases] == [3, 30]
+    assert config.load(config.keep(run, tmp_path / "prueba")) == run
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('run = "prueba"', "", "run: is missing"),
+        ('run = "prueba"', 'run = "La Prueba"', "run: "),
+        ('run = "prueba"', 'run = "prueba"\nsead = 1', "sead: there is no such key"),
+        ("hidden_size = 64", "hidden_size = 65", "model.shape: hidden_size must be"),
+        ("batch = 4", "batch = 0", "training.data.batch: "),
+        ("steps = 200", "", "outer: steps: say how many"),
+        ("steps = 200", 'steps = "many"', "outer: steps: say how many"),
+        ("first = 5", "first = 0", "outer: first: 0 is no number of steps"),
+        ('codec = "int8"', 'codec = "int7"', "outer: codec: 'int7' is none; there are float32"),
+        ("quorum = 1", "quorum = 3", "outer.quorum: 3 of 2 sites"),
+        ("quorum = 1", "grease = 3", "outer.grease: there is no such key"),
+        ('site = "cdmx"', 'site = "bogota"', "a site stands there twice"),
+        ('data = "/state/shards"', 'data = "shards"', "sites.1.data: "),
+        ('data = "/state/shards"', "", "sites.1.data: is missing"),
+        ("cores = 4", 'cores = "four"', "sites.1.cores: "),
+        ("[model.shape]", "[model", "not TOML"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_with_its_field(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    assert old in GOOD
+    with pytest.raises(UserError) as refused:
+        config.load(written(tmp_path, GOOD.replace(old, new, 1)))
+    assert told in str(refused.value) and "run.toml" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_no_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="name a run's configuration"):
+        config.load(tmp_path / "nowhere.toml")
+
+
+def test_a_folder_is_one_run_s(tmp_path: Path) -> None:
+    config.keep(config.load(written(tmp_path)), tmp_path / "prueba")
+    other = config.load(written(tmp_path, GOOD.replace("batch = 4", "batch = 8")))
+    with pytest.raises(UserError, match="name the run anew"):
+        config.keep(other, tmp_path / "prueba")
+
+
+def test_each_site_gets_a_chained_task_on_its_volume_and_channels(tmp_path: Path) -> None:
+    run = config.load(written(tmp_path))
+    config.keep(run, tmp_path)
+    made = launch.drafts(run, tmp_path)
+    tasks = {site: document(one.task("ayni://quinua/r")) for site, one in made.items()}
+    wishes = tasks["bogota"]["resources"]["backend_parameters"]
+    assert wishes["channels"] == "prueba-up:out,prueba-down:in"
+    assert (wishes["chain"], wishes["volume"], wishes["site"]) == ("100", "prueba:/state", "bogota")
+    paths = {one["path"]: one.get("url") for one in tasks["bogota"]["inputs"]}
+    assert paths["/work/data"] == "ayni://bogota/shards/"
+    assert set(paths) == {"/work/data", "/work/run.json"}
+    (command,) = tasks["cdmx"]["executors"]
+    assert command["env"]["DATA"] == "/state/shards"
+    assert "/state/shards" not in " ".join(command["command"])
+    assert tasks["cdmx"]["resources"]["cpu_cores"] == 4

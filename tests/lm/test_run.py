@@ -1,0 +1,310 @@
+"""A training run over channels: three sites and a coordinator in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from ayni.errors import UserError
+from ayni.lm import wire
+from ayni.lm.config import Run, Site
+from ayni.lm.coordinate import Coordination, Lines
+from ayni.lm.inner import model, ranks
+from ayni.lm.inner.checkpoint import Checkpoints
+from ayni.lm.inner.progress import Paused
+from ayni.lm.inner.settings import Start
+from ayni.lm.inner.train import Trainer
+from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.messages import Pause, Resume, RollBack
+from ayni.lm.outer.schedule import Phase, Schedule
+from ayni.lm.outer.state import Rules
+from ayni.lm.site import Site as Trainee
+from ayni.lm.site import work
+from tests.lm.inner import small
+from tests.lm.lines import Down, Line, Up
+
+NAMES = ("bogota", "cdmx", "santiago")
+
+
+def run(**rules: Any) -> Run:
+    plain: dict[str, Any] = {
+        "run": "prueba",
+        "schedule": Schedule(steps=24, phases=(Phase(from_step=0, inner_steps=4),)),
+        "grace": 0.0,
+        "grace_share": 0.0,
+        "quorum": 3,
+        "snapshot_every": 3,
+    }
+    return Run(
+        run="prueba",
+        model=Start(shape=small.SHAPE),
+        training=small.training(checkpoint_every=2),
+        outer=Rules.model_validate({**plain, **rules}),
+        sites=tuple(Site(site=name, data="/shards", volume="state") for name in NAMES),
+    )
+
+
+class World:
+    """Channels that outlive whoever speaks on them, and folders that do."""
+
+    def __init__(self, folder: Path, of: Run) -> None:
+        self.folder, self.run = folder, of
+        self.lines: Lines | None = None
+        self.sites: dict[str, Trainee] = {}
+        self.hub = self.coordinate()
+
+    def coordinate(self) -> Coordination:
+        self.hub = Coordination(self.run, self.folder / "run", self._connect)
+        return self.hub
+
+    def _connect(self, count: int) -> Lines:
+        self.lines = self.lines or Lines(
+            Line(wire.up_schema(self.run.outer, count)),
+            Line(wire.down_schema(count)),
+            Line(wire.wishes_schema()),
+        )
+        return self.lines
+
+    def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Trainee:
+        """A new attempt at a site: what its volume has is all that it knows."""
+        assert self.lines is not None
+        state, here = self.folder / name, ranks.join("cpu")
+        settings = self.run.training
+        trainer = Trainer(
+            settings,
+            model.build(model.config_of(small.SHAPE), seed=changed.get("seed", settings.seed)),
+            small.order(settings, name),
+            here,
+            checkpoints=Checkpoints(state / "checkpoints", here),
+        )
+        trainer.resume()
+        self.sites[name] = Trainee(
+            self.run,
+            name,
+            trainer,
+            Up(self.lines.up, name),
+            Down(self.lines.down, state / "in"),
+            state,
+            heldout=small.documents() if self.run.outer.evaluate else None,
+            stop=stop,
+        )
+        return self.sites[name]
+
+    def begin(self, *names: str) -> World:
+        for name in names or NAMES:
+            self.site(name)
+        return self
+
+    def turn(self, *names: str) -> None:
+        """Everybody does what there is to do, sites in turn, until nobody can."""
+        self.hub.step()
+        for name in names or sorted(self.sites):
+            while self.sites[name].step():
+                pass
+        self.hub.step()
+
+    def to_the_end(self) -> World:
+        for _ in range(50):
+            if all(site.done for site in self.sites.values()):
+                return self
+            self.turn()
+        raise AssertionError(self.hub.status())
+
+    def until(self, version: int) -> None:
+        for _ in range(50):
+            if self.version >= version:
+                return
+            self.turn()
+        raise AssertionError(self.hub.status())
+
+    @property
+    def version(self) -> int:
+        return self.hub.coordinator.state.lanes[WHOLE].head
+
+    def weights(self) -> bytes:
+        lane = self.hub.coordinator.state.lanes[WHOLE]
+        params = lane.versions[lane.head].params
+        assert params is not None
+        return self.hub.store.path(params).read_bytes()
+
+    def books(self, what: str) -> list[dict[str, Any]]:
+        return [record.data for _, record in self.hub.journal.books(what)]
+
+
+def losses(path: Path) -> list[float]:
+    return [
+        float(np.mean(list(json.loads(line)["losses"].values())))
+        for line in path.read_text().splitlines()
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("undisturbed"), run()).begin().to_the_end()
+
+
+def test_three_sites_train_one_model_and_the_losses_fall(undisturbed: World) -> None:
+    world = undisturbed
+    assert world.version == 6 and world.hub.done
+    found = losses(world.hub.folder / "losses.jsonl")
+    assert len(found) == 18
+    assert sum(found[-3:]) < 0.9 * sum(found[:3])
+    assert {site.trainer.digest() for site in world.sites.values()} == {
+        world.hub.coordinator.heads()[0].digest
+    }
+    assert {one["rounds"] for one in world.hub.status()["sites"]} == {6}
+
+
+def test_who_begins_with_the_same_weights_fetches_updates_only(undisturbed: World) -> None:
+    for site in undisturbed.sites.values():
+        assert site._down.fetched == 6
+
+
+def test_killed_and_started_again_at_every_turn_it_gives_the_same_weights(
+    undisturbed: World, tmp_path: Path
+) -> None:
+    """Both sides know nothing but their folders and the channels."""
+    world = World(tmp_path, run()).begin()
+    for _ in range(50):
+        world.hub.step()
+        world.hub.close()
+        world.coordinate()
+        for name in NAMES:
+            world.sites[name].step()
+            world.site(name).step()
+        if world.hub.done:
+            break
+    assert world.weights() == undisturbed.weights()
+    assert not world.books("alarm") and not world.books("refused")
+
+
+def test_a_coordinator_killed_before_it_told_the_sites_tells_them_after(
+    undisturbed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(2)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Coordination, "_tell", killed)
+        for site in world.sites.values():
+            while site.step():
+                pass
+        with pytest.raises(KeyboardInterrupt):
+            world.hub.step()
+    world.hub.close()
+    world.coordinate()
+    world.to_the_end()
+    assert world.weights() == undisturbed.weights()
+
+
+def test_a_site_told_to_stop_goes_on_in_its_successor(undisturbed: World, tmp_path: Path) -> None:
+    world = World(tmp_path, run()).begin("bogota", "cdmx")
+    told = [False] * 2 + [True] * 9
+    site = world.site("santiago", stop=lambda: told.pop(0))
+    world.hub.step()
+    with pytest.raises(Paused, match="3 of 4"):
+        work(site, lambda: False)
+    world.site("santiago")
+    world.to_the_end()
+    assert world.weights() == undisturbed.weights()
+
+
+def test_a_late_site_is_counted(tmp_path: Path) -> None:
+    world = World(tmp_path, run(quorum=2)).begin()
+    world.until(1)
+    slow = world.site("santiago", stop=lambda: True)
+    with pytest.raises(Paused, match="1 of 4"):
+        work(slow, lambda: False)
+    world.turn("bogota", "cdmx")
+    assert (slow.version, world.version) == (1, 2)
+    world.site("santiago")
+    world.to_the_end()
+    late = [one for one in world.books("merged") if one["staleness"]]
+    first = [one for one in late if one["site"] == "santiago"]
+    assert [(one["base"], one["staleness"]) for one in first] == [(1, 1)]
+    (seen,) = (one for one in world.hub.status()["sites"] if one["site"] == "santiago")
+    assert (seen["late"], seen["refused"]) == (1, 0)
+
+
+def test_a_newcomer_with_other_weights_takes_the_snapshot(tmp_path: Path) -> None:
+    world = World(tmp_path, run(quorum=2)).begin("bogota", "cdmx")
+    world.until(4)
+    world.site("santiago", seed=7)
+    world.to_the_end()
+    assert world.sites["santiago"].trainer.digest() == world.hub.coordinator.heads()[0].digest
+    assert any(one["site"] == "santiago" for one in world.books("merged"))
+
+
+def test_what_is_not_finite_is_not_sent(tmp_path: Path) -> None:
+    world = World(tmp_path, run(quorum=2)).begin()
+    world.hub.step()
+    site = world.sites["santiago"]
+    next(iter(site.trainer.parameters.values())).data.fill_(math.nan)
+    with pytest.raises(UserError, match="nothing of this round was sent"):
+        site.step()
+    del world.sites["santiago"]
+    world.to_the_end()
+    (failed,) = world.books("failed")
+    assert (failed["site"], failed["reason"]) == ("santiago", wire.NOT_FINITE)
+    assert {one["site"] for one in world.books("merged")} == {"bogota", "cdmx"}
+
+
+def test_who_is_no_site_of_the_run_is_not_heard(tmp_path: Path) -> None:
+    world = World(tmp_path, run(quorum=2)).begin("bogota", "cdmx")
+    assert world.lines is not None
+    Up(world.lines.up, "elsewhere").send("left", {})  # type: ignore[arg-type]
+    world.lines.up.send("left", {})
+    world.turn()
+    reasons = [one["reason"] for one in world.books("rejected")]
+    assert reasons == ["it is no task of a site of this run"] * 2
+
+
+def test_a_contribution_whose_blob_never_comes_is_refused_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, run(quorum=2)).begin()
+    world.hub.step()
+    for site in world.sites.values():
+        while site.step():
+            pass
+    assert world.lines is not None and isinstance(world.lines.up, Line)
+    offers = [one.sequence for one in world.lines.up.said if one.kind == "contributed"]
+    world.lines.up.lost.add(offers[-1])
+    world.to_the_end()
+    (refused,) = world.books("refused")
+    assert refused["site"] == "santiago" and "there is no blob" in refused["reason"]
+
+
+def test_people_pause_resume_and_roll_back(tmp_path: Path) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(2)
+    assert world.lines is not None
+    world.lines.wishes.send(*wire.said(Pause()))
+    for _ in range(3):
+        world.turn()
+    assert (world.version, world.hub.status()["status"]) == (2, "paused")
+    world.lines.wishes.send(*wire.said(RollBack(order="back", to=1)))
+    world.lines.wishes.send(*wire.said(Resume()))
+    world.to_the_end()
+    assert len(world.books("rolled back")) == 1
+    assert {site.trainer.digest() for site in world.sites.values()} == {
+        world.hub.coordinator.heads()[0].digest
+    }
+
+
+def test_sites_judge_a_version_by_what_is_held_out(tmp_path: Path) -> None:
+    world = World(tmp_path, run(evaluate=True)).begin().to_the_end()
+    judged = world.books("judged")
+    assert judged and {one["verdict"] for one in judged} <= {"no harm", "not judged"}
+    assert {one["site"] for one in world.books("evaluated")} == set(NAMES)
+    assert all(one["after"] < 1.05 * one["before"] for one in world.books("evaluated"))
