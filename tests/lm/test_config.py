@@ -10,6 +10,7 @@ from ayni.errors import UserError
 from ayni.lm import config, launch
 from ayni.lm.outer.codec import Codec
 from ayni.tes.models import document
+from tests.docs.pages import ROOT
 
 GOOD = """
 run = "prueba"
@@ -82,6 +83,7 @@ def test_phases_may_be_written_out(tmp_path: Path) -> None:
         ("first = 5", "first = 0", "outer: first: 0 is no number of steps"),
         ('codec = "int8"', 'codec = "int7"', "outer: codec: 'int7' is none; there are float32"),
         ("quorum = 1", "quorum = 3", "outer.quorum: 3 of 2 sites"),
+        ("quorum = 1", "snapshot_every = 900", "outer.snapshot_every: a head would be too long"),
         ("quorum = 1", "grease = 3", "outer.grease: there is no such key"),
         ('site = "cdmx"', 'site = "bogota"', "a site stands there twice"),
         ('data = "/state/shards"', 'data = "shards"', "sites.1.data: "),
@@ -98,6 +100,12 @@ def test_what_cannot_be_is_refused_with_its_field(
         config.load(written(tmp_path, GOOD.replace(old, new, 1)))
     assert told in str(refused.value) and "run.toml" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_the_documentation_s_example_is_a_run(tmp_path: Path) -> None:
+    page = (ROOT / "docs/users/joint-model.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    assert config.load(written(tmp_path, example)).named_sites == "santiago, bogota"
 
 
 def test_no_file_is_one_line(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ayni.terminal import one_line
 
 RESOLVED = "run.json"
 _MOST = 1 << 20  # bytes of a configuration
+_MOST_LINKS = 200  # updates between two snapshots
 _NAME = r"^[a-z0-9][a-z0-9-]{0,49}$"  # of a run; with what is put behind it, a channel's
 #: What says the length of rounds, in place of `schedule`.
 _WARM_UP = ("first", "last", "warm", "stages", "lr", "momentum")
@@ -100,6 +101,10 @@ class Run(Section):
         names = [one.site for one in self.sites]
         if len(set(names)) < len(names):
             raise ValueError("sites: a site stands there twice; give each one entry")
+        if self.outer.snapshot_every > _MOST_LINKS:
+            raise ValueError(
+                f"outer.snapshot_every: a head would be too long to send; write {_MOST_LINKS} or less"
+            )
         if self.outer.quorum > len(names):
             raise ValueError(
                 f"outer.quorum: {self.outer.quorum} of {len(names)} sites can never be there; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import time
@@ -198,19 +199,22 @@ def _watch(coordination: Coordination, as_json: bool) -> None:
         nonlocal told
         if seen["version"] != told:
             told = seen["version"]
-            emit(seen) if as_json else say(_line(seen))
+            if as_json:
+                typer.echo(json.dumps(seen))
+            else:
+                say(_line(seen))
 
     _coordinate(coordination, show)
 
 
 def _coordinate(coordination: Coordination, show: Any) -> None:
-    from ayni.client.errors import HubFailed, HubUnreachable
+    from ayni.client.errors import HubFailed, HubUnreachable, TransferFailed
 
     while True:
         try:
             coordination.step()
             pause = _PAUSE
-        except (HubUnreachable, HubFailed) as error:
+        except (HubUnreachable, HubFailed, TransferFailed) as error:
             say(f"{error}; trying again")
             pause = _AGAIN
         show(coordination.write_status())

@@ -398,6 +398,13 @@ def work(site: Site, told: Callable[[], bool]) -> None:
         time.sleep(_PAUSE)
 
 
+def _until_taken(up: Up) -> None:
+    """A task that is over is not heard any more: wait a little for its last words to be taken."""
+    end = time.monotonic() + _LAST_WORDS
+    while up.waiting() and time.monotonic() < end:
+        time.sleep(_PAUSE)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The task at a site; exit code 75 asks for a successor."""
     from ayni.lm.corpus.shards import Shards
@@ -415,14 +422,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = load(given.run)
         name, state = run.at(given.site).site, given.state / run.run
         heldout = Shards(given.data, "heldout") if run.outer.evaluate else None
+        heldout = heldout if heldout else None  # nothing is held out
         with stopping() as told:
             trainer = build_trainer(run, name, given.data, state, given.checkpoint)
             up, down = Channel(run.up), Channel(run.down)
             site = Site(run, name, trainer, up, down, state, heldout=heldout, stop=told)
-            work(site, told)
-            end = time.monotonic() + _LAST_WORDS
-            while up.waiting() and time.monotonic() < end:
-                time.sleep(_PAUSE)
+            try:
+                work(site, told)
+            except (UserError, OSError):
+                _until_taken(up)
+                raise
+            _until_taken(up)
     except (UserError, OSError) as error:
         print(one_line(str(error)), file=sys.stderr)
         return 2
