@@ -18,6 +18,7 @@ from ayni.errors import UserError
 from ayni.lm.corpus import heldout
 from ayni.lm.corpus.shards import Shards
 from ayni.lm.tokenizer import model
+from tests.lm.test_config import GOOD
 
 SITES = dict(zip(MEMBERS, ("santiago", "bogota", "mexico"), strict=True))
 
@@ -191,3 +192,28 @@ def test_the_options_have_the_defaults_of_what_they_set() -> None:
     assert tokenizer_commands.THRESHOLD == counts.THRESHOLD
     assert Decimal(tokenizer_commands.ALPHA) == weigh.ALPHA
     assert tokenizer_commands.SMALLEST == model.SMALLEST
+
+
+@pytest.mark.parametrize("command", ["train", "coordinate", "status", "pause", "resume"])
+def test_every_command_of_a_run_says_what_is_wrong_with_it(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('run = "prueba"\n')
+    if command == "train":
+        pytest.importorskip("torch")
+    assert "model: is missing" in mistake(command, path)
+
+
+def test_a_run_that_nobody_coordinates_here_has_no_status(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(GOOD)
+    assert "ask where its coordinator runs" in mistake("status", path)
+
+
+def test_a_dry_run_prints_the_tasks_and_sends_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "run.toml"
+    path.write_text(GOOD)
+    shown = json.loads(ayni("train", path, "--dry-run").stdout)
+    assert set(shown["tasks"]) == {"bogota", "cdmx"}
+    assert shown["run"]["outer"]["codec"] == 1
+    assert not (tmp_path / "prueba" / "tasks.json").exists()

@@ -10,9 +10,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +22,8 @@ pytest.importorskip("regex")
 from ayni.demo.alliance import images
 from ayni.demo.stage import AYNI, SiteSpec, to_toml
 from ayni.lm.corpus.shards import load_manifest
-from tests.network.net import ALLIANCE, LIMITS, Net, Network, ayni, dead, until
+from ayni.lm.outer.journal import Journal
+from tests.network.net import ALLIANCE, LIMITS, Net, Network, ayni, dead, processes, until
 
 SITES = (
     SiteSpec("norte", "Norte", "CL", "Centro Norte", -33.45, -70.66, cores=4, memory="8GiB"),
@@ -64,7 +65,7 @@ site = "{site}"
 data = "ayni://{site}/textos-{site}/"
 volume = "prueba"
 image = "python"
-time = "{time}"
+time = "20m"
 mem = "2G"
 """
 
@@ -172,14 +173,28 @@ def version(folder: Path) -> int:
     return int(json.loads(path.read_text())["version"]) if path.exists() else 0
 
 
-def test_a_model_is_trained_over_two_sites_past_a_killed_coordinator(
+def trainer(world: World, task: str) -> int:
+    """The process that trains at a task's site."""
+    attempt = world.net.show(task)["attempts"][-1]["id"]
+    (found,) = (
+        process
+        for process in processes(attempt)
+        if b"ayni.lm.site" in Path(f"/proc/{process}/cmdline").read_bytes()
+    )
+    return found
+
+
+def tasks_of(folder: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((folder / "tasks.json").read_text())
+    return found
+
+
+def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     world: World, tmp_path: Path
 ) -> None:
     toml, folder = tmp_path / "run.toml", tmp_path / "prueba"
-    toml.write_text(
-        RUN.format(words=world.words)
-        + "".join(SITE.format(site=site, time="10m") for site in WORDS)
-    )
+    sites = "".join(SITE.format(site=site) for site in WORDS)
+    toml.write_text(RUN.format(words=world.words) + sites)
     first = subprocess.Popen(
         [*AYNI, "lm", "train", str(toml), "--json"],
         env=world.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -190,14 +205,27 @@ def test_a_model_is_trained_over_two_sites_past_a_killed_coordinator(
     finally:
         first.kill()
         first.communicate()
+    tasks = tasks_of(folder)
+    os.kill(trainer(world, tasks["norte"]), signal.SIGUSR1)
+    os.kill(trainer(world, tasks["sur"]), signal.SIGKILL)
+    world.net.wait(tasks["sur"], "EXECUTOR_ERROR")
+    world.lm("set", str(toml), "lr", "0.002", "--from", "3")
     world.lm("train", str(toml), "--json")
+
     status = json.loads(world.lm("status", str(toml), "--json"))
     assert (status["status"], status["step"]) == ("done", 60)
     assert {(one["site"], one["refused"]) for one in status["sites"]} == {("norte", 0), ("sur", 0)}
+    again = tasks_of(folder)
+    assert again["norte"] == tasks["norte"] and again["sur"] != tasks["sur"]
+    for site, task in again.items():
+        assert world.net.wait(task)["state"] == "COMPLETE", (site, world.net.full(task))
+    links = [one["state"] for one in world.net.show(tasks["norte"])["attempts"]]
+    assert links == ["unfinished", "complete"]
+    with closing(Journal(folder)) as journal:
+        state = journal.state()
+    assert state is not None
+    assert [(one.value, one.from_version) for one in state.settings] == [(0.002, 3)]
     losses = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
     for site in WORDS:
         own = [one["losses"]["es"] for one in losses if one["site"] == site]
         assert own[-1] < 0.8 * own[0]
-    tasks: dict[str, Any] = json.loads((folder / "tasks.json").read_text())
-    for site, task in tasks.items():
-        assert world.net.wait(task)["state"] == "COMPLETE", (site, world.net.full(task))

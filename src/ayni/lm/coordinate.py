@@ -51,6 +51,8 @@ class Line(Protocol):
 
     def messages(self, after: int = 0) -> Iterator[ChannelMessage]: ...
 
+    def receive(self, after: int = 0, timeout: float | None = None) -> Iterator[ChannelMessage]: ...
+
     def send(
         self, kind: str, body: Mapping[str, Any] | None = None, blob: Path | None = None
     ) -> int: ...
@@ -116,6 +118,11 @@ class Coordination:
         self.coordinator.work()
         for head in self.coordinator.heads():
             self._tell(head)
+
+    def wait(self, seconds: float) -> None:
+        """Until a site says something, but no longer: clocks run on, and people may wish."""
+        after = self.coordinator.cursor.get("up", 0)
+        next(self.lines.up.receive(after, timeout=seconds), None)
 
     # --- hearing ---------------------------------------------------------------------------
 

@@ -210,17 +210,15 @@ def _watch(coordination: Coordination, as_json: bool) -> None:
 def _coordinate(coordination: Coordination, show: Any) -> None:
     from ayni.client.errors import HubFailed, HubUnreachable, TransferFailed
 
-    while True:
+    while not coordination.done:
         try:
             coordination.step()
-            pause = _PAUSE
+            show(coordination.write_status())
+            coordination.wait(_PAUSE)
         except (HubUnreachable, HubFailed, TransferFailed) as error:
             say(f"{error}; trying again")
-            pause = _AGAIN
-        show(coordination.write_status())
-        if coordination.done:
-            return
-        time.sleep(pause)
+            time.sleep(_AGAIN)
+    show(coordination.write_status())
 
 
 def _line(found: Mapping[str, Any]) -> str:

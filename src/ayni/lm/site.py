@@ -48,7 +48,7 @@ from ayni.terminal import one_line
 
 log = logging.getLogger(__name__)
 _SENT = "sent"
-_PAUSE = 1.0  # seconds between two looks
+_PAUSE = 0.3  # seconds between two looks
 _SAY_EVERY = 20.0  # seconds: where the trainer is
 _PATIENCE = 600.0  # seconds for a blob to come
 _LAST_WORDS = 60.0  # seconds at the end, for what was said to be taken
