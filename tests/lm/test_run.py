@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.messages import Pause, Resume, RollBack
 from ayni.lm.outer.schedule import Phase, Schedule
 from ayni.lm.outer.state import Rules
-from ayni.lm.site import Site as Trainee
+from ayni.lm.participant import Participant
 from ayni.lm.site import work
 from tests.lm.inner import small
 from tests.lm.lines import Down, Line, Up
@@ -57,7 +58,7 @@ class World:
     def __init__(self, folder: Path, of: Run) -> None:
         self.folder, self.run = folder, of
         self.lines: Lines | None = None
-        self.sites: dict[str, Trainee] = {}
+        self.sites: dict[str, Participant] = {}
         self.hub = self.coordinate()
 
     def coordinate(self) -> Coordination:
@@ -72,7 +73,7 @@ class World:
         )
         return self.lines
 
-    def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Trainee:
+    def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Participant:
         """A new attempt at a site: what its volume has is all that it knows."""
         assert self.lines is not None
         state, here = self.folder / name, ranks.join("cpu")
@@ -85,7 +86,7 @@ class World:
             checkpoints=Checkpoints(state / "checkpoints", here),
         )
         trainer.resume()
-        self.sites[name] = Trainee(
+        self.sites[name] = Participant(
             self.run,
             name,
             trainer,
@@ -243,6 +244,16 @@ def test_a_newcomer_with_other_weights_takes_the_snapshot(tmp_path: Path) -> Non
     world.to_the_end()
     assert world.sites["santiago"].trainer.digest() == world.hub.coordinator.heads()[0].digest
     assert any(one["site"] == "santiago" for one in world.books("merged"))
+
+
+def test_a_run_begun_anew_is_not_mistaken_for_the_one_before(tmp_path: Path) -> None:
+    """The volumes still hold what was sent then."""
+    world = World(tmp_path, run()).begin()
+    world.until(3)
+    world.hub.close()
+    shutil.rmtree(tmp_path / "run")
+    again = World(tmp_path, world.run).begin().to_the_end()
+    assert {one["rounds"] for one in again.hub.status()["sites"]} == {6}
 
 
 def test_what_is_not_finite_is_not_sent(tmp_path: Path) -> None:

@@ -1,0 +1,339 @@
+"""A site's part of a run: rounds of training between channels that come and go.
+
+Everything that must stay is in the volume: the trainer's checkpoints, and which version's contribution
+was sent. A checkpoint is written before a contribution is, so that a successor that is not sure says
+the same bytes again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from ayni.channel import Message, Refused
+from ayni.errors import UserError
+from ayni.lm import wire
+from ayni.lm.config import Run
+from ayni.lm.files import written
+from ayni.lm.inner.order import Documents
+from ayni.lm.inner.progress import Contribution, Round
+from ayni.lm.inner.train import Diverged, Trainer
+from ayni.lm.outer.blocks import BlocksError
+from ayni.lm.outer.catchup import CatchUp, catch_up
+from ayni.lm.outer.codec import CodecError, decode, encode
+from ayni.lm.outer.files import FolderStore
+from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.messages import (
+    Contributed,
+    Discarded,
+    Evaluated,
+    Failed,
+    Head,
+    Held,
+    Joined,
+    Link,
+    Progressed,
+    SiteEvent,
+    nonce_of,
+)
+from ayni.lm.outer.perform import BlobError, raw_chunks
+from ayni.lm.parameters import arrays, chunks, count
+
+log = logging.getLogger(__name__)
+_SENT = "sent"
+_SAY_EVERY = 20.0  # seconds: where the trainer is
+_PATIENCE = 600.0  # seconds for a blob to come
+
+
+class Up(Protocol):
+    """The channel from a site, as `ayni.channel.Channel` has it."""
+
+    def send(self, kind: str, body: dict[str, Any], blob: Path | None = None) -> str: ...
+
+    def waiting(self) -> list[str]: ...
+
+    def refusal(self, name: str, /) -> str | None: ...
+
+
+class Down(Protocol):
+    """The channel to the sites, likewise."""
+
+    def receive(self, timeout: float | None = None) -> Iterator[Message]: ...
+
+    def fetch(self, message: Message, timeout: float | None = None) -> Path: ...
+
+
+class _Elsewhere(Exception):
+    """The weights after an update are not those that all others have."""
+
+
+class Participant:
+    """One site's part of a run. `step` does what can be done; `done` says that the run is over."""
+
+    def __init__(
+        self,
+        run: Run,
+        name: str,
+        trainer: Trainer,
+        up: Up,
+        down: Down,
+        state: Path,
+        *,
+        heldout: Documents | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.run, self.name, self.trainer = run, name, trainer
+        self.done = False
+        self._up, self._down, self._stop = up, down, stop
+        self._heldout = heldout
+        self._outgoing = FolderStore(state / "outgoing")
+        self._marker = state / _SENT
+        self._shapes = {name: tuple(p.shape) for name, p in trainer.parameters.items()}
+        self._count = count(self._shapes)
+        self._digest = trainer.digest()
+        self._sent = self._marker.read_text() if self._marker.exists() else None
+        self._sending: tuple[str, str] | None = None  # a message, and the base it is to
+        self._head: Head | None = None
+        self._blobs: dict[str, Message] = {}
+        self._loss: tuple[int, float] | None = None  # of a version, on what is held out
+        self._said = -math.inf
+        self._say(Joined(site=name, tokens_per_step=run.tokens_per_step))
+
+    @property
+    def version(self) -> int:
+        return self.trainer.progress.version
+
+    def step(self) -> bool:
+        """Do what can be done now; False: there is nothing but to wait.
+
+        Raises:
+            Paused: told to stop; a checkpoint was written.
+            UserError: this site cannot go on; it has said so.
+        """
+        try:
+            return self._step()
+        except (Diverged, CodecError) as error:
+            self._fail(wire.NOT_FINITE)
+            raise UserError(str(error)) from error
+        except (UserError, OSError):
+            self._fail(wire.CANNOT)
+            raise
+
+    def _step(self) -> bool:
+        self._listen()
+        self._look_whether_sent()
+        head, progress = self._head, self.trainer.progress
+        if head is None:
+            return False
+        way = catch_up(head, self.version, self._digest)
+        if way.late and not way.discard and progress.round and not self._has_sent():
+            self._train(progress.round)  # late, and still of use
+            return True
+        if way.snapshot or way.links:
+            return self._catch_up(head, way)
+        self.done = head.status == "done"
+        if self.done or self._has_sent() or (head.status == "paused" and not progress.round):
+            return False
+        peak = self.run.training.optimiser.lr
+        scale = 1.0 if head.lr is None else head.lr / peak
+        self._train(Round(head.version, head.inner_steps, head.step, scale))
+        return True
+
+    def _has_sent(self) -> bool:
+        return self._base in (self._sent, self._sending[1] if self._sending else None)
+
+    @property
+    def _base(self) -> str:
+        """The global weights that are trained from: also apart from those of a run begun anew."""
+        return f"{self.version} {self._digest}"
+
+    # --- training --------------------------------------------------------------------------
+
+    def _train(self, order: Round) -> None:
+        brought = self.trainer.round(order, stop=self._told)
+        self.trainer.save()
+        with self._outgoing.create() as out:
+            vector = chunks(self.trainer.pseudo_gradient())
+            for piece in encode(vector, self._count, self.run.outer.codec):
+                out.write(piece)
+            ref = out.keep()
+        self._say_losses(brought)
+        self._send(ref, brought)
+        self._outgoing.drop([ref])
+
+    def _send(self, ref: str, brought: Contribution) -> None:
+        path = self._outgoing.path(ref)
+        said = Contributed(
+            run=self.run.run,
+            fragment=WHOLE,
+            base=self.version,
+            site=self.name,
+            attempt=0,
+            digest=self._digest,
+            nonce=nonce_of(self.run.run, WHOLE, self.version, self._digest, self.name),
+            blob=ref,
+            size=path.stat().st_size,
+            tokens=brought.tokens,
+            steps=brought.steps,
+        )
+        self._sending = self._say(said, path), self._base
+
+    def _look_whether_sent(self) -> None:
+        """A contribution that the site's agent has taken need not be said again, whatever happens."""
+        if self._sending is None or self._sending[0] in self._up.waiting():
+            return
+        name, base = self._sending
+        why = self._up.refusal(name)
+        if why is not None:
+            raise UserError(f"the contribution to version {self.version} was refused: {why}")
+        with written(self._marker) as file:
+            file.write(base.encode())
+        self._sent, self._sending = base, None
+
+    def _told(self) -> bool:
+        if time.monotonic() - self._said > _SAY_EVERY:
+            self._progress("training")
+        return self._stop()
+
+    # --- global weights --------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        for message in self._down.receive(timeout=0):
+            if message.kind == wire.BLOB:
+                self._blobs[message.body["ref"]] = message
+            elif message.kind == wire.HEAD:
+                head = wire.heard_head(message.body, run=self.run.run)
+                self._head = head if head.fragment == WHOLE else self._head
+
+    def _catch_up(self, head: Head, way: CatchUp) -> bool:
+        """Get to the head; False: something that it names is not here yet."""
+        if head.count != self._count:
+            raise UserError(
+                f"the run's model has {head.count} values and this one {self._count}: "
+                "give the site the run's own configuration"
+            )
+        wanted = [way.snapshot, *(link.update for link in way.links)]
+        if any(ref is not None and ref not in self._blobs for ref in wanted):
+            return False
+        if way.discard:
+            self._discard()
+        try:
+            self._go(head, way)
+        except (_Elsewhere, CodecError, BlobError, BlocksError) as error:
+            if way.snapshot is not None:
+                raise UserError(f"version {head.version} cannot be made here: {error}") from error
+            log.warning("%s: taking the snapshot", error)
+            self._digest = ""
+            return True
+        except (Refused, TimeoutError) as error:
+            log.warning("%s: trying again", error)
+            return False
+        self._say(Held(site=self.name, fragment=WHOLE, version=self.version, digest=self._digest))
+        if self.run.outer.evaluate and self._heldout is not None:
+            self._evaluate(head, self._heldout)
+        return True
+
+    def _go(self, head: Head, way: CatchUp) -> None:
+        if way.snapshot is not None:
+            with self._blob(way.snapshot) as path, path.open("rb") as blob:
+                weights = arrays(raw_chunks(blob, self._count), self._shapes)
+                self.trainer.take(weights, head.snapshot_version)
+            self._now(self.trainer.digest(), head.snapshot_digest)
+        for link in way.links:
+            self._now(self._follow(link), link.digest)
+
+    def _follow(self, link: Link) -> str:
+        if link.update is None:  # back to older weights, which these are
+            self.trainer.take(self.trainer.weights(), link.version)
+            return self._digest
+        with self._blob(link.update) as path, path.open("rb") as blob:
+            return self.trainer.apply(arrays(decode(blob, self._count), self._shapes), link.version)
+
+    def _now(self, digest: str, wanted: str) -> None:
+        self._digest = digest
+        if digest != wanted:
+            raise _Elsewhere(f"version {self.version} has other weights here than elsewhere")
+
+    def _blob(self, ref: str) -> _Brought:
+        return _Brought(self._down.fetch(self._blobs[ref], timeout=_PATIENCE))
+
+    def _discard(self) -> None:
+        progress = self.trainer.progress
+        if progress.done and not self._has_sent():
+            self._say(
+                Discarded(
+                    site=self.name,
+                    fragment=WHOLE,
+                    base=self.version,
+                    steps=progress.done,
+                    tokens=progress.tokens,
+                )
+            )
+
+    def _evaluate(self, head: Head, heldout: Documents) -> None:
+        """The loss of the new weights, and of their parent as it was measured then."""
+        self._progress("evaluating")
+        losses = self.trainer.evaluate(heldout).values()
+        loss = sum(one.nats for one in losses) / max(1, sum(one.tokens for one in losses))
+        before, self._loss = self._loss, (self.version, loss)
+        parent = head.chain[-2].version if len(head.chain) > 1 else head.snapshot_version
+        if head.evaluate and head.chain and before and before[0] == parent:
+            self._say(
+                Evaluated(
+                    site=self.name,
+                    fragment=WHOLE,
+                    version=self.version,
+                    before=before[1],
+                    after=loss if math.isfinite(loss) else None,
+                )
+            )
+
+    # --- saying ----------------------------------------------------------------------------
+
+    def _say(self, event: SiteEvent, blob: Path | None = None) -> str:
+        kind, body = wire.said(event)
+        return self._up.send(kind, body, blob)
+
+    def _say_losses(self, brought: Contribution) -> None:
+        found = sorted(brought.losses.items())
+        body = {
+            "base": brought.version,
+            "languages": [name for name, _ in found],
+            "losses": [loss.mean for _, loss in found],
+            "tokens": [loss.tokens for _, loss in found],
+        }
+        self._up.send(wire.LOSSES, body)
+
+    def _progress(self, doing: Any) -> None:
+        progress = self.trainer.progress
+        self._said = time.monotonic()
+        self._say(
+            Progressed(
+                site=self.name,
+                seq=time.time_ns() // 1_000_000,
+                doing=doing,
+                step=progress.done,
+                of=progress.round.steps if progress.round else 0,
+            )
+        )
+
+    def _fail(self, reason: str) -> None:
+        at = self.version
+        self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))
+
+
+class _Brought:
+    """A blob that came, and goes when it was read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Path:
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
