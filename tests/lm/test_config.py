@@ -135,3 +135,19 @@ def test_each_site_gets_a_chained_task_on_its_volume_and_channels(tmp_path: Path
     assert command["env"]["DATA"] == "/state/shards"
     assert "/state/shards" not in " ".join(command["command"])
     assert tasks["cdmx"]["resources"]["cpu_cores"] == 4
+
+
+def test_a_site_gets_the_shape_of_a_checkpoint_and_its_weights_by_the_channel(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    shape = GOOD[GOOD.index("[model.shape]") : GOOD.index("[training.data]")]
+    continued = GOOD.replace(shape, f'[model]\ncheckpoint = "{tmp_path}/base"\n\n')
+    run = config.load(written(tmp_path, continued))
+    assert config.load(config.keep(run, tmp_path)) == run
+    task = document(launch.drafts(run, tmp_path)["cdmx"].task("ayni://quinua/r"))
+    assert {one["path"] for one in task["inputs"]} == {
+        "/work/run.json",
+        "/work/checkpoint/config.json",
+    }

@@ -216,6 +216,8 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     assert (status["status"], status["step"]) == ("done", 60)
     assert {(one["site"], one["refused"]) for one in status["sites"]} == {("norte", 0), ("sur", 0)}
     again = tasks_of(folder)
+    world.lm("train", str(toml))
+    assert tasks_of(folder) == again, "a run that is over was begun again"
     assert again["norte"] == tasks["norte"] and again["sur"] != tasks["sur"]
     for site, task in again.items():
         assert world.net.wait(task)["state"] == "COMPLETE", (site, world.net.full(task))

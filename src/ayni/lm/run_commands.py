@@ -91,8 +91,9 @@ def train(
     network = open_network()
     launch.check_project(network, run)
     with closing(_coordination(run, place)) as coordination:
-        for site, task in launch.submit(network, made, place).items():
-            say(f"{site}: task {task}")
+        if not coordination.done:
+            for site, task in launch.submit(network, made, place).items():
+                say(f"{site}: task {task}")
         _watch(coordination, as_json)
 
 
