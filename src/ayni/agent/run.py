@@ -13,9 +13,9 @@ import time
 from contextlib import ExitStack
 
 from ayni.agent import disks, engine, hub, identity, now
-from ayni.agent.channels.desk import Tools
 from ayni.agent.channels.hub import ChannelHub
 from ayni.agent.channels.relay import Relay
+from ayni.agent.channels.spot import Tools
 from ayni.agent.config import Config
 from ayni.agent.cycle import Cycle, Message, Remark
 from ayni.agent.datasets import Datasets

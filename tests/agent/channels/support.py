@@ -13,8 +13,9 @@ import httpx
 
 from ayni.agent.channels import spool
 from ayni.agent.channels.book import Book
-from ayni.agent.channels.desk import Desk, Tools
+from ayni.agent.channels.desk import Desk
 from ayni.agent.channels.spool import Spool
+from ayni.agent.channels.spot import Spot, Tools
 from ayni.agent.hub import HubError
 from ayni.agent.staging.beneath import Root
 from ayni.agent.staging.hub import HubFiles
@@ -173,15 +174,15 @@ class Bench:
         )
         use = ChannelUse(name="sums", rules=read_schema(self.schema), sends=True, reads=True)
         given = assignment("a1").model_copy(update={"channels": [use]})
-        self.desk = Desk(tools, given, use, self.folder, lambda: self.rule)
+        self.desk = Desk(Spot(tools, given, use, self.folder, lambda: self.rule))
         return self.desk
 
     def send(self, *, last: bool = False) -> None:
-        self.desk.send(threading.Event(), last=last)
+        self.desk.outbox.send(threading.Event(), last=last)
 
     def place(self, *messages: Incoming) -> None:
         for message in messages:
-            self.desk.place(message, threading.Event())
+            self.desk.inbox.place(message, threading.Event())
 
     def write(self, name: str, text: str, blob: bytes | None = None) -> None:
         """As a shell script would."""

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ayni.agent.channels import desk as desks
-from ayni.agent.channels import spool
-from ayni.agent.channels.desk import Later
+from ayni.agent.channels import outbox, spool, spot
+from ayni.agent.channels.spot import Later
 from ayni.agent.supervisor import sharing
 from ayni.channel import Refused
 from ayni.protocol import release
@@ -138,7 +137,7 @@ def test_a_blob_may_come_some_seconds_later_on_a_shared_disk(bench: Bench) -> No
 def test_a_blob_that_never_comes_is_told(bench: Bench) -> None:
     bench.write("1", '{"kind": "delta", "body": {"n": 1}, "blob": true}')
     bench.send()
-    bench.now += desks.LAG + 1
+    bench.now += outbox.LAG + 1
     bench.send()
     assert bench.errors[0]["code"] == "blob" and bench.left() == []
 
@@ -242,7 +241,7 @@ def test_the_pace_of_the_channel_is_held(tmp_path: Path) -> None:
 def test_only_so_many_wait_while_the_hub_is_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desks, "MOST_WAITING", 3)
+    monkeypatch.setattr(outbox, "MOST_WAITING", 3)
     bench.hub.down = True
     for n in range(5):
         bench.task.send("part", {"n": n})
@@ -330,7 +329,7 @@ def test_a_folder_in_a_files_place_breaks_its_own_channel_only(bench: Bench) -> 
     _folder(bench.spool / "out" / "1.json")
     bench.write("2", part(2))
     bench.send()
-    assert bench.desk.broken and bench.lines
+    assert bench.desk.spot.broken and bench.lines
     bench.send()
     assert len(bench.lines) <= 2, "it is told once"
 
@@ -343,7 +342,7 @@ def test_folders_that_lead_elsewhere_are_not_followed(bench: Bench, tmp_path: Pa
     (bench.spool / "out").rmdir()
     (bench.spool / "out").symlink_to(elsewhere / "out")
     bench.send()
-    assert bench.hub.posted == [] and bench.desk.broken
+    assert bench.hub.posted == [] and bench.desk.spot.broken
     bench.start()
     (bench.spool / "in").rmdir()
     (bench.spool / "in").symlink_to(elsewhere / "in")
@@ -356,7 +355,7 @@ def test_a_whole_channel_that_is_replaced_is_not_followed(bench: Bench, tmp_path
     bench.spool.symlink_to(tmp_path / "moved")
     bench.place(incoming(1))
     bench.send()
-    assert bench.desk.broken
+    assert bench.desk.spot.broken
     assert list((tmp_path / "moved" / "in").iterdir()) == []
 
 
@@ -377,10 +376,11 @@ def test_millions_of_files_end_the_relay_and_nothing_else(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "MOST_FILES", 10)
+    monkeypatch.setattr(spot, "MOST_FILES", 10)
     for n in range(20):
         (bench.spool / "out" / f"junk{n}").touch()
     bench.send()
-    assert bench.desk.broken and "files wait" in bench.lines[0]
+    assert bench.desk.spot.broken and "files wait" in bench.lines[0]
 
 
 def test_the_file_of_errors_stays_small_and_is_no_way_out(bench: Bench, tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_messages_come_in_order_and_once(bench: Bench) -> None:
     assert [(m.sequence, m.body["n"]) for m in heard] == [(1, 1), (4, 4)]
     assert heard[0].sender == {"site": "sur", "task": "t9"} and heard[0].sent == 1.5
     assert list((bench.spool / "in").iterdir()) == []
-    want = bench.desk.want()
+    want = bench.desk.inbox.want()
     assert want is not None and want.after == 4
 
 
@@ -471,7 +471,7 @@ def test_a_blob_on_request_comes_when_the_task_asks(tmp_path: Path) -> None:
         (bench.spool / "ask" / name).touch()
     with pytest.raises(TimeoutError):
         bench.task.fetch(message, timeout=0)
-    bench.desk.answer(threading.Event())
+    bench.desk.inbox.answer(threading.Event())
     assert (bench.spool / "in" / f"{3:020}.blob").read_bytes() == b"weights"
     assert sorted(p.name for p in (bench.spool / "ask").iterdir()) == ["9" * 30, "x"]
     assert [e["name"] for e in bench.errors] == ["4", "7"]
@@ -483,9 +483,9 @@ def test_a_task_that_takes_nothing_is_given_only_so_much(
     monkeypatch.setattr(spool, "AHEAD", 2)
     for sequence in range(1, 6):
         bench.place(incoming(sequence))
-    assert bench.desk.want() is None
+    assert bench.desk.inbox.want() is None
     list(bench.task.receive(timeout=0))
-    assert bench.desk.want() is not None
+    assert bench.desk.inbox.want() is not None
 
 
 def test_what_comes_can_be_read_by_whoever_runs_the_task(bench: Bench) -> None:
@@ -568,7 +568,7 @@ def test_everything_heard_is_heard_once_wherever_the_agent_is_killed(
         take = bench.take  # type: ignore[attr-defined]
         take()
         for message in (incoming(1), incoming(2, blob=b"two"), incoming(3)):
-            want = bench.desk.want()
+            want = bench.desk.inbox.want()
             assert want is not None
             if message.sequence > want.after:
                 try:

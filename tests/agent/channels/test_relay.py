@@ -32,7 +32,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def relay(bench: Bench) -> Iterator[Relay]:
-    relay = Relay(bench.desk.tools, lambda assignment: release.FREE)
+    relay = Relay(bench.desk.spot.tools, lambda assignment: release.FREE)
     yield relay
     relay.close()
 
@@ -46,7 +46,7 @@ def until(what: object) -> None:
 
 def test_a_running_attempt_is_relayed_both_ways(bench: Bench, relay: Relay) -> None:
     bench.task.send("part", {"n": 1})
-    relay.follow([bench.desk.assignment], {"a1"})
+    relay.follow([bench.desk.spot.assignment], {"a1"})
     until(lambda: bench.said == [1])
     until(lambda: len(list((bench.spool / "in").iterdir())) == 3)
     assert [m.sequence for m in bench.task.receive(timeout=0)] == [1, 2, 3]
@@ -67,8 +67,8 @@ def test_what_an_ended_job_left_is_said_or_the_attempt_waits(bench: Bench, relay
         bench.task.send("part", {"n": n})
     bench.hub.down = True
     with pytest.raises(StagingError) as error:
-        relay.drain(bench.desk.assignment, threading.Event())
+        relay.drain(bench.desk.spot.assignment, threading.Event())
     assert error.value.retryable and "sums" in error.value.message
     bench.hub.down = False
-    relay.drain(bench.desk.assignment, threading.Event())
+    relay.drain(bench.desk.spot.assignment, threading.Event())
     assert bench.said == [0, 1, 2] and bench.left() == []

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from ayni.agent.channels.desk import Desk, Later, Tools
+from ayni.agent.channels.desk import Desk
+from ayni.agent.channels.spot import Later, Spot, Tools
 from ayni.agent.hub import HubError
 from ayni.agent.staging.errors import StagingError
 from ayni.protocol import channels as words
@@ -115,7 +116,7 @@ class Relay:
             if not use.sends:
                 continue
             try:
-                self._work(assignment, use).desk.send(stop, last=True)
+                self._work(assignment, use).desk.outbox.send(stop, last=True)
             except (Later, Stopped) as error:
                 message = f"messages on channel {use.name} could not be sent: {error}"
                 raise StagingError("channel", message, retryable=True) from error
@@ -126,7 +127,8 @@ class Relay:
             found = self._works.get(key)
         if found is None:
             folder = self._tools.folders.path(assignment.attempt)
-            desk = Desk(self._tools, assignment, use, folder, partial(self._rule_of, assignment))
+            rule_of = partial(self._rule_of, assignment)
+            desk = Desk(Spot(self._tools, assignment, use, folder, rule_of))
             with self._lock:
                 found = self._works.setdefault(key, _Work(desk))
         return found
@@ -146,16 +148,16 @@ class Relay:
                 self._some.clear()
             now = time.monotonic()
             for work in works:
-                if work.desk.use.sends and not work.sending and now >= work.not_before:
+                if work.desk.spot.use.sends and not work.sending and now >= work.not_before:
                     work.sending = True
                     self._start(self._send, work)
-                if work.desk.may_ask and not work.answering and now >= work.not_before:
+                if work.desk.inbox.may_ask and not work.answering and now >= work.not_before:
                     work.answering = True
                     self._start(self._answer, work)
 
     def _send(self, work: _Work) -> None:
         try:
-            self._patiently(work, lambda: work.desk.send(self._stop))
+            self._patiently(work, lambda: work.desk.outbox.send(self._stop))
         finally:
             work.sending = False
 
@@ -163,7 +165,7 @@ class Relay:
 
     def _answer(self, work: _Work) -> None:
         try:
-            self._patiently(work, lambda: work.desk.answer(self._stop))
+            self._patiently(work, lambda: work.desk.inbox.answer(self._stop))
         finally:
             work.answering = False
 
@@ -186,11 +188,11 @@ class Relay:
 
     def _ask(self) -> float:
         """Ask the hub for what all idle desks want; seconds until it is asked again."""
-        all_ = [w for w in self._here() if w.desk.use.reads]
+        all_ = [w for w in self._here() if w.desk.spot.use.reads]
         now = time.monotonic()
         idle = [w for w in all_ if not w.placing and now >= w.not_before][:_AT_ONCE]
-        works = {(w.desk.attempt, w.desk.use.name): w for w in idle}
-        wants = [want for work in idle if (want := work.desk.want()) is not None]
+        works = {(w.desk.spot.attempt, w.desk.spot.use.name): w for w in idle}
+        wants = [want for work in idle if (want := work.desk.inbox.want()) is not None]
         if not wants:
             return _PAUSE
         fresh, busy = any(w.fresh for w in idle), len(idle) < len(all_)
@@ -220,7 +222,7 @@ class Relay:
             for message in messages:
                 if self._stop.is_set():
                     return
-                work.desk.place(message, self._stop)
+                work.desk.inbox.place(message, self._stop)
 
         try:
             self._patiently(work, place_all)
@@ -241,10 +243,14 @@ class Relay:
             work.failures = 0
         except Later as error:
             if work.failures == 0:
-                log.info("channel %s of %s: %s", work.desk.use.name, work.desk.attempt, error)
+                log.info(
+                    "channel %s of %s: %s", work.desk.spot.use.name, work.desk.spot.attempt, error
+                )
             work.failed(time.monotonic())
         except Stopped:
             return
         except Exception:  # a fault of ours, or a full disk: it must not end the relay in silence
-            log.exception("channel %s of %s failed", work.desk.use.name, work.desk.attempt)
+            log.exception(
+                "channel %s of %s failed", work.desk.spot.use.name, work.desk.spot.attempt
+            )
             work.failed(time.monotonic())
