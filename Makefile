@@ -58,6 +58,12 @@ $(VENV)/bin/python:
 	@'$(PYTHON)' -c 'import sys; sys.exit("Ayni needs Python 3.11 or newer: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@'$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# Asked for exactly: a range may bring a build for GPUs, of several gigabytes.
+$(VENV)/.lm: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,lm]'
+	@touch $@
+
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.live: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch $@
