@@ -84,9 +84,7 @@ def test_a_signal_reaches_those_that_listen_and_leaves_the_others_alive():
     ready = "print('up', flush=True); time.sleep(60)"
     heard = "signal.signal(signal.SIGUSR1, lambda *_: os._exit(3))"
     kept = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])"
-    looks = (
-        "print('up', flush=True)\nwhile not signal.sigpending(): time.sleep(0.01)\nos._exit(4)"
-    )
+    looks = "print('up', flush=True)\nwhile not signal.sigpending(): time.sleep(0.01)\nos._exit(4)"
     first = "import os, signal, time; "
     listens, ignores, blocks = (
         run(f"{first}{how}; {what}")
