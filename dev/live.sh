@@ -55,10 +55,10 @@ part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
 part "environment of the model" make --no-print-directory .venv/.lm
 part "joint model" \
   env OMP_NUM_THREADS=1 .venv/bin/pytest tests/lm tests/network/test_joint_model.py -n 2 --dist=loadfile
+part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 # A seeded part of the fault runs.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
 part "20 kills over Slurm" .venv/bin/python -m tests.fault --kills 20 --seed 20 --slurm "$clusters"
-part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 
 printf '\n'
 printf '%s\n' "${report[@]}"

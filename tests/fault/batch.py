@@ -105,9 +105,24 @@ class Operator(threading.Thread):
             self._heal()
 
     def stop(self) -> None:
+        """The run is over: leave the clusters free for whoever comes next."""
         self._over.set()
         self.join()
         self._heal()
+        for conf in self._confs:
+            self._clear(conf)
+
+    def _clear(self, conf: str, limit: float = 60.0) -> None:
+        """End what a killed controller takes for running until its time limit, though it is over."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            rows = _ask(conf, "squeue", "-h", "-o", "%A|%j").splitlines()
+            ghosts = {number for number, _, name in (row.partition("|") for row in rows)
+                      if name.startswith("ayni-")}  # fmt: skip
+            if not ghosts:
+                return
+            _ask(conf, "scancel", "--quiet", *sorted(ghosts))
+            time.sleep(1)
 
     def _heal(self) -> None:
         for conf in self._confs:
