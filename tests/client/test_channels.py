@@ -84,7 +84,7 @@ def test_the_commands_make_send_show_and_delete(cli: Run, tmp_path: Path) -> Non
     assert cli("channels", "fetch", "sums", "2", str(tmp_path / "back")).code == 0
     assert (tmp_path / "back").read_bytes() == b"weights"
     assert cli("channels", "list", "--json").json["channels"][0]["last"] == 2
-    assert cli("channels", "show", "sums").json["schema"]["rate"] == 600
+    assert cli("channels", "show", "sums", "--json").json["schema"]["rate"] == 600
     assert cli("channels", "delete", "sums").code == 0
     assert cli("channels", "list", "--json").json == {"channels": []}
 

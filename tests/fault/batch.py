@@ -116,7 +116,7 @@ class Operator(threading.Thread):
         """End what a killed controller takes for running until its time limit, though it is over."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
-            rows = _ask(conf, "squeue", "-h", "-o", "%A|%j").splitlines()
+            rows = _ask(conf, "squeue", "-h", "-o", "%F|%j").splitlines()
             ghosts = {number for number, _, name in (row.partition("|") for row in rows)
                       if name.startswith("ayni-")}  # fmt: skip
             if not ghosts:

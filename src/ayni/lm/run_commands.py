@@ -116,18 +116,18 @@ def status(configuration: Configuration, folder: Folder = None, as_json: Json = 
         out().print(_shown(found))
 
 
-def pause(configuration: Configuration) -> None:
+def pause(configuration: Configuration, as_json: Json = False) -> None:
     """Begin no new version until `resume`; the rounds in hand are finished."""
     from ayni.lm.outer.messages import Pause
 
-    _wish(configuration, Pause())
+    _wish(configuration, Pause(), as_json)
 
 
-def resume(configuration: Configuration) -> None:
+def resume(configuration: Configuration, as_json: Json = False) -> None:
     """Go on after a pause."""
     from ayni.lm.outer.messages import Resume
 
-    _wish(configuration, Resume())
+    _wish(configuration, Resume(), as_json)
 
 
 def set_value(
@@ -136,23 +136,25 @@ def set_value(
         Literal["lr", "outer_lr", "outer_momentum"],
         typer.Argument(help="lr: the inner peak rate; the others are the outer step's."),
     ],
-    value: Annotated[float, typer.Argument(min=0, max=1000)],
+    value: Annotated[float, typer.Argument(min=0, max=1000, help="The new rate.")],
     from_version: Annotated[int, typer.Option("--from", min=0, help="The version it begins with.")],
+    as_json: Json = False,
 ) -> None:
     """Set a rate from a version on."""
     from ayni.lm.outer.messages import Set
 
-    _wish(configuration, Set(name=name, value=value, from_version=from_version))
+    _wish(configuration, Set(name=name, value=value, from_version=from_version), as_json)
 
 
 def rollback(
     configuration: Configuration,
     to: Annotated[int, typer.Option("--to", min=0, help="The version whose weights come back.")],
+    as_json: Json = False,
 ) -> None:
     """Go back to the weights of an earlier version."""
     from ayni.lm.outer.messages import RollBack
 
-    _wish(configuration, RollBack(order=secrets.token_hex(8), to=to))
+    _wish(configuration, RollBack(order=secrets.token_hex(8), to=to), as_json)
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -174,13 +176,16 @@ def _coordination(run: Run, folder: Path) -> Coordination:
     return Coordination(run, folder, lambda count: launch.connect(network, run, count))
 
 
-def _wish(configuration: Path, wish: Wish) -> None:
+def _wish(configuration: Path, wish: Wish, as_json: bool) -> None:
     from ayni.lm import config, launch, wire
 
     run = config.load(configuration)
     network = open_network()
     launch.check_project(network, run)
     number = launch.wishes(network, run).send(*wire.said(wish))
+    if as_json:
+        typer.echo(json.dumps({"run": run.run, "wish": number}))
+        return
     say(f"wish {number} of run {run.run}: its coordinator will hear it")
 
 

@@ -49,7 +49,7 @@ def create(
     print(made.name)
 
 
-@commands.command("list")
+@commands.command("list", epilog=console.examples("ayni channels list"))
 def list_(json_: Json = False) -> None:
     """The project's channels."""
     with console.open_network() as hub:
@@ -71,12 +71,16 @@ def list_(json_: Json = False) -> None:
     out.print(console.table(columns, rows, out))
 
 
-@commands.command()
-def show(name: Name) -> None:
-    """A channel with its schema, as JSON."""
+@commands.command(epilog=console.examples("ayni channels show sums"))
+def show(name: Name, json_: Json = False) -> None:
+    """A channel with its schema."""
     with console.open_network() as hub:
         info = hub.channel(name).info
-        console.emit({**info.model_dump(mode="json", exclude={"rules"}), "schema": info.rules})
+    whole = {**info.model_dump(mode="json", exclude={"rules"}), "schema": info.rules}
+    if json_:
+        console.emit(whole)
+        return
+    print(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), end="")
 
 
 @commands.command(
@@ -123,11 +127,16 @@ def send(
     key: Annotated[
         str | None, typer.Option(help="Your name of it: the same again is the same message.")
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Put a message into a channel. Its number is printed."""
     fields = _fields(sys.stdin.read() if body == "-" else body)
     with console.open_network() as hub:
-        print(hub.channel(name).send(kind, fields, blob, key=key))
+        number = hub.channel(name).send(kind, fields, blob, key=key)
+    if json_:
+        console.emit({"channel": name, "sequence": number})
+        return
+    print(number)
 
 
 @commands.command(epilog=console.examples("ayni channels fetch model 12 model.safetensors"))
@@ -135,6 +144,7 @@ def fetch(
     name: Name,
     number: Annotated[int, typer.Argument(metavar="N", min=1, help="The message's number.")],
     target: Annotated[Path, typer.Argument(metavar="LOCAL", help="The file's name here.")],
+    json_: Json = False,
 ) -> None:
     """Bring the blob of a message."""
     with console.open_network() as hub:
@@ -142,14 +152,21 @@ def fetch(
         message = next(channel.messages(number - 1), None)
         if message is None or message.sequence != number:
             raise AyniError(f"channel {name} has no message {number}")
-        print(channel.fetch(message, target))
+        brought = channel.fetch(message, target)
+    if json_:
+        console.emit({"channel": name, "sequence": number, "file": str(brought)})
+        return
+    print(brought)
 
 
-@commands.command()
-def delete(name: Name) -> None:
+@commands.command(epilog=console.examples("ayni channels delete sums"))
+def delete(name: Name, json_: Json = False) -> None:
     """Delete a channel with all its messages and blobs."""
     with console.open_network() as hub:
         hub.channel(name).delete()
+    if json_:
+        console.emit({"deleted": name})
+        return
     console.say(f"channel {name} is deleted")
 
 
