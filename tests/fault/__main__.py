@@ -157,6 +157,7 @@ def one_run(
         for proxy in proxies.values():
             proxy.quiet = True
         finished = wait(api, array)
+        operator.clear()
         unequal = [word for spec in specs if slurm for word in reconciled(stage, spec.name)]
         deeds = sum((p.deeds for p in proxies.values()), Counter[str]())
     finally:

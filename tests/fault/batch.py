@@ -105,23 +105,26 @@ class Operator(threading.Thread):
             self._heal()
 
     def stop(self) -> None:
-        """The run is over: leave the clusters free for whoever comes next."""
         self._over.set()
         self.join()
         self._heal()
+
+    def clear(self) -> None:
+        """All tasks have ended. End what a killed controller takes for running, though it is over: until
+        then it takes place, and the accounting has not said its last word of it."""
         for conf in self._confs:
             self._clear(conf)
 
-    def _clear(self, conf: str, limit: float = 60.0) -> None:
-        """End what a killed controller takes for running until its time limit, though it is over."""
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
+    def _clear(self, conf: str, patience: float = 15.0, limit: float = 75.0) -> None:
+        began = time.monotonic()
+        while (now := time.monotonic()) < began + limit:
             rows = _ask(conf, "squeue", "-h", "-o", "%F|%j").splitlines()
-            ghosts = {number for number, _, name in (row.partition("|") for row in rows)
-                      if name.startswith("ayni-")}  # fmt: skip
-            if not ghosts:
+            ours = {number for number, _, name in (row.partition("|") for row in rows)
+                    if name.startswith("ayni-")}  # fmt: skip
+            if not ours:
                 return
-            _ask(conf, "scancel", "--quiet", *sorted(ghosts))
+            if now > began + patience:  # batch jobs that run do not wait that long for another task
+                _ask(conf, "scancel", "--quiet", *sorted(ours))
             time.sleep(1)
 
     def _heal(self) -> None:
