@@ -88,14 +88,18 @@ class Hub:
             raise HubError("the answer is not that of a hub; is the address right?")
         return found
 
-    def post(self, path: str, body: str, wait: float = 0.0) -> httpx.Response:
+    def post(self, path: str, body: str, wait: float = 0.0, *, pack: bool = True) -> httpx.Response:
         """Post JSON text.
+
+        Args:
+            wait: seconds that the hub may hold it.
+            pack: whether a large body goes by gzip, which not every endpoint takes.
 
         Raises:
             HubError: no answer, or a problem.
         """
         content, headers = body.encode(), {"Content-Type": "application/json"}
-        if len(content) > _COMPRESS:
+        if pack and len(content) > _COMPRESS:
             content, headers["Content-Encoding"] = gzip.compress(content, 3), "gzip"
         return self._ask(
             "POST",

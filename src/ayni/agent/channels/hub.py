@@ -8,7 +8,7 @@ from typing import TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from ayni.agent.hub import HubError, problem
+from ayni.agent.hub import Hub, HubError
 from ayni.protocol.channels import (
     BlobRequest,
     Outgoing,
@@ -34,7 +34,7 @@ class ChannelHub:
     """
 
     def __init__(self, http: httpx.Client) -> None:
-        self._http = http
+        self._hub = Hub(http, TIMEOUT)
 
     def post(self, messages: Sequence[Outgoing]) -> list[Posted]:
         """What became of each message.
@@ -65,17 +65,8 @@ class ChannelHub:
         return self._ask("blob", asked, Manifest)
 
     def _ask(self, what: str, body: BaseModel, kind: type[M], wait: float = 0.0) -> M:
-        try:
-            response = self._http.post(
-                f"/agent/v1/channels/{what}",
-                content=body.model_dump_json().encode(),
-                headers={"Content-Type": "application/json"},
-                timeout=httpx.Timeout(TIMEOUT, read=TIMEOUT + wait),
-            )
-        except httpx.HTTPError as error:
-            raise HubError(f"the hub cannot be reached: {type(error).__name__}") from error
-        if not response.is_success:
-            raise problem(response)
+        path = f"/agent/v1/channels/{what}"
+        response = self._hub.post(path, body.model_dump_json(), wait, pack=False)
         try:
             return kind.model_validate_json(response.content)
         except ValidationError as error:

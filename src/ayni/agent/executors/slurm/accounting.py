@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from ayni.agent.executors.base import Allocation, ExecutorUnavailable
 from ayni.agent.executors.slurm import parse, usage
@@ -106,8 +107,7 @@ class Accounting:
             account = accounts.get(job)
             if job in queued:
                 continue
-            told = files.lines(files.read_plain(str(self._path(job))))
-            dealt = None if account is None else usage.deal(account, told)
+            dealt = None if account is None else usage.deal(account, self._told(job))
             if dealt:
                 self._dealt[job] = dealt
             elif dealt is None:
@@ -127,6 +127,9 @@ class Accounting:
             if not left:
                 del self._dealt[job]
                 self._done(job)
+
+    def _told(self, job: str) -> list[list[Any]]:
+        return files.lines(files.read_plain(str(self._path(job))))
 
     def _path(self, job: str) -> Path:
         return self._folder / job
