@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ayni.errors import UserError
-from ayni.lm.outer.journal import FILE, Journal
+from ayni.lm.outer.journal import FILE, Journal, Kept
 from ayni.lm.outer.machine import Origin, begin, tick
 from ayni.lm.outer.messages import Joined, Record
 from ayni.lm.outer.schedule import warmed_up
@@ -52,6 +52,22 @@ def test_the_first_of_a_key_counts(tmp_path: Path) -> None:
     assert [(r.key, r.data["value"]) for _, r in found] == [("x", 1), ("y", 2), ("z", 5)]
     assert [r.key for _, r in journal.books(after=found[1][0])] == ["z"]
     assert not list(journal.books("other"))
+
+
+def test_others_read_while_the_coordinator_writes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no journal of a run"):
+        Kept(tmp_path)
+    assert not list(tmp_path.iterdir())
+    journal = Journal(tmp_path)
+    journal.commit(state(), [record("x", 1)])
+    kept = Kept(tmp_path)
+    journal.commit(state(), [record("y", 2)])
+    assert kept.state() == state()
+    assert [r.key for _, r in kept.books()] == ["x", "y"]
+    journal.close()
+    assert Kept(tmp_path).state() == state()
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        kept._db.execute("DELETE FROM books")
 
 
 def test_one_coordinator_holds_a_run(tmp_path: Path) -> None:

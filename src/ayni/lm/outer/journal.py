@@ -43,7 +43,68 @@ CREATE INDEX IF NOT EXISTS books_what ON books (what, number);
 """
 
 
-class Journal:
+class Kept:
+    """What a journal holds, for whoever looks at it; its coordinator may be at work meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the journal in a folder for reading.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        self.folder = folder
+        try:
+            self._db = sqlite3.connect(f"{(folder / FILE).absolute().as_uri()}?mode=ro", uri=True)
+            self._db.execute("SELECT release FROM memory")
+        except sqlite3.Error as error:
+            raise UserError(
+                f"there is no journal of a run in {folder} that can be read ({error}); name the "
+                "folder of its coordinator"
+            ) from error
+
+    def state(self) -> State | None:
+        """The state as last written; None: the run has not begun.
+
+        Raises:
+            UserError: it is of another release, or damaged.
+        """
+        row = self._db.execute("SELECT release, state FROM memory").fetchone()
+        if row is None:
+            return None
+        release, text = row
+        if release != _RELEASE:
+            raise UserError(
+                f"the journal in {self.folder} is of release {release}, this program's is "
+                f"{_RELEASE}: go on with the release that began the run"
+            )
+        try:
+            return load(text)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise UserError(
+                f"the journal in {self.folder} is damaged at {where}; restore it from a backup"
+            ) from error
+
+    def cursor(self) -> dict[str, int]:
+        """How far each source of messages was read."""
+        row = self._db.execute("SELECT cursor FROM memory").fetchone()
+        return {} if row is None else dict(json.loads(row[0]))
+
+    def books(self, what: str | None = None, after: int = 0) -> Iterator[tuple[int, Record]]:
+        """What was noted, in order, with its number; `after`: a number already seen."""
+        found = self._db.execute(
+            "SELECT number, key, what, at, data FROM books "
+            "WHERE number > ? AND (? IS NULL OR what = ?) ORDER BY number",
+            (after, what, what),
+        )
+        for number, key, name, at, data in found:
+            yield number, Record(key=key, what=name, at=at, data=json.loads(data))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class Journal(Kept):
     """A run's journal, open for writing; one process at a time."""
 
     def __init__(self, folder: Path) -> None:
@@ -95,46 +156,8 @@ class Journal:
                 "goes on from its last round"
             ) from error
 
-    def state(self) -> State | None:
-        """The state as last written; None: the run has not begun.
-
-        Raises:
-            UserError: it is of another release, or damaged.
-        """
-        row = self._db.execute("SELECT release, state FROM memory").fetchone()
-        if row is None:
-            return None
-        release, text = row
-        if release != _RELEASE:
-            raise UserError(
-                f"the journal in {self.folder} is of release {release}, this program's is "
-                f"{_RELEASE}: go on with the release that began the run"
-            )
-        try:
-            return load(text)
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise UserError(
-                f"the journal in {self.folder} is damaged at {where}; restore it from a backup"
-            ) from error
-
-    def cursor(self) -> dict[str, int]:
-        """How far each source of messages was read."""
-        row = self._db.execute("SELECT cursor FROM memory").fetchone()
-        return {} if row is None else dict(json.loads(row[0]))
-
-    def books(self, what: str | None = None, after: int = 0) -> Iterator[tuple[int, Record]]:
-        """What was noted, in order, with its number; `after`: a number already seen."""
-        found = self._db.execute(
-            "SELECT number, key, what, at, data FROM books "
-            "WHERE number > ? AND (? IS NULL OR what = ?) ORDER BY number",
-            (after, what, what),
-        )
-        for number, key, name, at, data in found:
-            yield number, Record(key=key, what=name, at=at, data=json.loads(data))
-
     def close(self) -> None:
-        self._db.close()
+        super().close()
         self._lock.close()
 
 
