@@ -160,7 +160,11 @@ def test_three_sites_train_one_model_and_the_losses_fall(undisturbed: World) -> 
     assert {site.trainer.digest() for site in world.sites.values()} == {
         world.hub.coordinator.heads()[0].digest
     }
-    assert {one["rounds"] for one in world.hub.status()["sites"]} == {6}
+    seen = world.hub.status()
+    assert {one["rounds"] for one in seen["sites"]} == {6}
+    assert set(seen["losses"]) == {"es", "quy"}
+    assert seen["tokens_per_second"] > 0 and 0 < seen["utilisation"] <= 1
+    assert seen["bytes"]["down"] == sum(map(len, world.lines.down.blobs.values()))  # type: ignore[union-attr]
 
 
 def test_who_begins_with_the_same_weights_fetches_updates_only(undisturbed: World) -> None:
@@ -235,6 +239,20 @@ def test_a_late_site_is_counted(tmp_path: Path) -> None:
     assert 1 in {one["base"] for one in its}
     (seen,) = (one for one in world.hub.status()["sites"] if one["site"] == "santiago")
     assert (seen["late"], seen["refused"]) == (len(its), 0)
+
+
+def test_what_is_alarming_is_written_down_once_whoever_is_killed(tmp_path: Path) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(3)
+    assert world.lines is not None
+    wish = RollBack(order="one", to=1)
+    world.lines.wishes.send(*wire.said(wish))
+    world.to_the_end()
+    told = world.hub.status()["alarms"]
+    assert [one["what"] for one in told] == ["rolled back"]
+    world.hub.close()
+    assert world.coordinate().status()["alarms"] == told
+    assert len((tmp_path / "run" / "alarms.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_newcomer_with_other_weights_takes_the_snapshot(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ for _library in ("langcodes", "numpy", "pyarrow", "regex", "selectolax", "tokeni
     if find_spec(_library) is None:
         raise ModuleNotFoundError(f"No module named {_library!r}", name=_library)
 
-from ayni.lm import corpus_commands, model_commands, run_commands, tokenizer_commands  # noqa: E402
+from ayni.lm import (  # noqa: E402
+    corpus_commands,
+    model_commands,
+    run_commands,
+    tokenizer_commands,
+    watch_commands,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,4 +27,5 @@ def register(app: typer.Typer) -> None:
     tokenizer_commands.register(lm)
     model_commands.register(lm)
     run_commands.register(lm)
+    watch_commands.register(lm)
     app.add_typer(lm, name="lm")

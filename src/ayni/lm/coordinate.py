@@ -11,8 +11,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,21 +24,23 @@ from ayni.client.errors import TransferFailed
 from ayni.errors import UserError
 from ayni.lm import wire
 from ayni.lm.config import Run, keep
-from ayni.lm.files import written
+from ayni.lm.files import add_lines, written
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.journal import Journal
-from ayni.lm.outer.lineage import head as head_of
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
 from ayni.lm.outer.messages import Contributed, Event, Head, Name, Record, Rejected
 from ayni.lm.outer.perform import store_vector
 from ayni.lm.outer.state import State
-from ayni.lm.outer.watch import Standing, Tally, contributions, standings
+from ayni.lm.outer.watch import Tally, contributions, standings
+from ayni.lm.watching.alarms import Alarm, Watch
+from ayni.lm.watching.record import LOSSES, Report, read_reports
+from ayni.lm.watching.status import Pulse, status
 
 log = logging.getLogger(__name__)
-STATUS, LOSSES = "status.json", "losses.jsonl"
+STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
 _TRIES = 5  # to bring a blob, before a contribution is taken to be without one
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
@@ -87,11 +89,16 @@ class Coordination:
         self.journal = Journal(folder)
         self.coordinator = Coordinator(self.journal, self.store, lambda: first(run, self.store))
         self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
-        self.losses = _read_losses(folder / LOSSES)
         self._books: list[Record] = []
         self._read = 0  # of the books
+        self._tallies: dict[str, Tally] = {}
+        self._pulse, self._watch = Pulse(), Watch()
+        self._alarms = _read_alarms(folder / ALARMS)
+        for report in read_reports(folder):
+            self._pulse.report(report)
+            self._alarmed(self._watch.report(report))
         self._tries: dict[int, int] = {}
-        self._there: set[str] = set()  # blobs that the sites can have
+        self._there: dict[str, int] = {}  # blobs that the sites can have, and their bytes
         self._told: dict[str, Head] = {}  # by fragment
         self._read_back()
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
@@ -182,18 +189,17 @@ class Coordination:
         return True
 
     def _note_losses(self, site: str, body: Mapping[str, Any]) -> None:
-        by_language = dict(zip(body["languages"], body["losses"], strict=True))
-        found = {"site": site, "base": body["base"], "losses": by_language, "at": time.time()}
-        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
-        self.losses[site] = found
+        report = Report.of(site, body, time.time())
+        add_lines(self.folder / LOSSES, [report.to_json()])
+        self._pulse.report(report)
+        self._alarmed(self._watch.report(report))
 
     # --- telling ---------------------------------------------------------------------------
 
     def _read_back(self) -> None:
         for message in self.lines.down.messages():
             if message.kind == wire.BLOB:
-                self._there.add(message.body["ref"])
+                self._there[message.body["ref"]] = message.blob.size if message.blob else 0
             elif message.kind == wire.HEAD:
                 head = wire.heard_head(message.body, run=self.run.run)
                 self._told[head.fragment] = head
@@ -204,8 +210,9 @@ class Coordination:
             return
         for ref in (head.snapshot, *(link.update for link in head.chain)):
             if ref is not None and ref not in self._there:
-                self.lines.down.send(wire.BLOB, {"ref": ref}, self.store.path(ref))
-                self._there.add(ref)
+                path = self.store.path(ref)
+                self.lines.down.send(wire.BLOB, {"ref": ref}, path)
+                self._there[ref] = path.stat().st_size
         self.lines.down.send(wire.HEAD, wire.said_head(head))
         self._told[head.fragment] = head
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
@@ -213,28 +220,37 @@ class Coordination:
     # --- watching --------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Where the run is, who is late and why, what each site brought."""
-        state = self.coordinator.state
-        lane = state.lanes[WHOLE]
-        head = head_of(state, lane)
-        for number, record in self.journal.books(after=self._read):
+        """Where the run is, who is late and why, what each site brought, what is alarming."""
+        self._read_books()
+        state, now = self.coordinator.state, time.time()
+        if not state.paused and not self.done:
+            self._alarmed(self._watch.silent(standings(state, now), state.sites, now))
+        return status(
+            state,
+            self._tallies,
+            self._pulse,
+            list(self._alarms.values()),
+            offered=sum(self._there.values()),
+            now=now,
+        )
+
+    def _read_books(self) -> None:
+        new = list(self.journal.books(after=self._read))
+        for number, record in new:
             self._books.append(record)
+            self._pulse.record(record)
+            self._alarmed(self._watch.record(record))
             self._read = number
-        tallies = contributions(self._books)
-        return {
-            "run": self.run.run,
-            "status": head.status,
-            "why": state.why_paused,
-            "version": head.version,
-            "step": head.step,
-            "steps": self.run.outer.schedule.steps,
-            "round": {"state": str(lane.state), "inner_steps": head.inner_steps},
-            "sites": [
-                _site(one, tallies.get(one.site, Tally()), self.losses.get(one.site))
-                for one in standings(state, time.time())
-            ],
-            "alarms": [str(r.data["text"]) for r in self._books if r.what == "alarm"][-10:],
-        }
+        if new:
+            self._tallies = contributions(self._books)
+
+    def _alarmed(self, found: Iterable[Alarm]) -> None:
+        """Write down what is alarming, once."""
+        new = [alarm for alarm in found if alarm.key not in self._alarms]
+        if not new:
+            return
+        add_lines(self.folder / ALARMS, [json.dumps(asdict(alarm)) for alarm in new])
+        self._alarms |= {alarm.key: alarm for alarm in new}
 
     def write_status(self) -> dict[str, Any]:
         """Put the status where `ayni lm status` finds it."""
@@ -269,33 +285,16 @@ def _rejected(message: ChannelMessage, reason: str) -> Rejected:
     return Rejected(claimed=claimed, digest=digest, reason=reason[:500])
 
 
-def _site(one: Standing, tally: Tally, losses: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {
-        "site": one.site,
-        "why": one.why,
-        "brought": one.brought,
-        "awaited": one.awaited,
-        "behind": one.behind,
-        "rounds": tally.merged,
-        "late": tally.late,
-        "refused": tally.refused,
-        "tokens": tally.tokens,
-        "bytes": tally.bytes,
-        "losses": losses["losses"] if losses else {},
-    }
-
-
-def _read_losses(path: Path) -> dict[str, dict[str, Any]]:
-    """The latest losses of each site; a line that was cut off by a kill is passed over."""
-    found: dict[str, dict[str, Any]] = {}
-    if not path.exists():
-        return found
-    for line in path.read_text(encoding="utf-8").splitlines():
+def _read_alarms(path: Path) -> dict[str, Alarm]:
+    """What was told before, by its key; a line that was cut off by a kill is passed over."""
+    found: dict[str, Alarm] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            one = json.loads(line)
-            found[one["site"]] = one
-        except (ValueError, KeyError, TypeError):
+            alarm = Alarm(**json.loads(line))
+        except (ValueError, TypeError):
             log.warning("%s: a line is torn", path)
+            continue
+        found[alarm.key] = alarm
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -35,3 +35,22 @@ def written(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             aside.unlink()  # if it is still there, it is no whole file
+
+
+def add_lines(path: Path, lines: Iterable[str]) -> None:
+    """Put lines behind a file's last one, also where a kill cut that off.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with path.open("a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            else:
+                torn = False
+            file.write(("\n" if torn else "").encode())
+            file.writelines(f"{line}\n".encode() for line in lines)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room there") from error

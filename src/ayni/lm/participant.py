@@ -305,6 +305,7 @@ class Participant:
             "languages": [name for name, _ in found],
             "losses": [loss.mean for _, loss in found],
             "tokens": [loss.tokens for _, loss in found],
+            "seconds": round(brought.seconds, 3),
         }
         self._up.send(wire.LOSSES, body)
 

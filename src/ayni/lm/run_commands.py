@@ -1,4 +1,4 @@
-"""`ayni lm train`, and what steers and watches a run: coordinate, status, pause, resume, set, rollback."""
+"""`ayni lm train`, and what steers a run: coordinate, pause, resume, set, rollback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ayni.client.commands.console import (
-    Column,
     Json,
     emit,
     examples,
-    on_terminal,
     open_network,
-    out,
     say,
-    table,
 )
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from ayni.lm.config import Run
     from ayni.lm.coordinate import Coordination
     from ayni.lm.outer.messages import Wish
@@ -42,15 +36,6 @@ Folder = Annotated[
         help="Where the coordinator's memory is; by default beside RUN, by the run's name."
     ),
 ]
-_COLUMNS = (
-    Column("SITE"),
-    Column("ROUNDS", right=True),
-    Column("LATE", drop=2, right=True),
-    Column("REFUSED", drop=3, right=True),
-    Column("TOKENS", drop=1, right=True),
-    Column("LOSS", right=True),
-    Column("NOW", fold=True),
-)
 
 
 def register(lm: typer.Typer) -> None:
@@ -60,7 +45,6 @@ def register(lm: typer.Typer) -> None:
         epilog=examples("ayni lm train run.toml --dry-run", "ayni lm train run.toml", note=again)
     )(train)
     lm.command(epilog=examples("ayni lm coordinate run.toml", note=again))(coordinate)
-    lm.command(epilog=examples("ayni lm status run.toml"))(status)
     lm.command(epilog=examples("ayni lm pause run.toml"))(pause)
     lm.command(epilog=examples("ayni lm resume run.toml"))(resume)
     lm.command("set", epilog=examples("ayni lm set run.toml lr 0.0002 --from 40"))(set_value)
@@ -80,7 +64,7 @@ def train(
     from ayni.lm.model_commands import need_torch
 
     need_torch()
-    run, place = _read(configuration, folder)
+    run, place = read_run(configuration, folder)
     config.keep(run, place)
     made = launch.drafts(run, place)
     if dry_run:
@@ -99,21 +83,9 @@ def train(
 
 def coordinate(configuration: Configuration, folder: Folder = None, as_json: Json = False) -> None:
     """Coordinate a run whose sites have their tasks; one process, until the run is over."""
-    run, place = _read(configuration, folder)
+    run, place = read_run(configuration, folder)
     with closing(_coordination(run, place)) as coordination:
         _watch(coordination, as_json)
-
-
-def status(configuration: Configuration, folder: Folder = None, as_json: Json = False) -> None:
-    """Show rounds, losses, and who is late and why, as the coordinator saw it last."""
-    from ayni.lm.coordinate import read_status
-
-    _, place = _read(configuration, folder)
-    found = read_status(place)
-    if as_json:
-        emit(found)
-    else:
-        out().print(_shown(found))
 
 
 def pause(configuration: Configuration, as_json: Json = False) -> None:
@@ -160,7 +132,8 @@ def rollback(
 # --- what they share --------------------------------------------------------------------------
 
 
-def _read(configuration: Path, folder: Path | None) -> tuple[Run, Path]:
+def read_run(configuration: Path, folder: Path | None) -> tuple[Run, Path]:
+    """The run, and its coordinator's folder."""
     from ayni.lm import config
 
     run = config.load(configuration)
@@ -190,30 +163,16 @@ def _wish(configuration: Path, wish: Wish, as_json: bool) -> None:
 
 
 def _watch(coordination: Coordination, as_json: bool) -> None:
-    """Coordinate to the end; a table that lives on a terminal, a line of JSON for each version."""
-    from rich.live import Live
+    """Coordinate to the end, and show how it goes."""
+    from ayni.lm.watching.shown import showing
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    found = coordination.write_status()
-    if on_terminal() and not as_json:
-        with Live(_shown(found), console=out(), auto_refresh=False) as live:
-            _coordinate(coordination, lambda seen: live.update(_shown(seen), refresh=True))
-        return
-    told = -1
-
-    def show(seen: dict[str, Any]) -> None:
-        nonlocal told
-        if seen["version"] != told:
-            told = seen["version"]
-            if as_json:
-                typer.echo(json.dumps(seen))
-            else:
-                say(_line(seen))
-
-    _coordinate(coordination, show)
+    with showing(as_json=as_json) as show:
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+        show(coordination.write_status())
+        _coordinate(coordination, show)
 
 
-def _coordinate(coordination: Coordination, show: Any) -> None:
+def _coordinate(coordination: Coordination, show: Callable[[Mapping[str, Any]], None]) -> None:
     from ayni.client.errors import HubFailed, HubUnreachable, TransferFailed
 
     while not coordination.done:
@@ -225,31 +184,3 @@ def _coordinate(coordination: Coordination, show: Any) -> None:
             say(f"{error}; trying again")
             time.sleep(_AGAIN)
     show(coordination.write_status())
-
-
-def _line(found: Mapping[str, Any]) -> str:
-    return (
-        f"{found['run']}: {found['status']}, version {found['version']}, "
-        f"step {found['step']} of {found['steps']}"
-    )
-
-
-def _shown(found: Mapping[str, Any]) -> Group:
-    from rich.console import Group
-
-    from ayni.client.commands.console import plain
-
-    rows = [
-        (
-            one["site"],
-            one["rounds"],
-            one["late"],
-            one["refused"],
-            one["tokens"],
-            ", ".join(f"{name} {loss:.3f}" for name, loss in sorted(one["losses"].items())),
-            one["why"],
-        )
-        for one in found["sites"]
-    ]
-    lines = [plain(_line(found)), *([plain(found["why"])] if found["why"] else [])]
-    return Group(*lines, table(_COLUMNS, rows, out()), *map(plain, found["alarms"]))

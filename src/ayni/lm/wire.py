@@ -114,7 +114,7 @@ def _links() -> dict[str, Any]:
 
 
 def _losses() -> dict[str, Any]:
-    """A round's training losses by language: what people watch."""
+    """A round's training losses by language, and the seconds that it trained: what people watch."""
     language = {"type": "string", "pattern": "[A-Za-z0-9-]+", "max_length": 35}
     loss = {"type": "number", "minimum": 0, "maximum": 1e6}
     count = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
@@ -123,6 +123,7 @@ def _losses() -> dict[str, Any]:
         "languages": language | {"many": _LANGUAGES},
         "losses": loss | {"many": _LANGUAGES},
         "tokens": count | {"many": _LANGUAGES},
+        "seconds": {"type": "number", "minimum": 0, "maximum": 1e9, "optional": True},
     }
 
 
