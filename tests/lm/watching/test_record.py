@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from ayni.errors import UserError
 from ayni.lm.files import add_lines
-from ayni.lm.outer.journal import FILE, read_books
 from ayni.lm.watching.record import LOSSES, History, Report, mean_by_language, read_reports
 from tests.lm.outer.net import Net, rules
 
@@ -79,9 +78,5 @@ def test_a_history_is_read_beside_a_coordinator_and_counts_tokens_on(tmp_path: P
 
 
 def test_where_no_run_is_the_error_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--folder"):
+    with pytest.raises(UserError, match="name the folder of its coordinator"):
         History.read(tmp_path / "none")
-    assert not read_books(tmp_path)
-    (tmp_path / FILE).write_bytes(b"no database" * 100)
-    with pytest.raises(UserError, match="cannot be read"):
-        read_books(tmp_path)

@@ -12,7 +12,6 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -160,25 +159,6 @@ class Journal(Kept):
     def close(self) -> None:
         super().close()
         self._lock.close()
-
-
-def read_books(folder: Path) -> list[Record]:
-    """The books of a journal that another process may hold; none where the run has not begun.
-
-    Raises:
-        UserError: they cannot be read.
-    """
-    path = folder / FILE
-    if not path.exists():
-        return []
-    try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
-            found = db.execute("SELECT key, what, at, data FROM books ORDER BY number").fetchall()
-            return [Record(key=k, what=w, at=at, data=json.loads(data)) for k, w, at, data in found]
-    except (sqlite3.Error, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); restore it from a backup, or name another folder"
-        ) from error
 
 
 def _hold(folder: Path) -> IO[str]:

@@ -6,12 +6,12 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from ayni.errors import UserError
-from ayni.lm.outer.journal import read_books
+from ayni.lm.outer.journal import Kept
 from ayni.lm.outer.messages import Record
 
 LOSSES = "losses.jsonl"
@@ -140,12 +140,8 @@ class History:
         Raises:
             UserError: there is none, or it cannot be read.
         """
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder} is not there: ask where the run's coordinator works, and name its folder "
-                "with --folder"
-            )
-        return cls(read_books(folder), read_reports(folder))
+        with closing(Kept(folder)) as kept:
+            return cls([record for _, record in kept.books()], read_reports(folder))
 
     def point(self, version: int) -> Point:
         return self._points.get(version, Point(0, 0))
