@@ -86,6 +86,7 @@ class Run(Section):
     outer: Annotated[Rules, BeforeValidator(_rules)]
     sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=1000)]
     project: str | None = None  # if given, the token must be of it
+    tokenizer: Path | None = None  # its folder; a release takes it along
     retention: Annotated[int, Field(ge=1, le=3650)] = 30  # days, of the channels' messages
 
     @model_validator(mode="before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ayni.lm.corpus.shards import Origin
 
 SHARE = 0.05  # as ayni.lm.corpus.heldout.SHARE, which is not imported for `ayni --help`
+CANARIES = "zxx"  # the language of canaries, and how many groups there may be, likewise
+MAX_GROUPS = 64
 
 
 def register(lm: typer.Typer) -> None:
@@ -28,6 +31,8 @@ def register(lm: typer.Typer) -> None:
     corpus.command(
         epilog=examples(
             "ayni lm corpus pack texts/ --tokenizer tokenizer/ --member CL --site santiago --out shards/",
+            "ayni lm corpus pack texts/ --tokenizer tokenizer/ --member CL --site santiago --out shards/ "
+            "--canaries 16x1 --canaries 16x64 --seed 7",
             note="Cut off, it goes on where it was when it is given again.",
         )
     )(pack)
@@ -87,17 +92,28 @@ def pack(
     rule: reading.Given = None,
     rules: reading.File = None,
     held_out: reading.Share = SHARE,
+    plant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--canaries",
+            help="Plant random sequences, to measure what is memorised: as COUNTxTIMES; may be repeated.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the canaries: the run's.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Make shards of tokens from texts, to train on."""
     from ayni.client.progress import transfer_bar
+    from ayni.lm.corpus import canaries
     from ayni.lm.corpus.pack import Packer
     from ayni.lm.tokenizer import model
 
     reading.apart(out_, paths)
     found = reading.sources(paths, rule, rules)
     loaded = model.load(tokenizer, end_token)
-    packer = Packer(found, out_, loaded, _origin(member, site), held_out)
+    groups, origin = _groups(plant or []), _origin(member, site)
+    planted = canaries.make(groups, loaded, site=origin.site, seed=seed) if groups else None
+    packer = Packer(found, out_, loaded, origin, held_out, planted=planted)
     with transfer_bar("packing", sum(s.size for s in found), shown=True) as moved:
         done = 0
 
@@ -109,6 +125,18 @@ def pack(
         manifest = packer.run(progress)
     reading.losses(packer.tally)
     _amounts(out_, manifest, as_json)
+
+
+def _groups(given: list[str]) -> list[tuple[int, int]]:
+    """How many canaries, and how often each."""
+    groups = []
+    for text in given:
+        if not (found := re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)):
+            raise UserError(f"--canaries {text}: write COUNTxTIMES, as in --canaries 16x64")
+        groups.append((int(found[1]), int(found[2])))
+    if len(groups) > MAX_GROUPS:
+        raise UserError(f"--canaries: at most {MAX_GROUPS} groups; give fewer")
+    return groups
 
 
 def _origin(member: str, site: str) -> Origin:
@@ -149,6 +177,6 @@ def _amounts(folder: Path, manifest: Any, as_json: bool) -> None:
             (name, *(value for p in parts for value in ((p.documents, p.tokens) if p else (0, 0))))
         )
     reading.show(("LANGUAGE", "DOCUMENTS", "TOKENS", "HELD OUT", "TOKENS"), rows)
-    if lacking := [row[0] for row in rows if not row[3]]:
+    if lacking := [row[0] for row in rows if not row[3] and row[0] != CANARIES]:
         say(f"nothing is held out of {', '.join(lacking)}: their loss cannot be measured")
     say(f"{folder}: {sum(row[2] for row in rows)} tokens in {len(manifest.shards)} shards")

@@ -103,7 +103,8 @@ def test_weights_of_another_model_are_refused_and_leave_nothing(
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, tokenizer: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="is there already"):
+    export(tmp_path / "out", model.config_of(SHAPE), weights(SHAPE).items(), tokenizer)
+    with pytest.raises(UserError, match="is not empty"):
         export(tmp_path / "out", model.config_of(SHAPE), weights(SHAPE).items(), tokenizer)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ayni.errors import UserError
-from ayni.lm.corpus import heldout, read, shards
+from ayni.lm.corpus import canaries, heldout, read, shards
+from ayni.lm.corpus.canaries import Canaries
 from ayni.lm.corpus.documents import Document, Tally
 from ayni.lm.corpus.read import Source
 from ayni.lm.corpus.shards import FOLDS, Amount, Fold, Manifest, Next, Origin, Shard, TokenizerFacts
@@ -64,7 +65,8 @@ def _save(path: Path, parts: Any) -> str:
 class Packer:
     """Encodes all documents of the sources into a folder of shards.
 
-    `share` of the paragraphs is held out; a shard is written when `shard_tokens` are gathered.
+    `share` of the paragraphs is held out; a shard is written when `shard_tokens` are gathered. Where
+    canaries are `planted`, they are documents of the last shard to train on, and their file lies beside it.
 
     Raises:
         UserError: the folder holds shards of other texts, or made otherwise.
@@ -78,17 +80,19 @@ class Packer:
         origin: Origin,
         share: float = heldout.SHARE,
         shard_tokens: int = SHARD_TOKENS,
+        planted: Canaries | None = None,
     ) -> None:
         self._found = found
         self._folder = folder
         self._tokenizer = tokenizer
         self._share = share
         self._most = shard_tokens
+        self._planted = planted
         facts = TokenizerFacts(sha256=tokenizer.sha256, size=tokenizer.size, end=tokenizer.end)
         fresh = Manifest(
             tokenizer=facts,
             heldout=share,
-            input=_input(found, facts, origin, share, shard_tokens),
+            input=_input(found, facts, origin, share, shard_tokens, planted),
             next=Next(file=0, document=0),
             languages=[],
             origins=[origin],
@@ -130,6 +134,7 @@ class Packer:
         self._encode()
         if not (self.manifest.amounts["train"] or self._gathered["train"].tokens):
             raise UserError(self._no_text())
+        self._plant()
         self._flush(None)
         for left in self._folder.glob(".*.part"):
             left.unlink(missing_ok=True)  # by a run that was killed while it wrote
@@ -159,21 +164,34 @@ class Packer:
                 self._waiting.append((fold, document, text))
                 self._characters += len(text)
 
+    def _plant(self) -> None:
+        if self._planted is None:
+            return
+        for tokens in self._planted.documents():
+            self._gather(FOLDS[0], tokens.tolist(), canaries.LANGUAGE)
+        canaries.save(self._planted, self._folder)
+
     def _encode(self) -> None:
         texts = [text for _, _, text in self._waiting]
         encoded = self._tokenizer.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for (fold, document, text), encoding in zip(self._waiting, encoded, strict=True):
-            ids = np.array([*encoding.ids, self._tokenizer.end], self.manifest.dtype)
-            gathered = self._gathered[fold]
-            gathered.tokens.append(ids)
-            gathered.groups.append(shards.group_number(document.group))
-            gathered.languages.append(self._language(document.language))
-            amount = self.manifest.amounts[fold].setdefault(document.language, Amount())
-            amount.documents += 1
-            amount.tokens += len(ids)
-            amount.bytes += len(text.encode())
-            self._tokens += len(ids)
+            self._gather(fold, encoding.ids, document.language, document.group, len(text.encode()))
         self._waiting, self._characters = [], 0
+
+    def _gather(
+        self, fold: Fold, tokens: list[int], language: str, group: str | None = None, size: int = 0
+    ) -> None:
+        """Take a document to a fold; `size` in bytes of its text."""
+        ids = np.array([*tokens, self._tokenizer.end], self.manifest.dtype)
+        gathered = self._gathered[fold]
+        gathered.tokens.append(ids)
+        gathered.groups.append(shards.group_number(group))
+        gathered.languages.append(self._language(language))
+        amount = self.manifest.amounts[fold].setdefault(language, Amount())
+        amount.documents += 1
+        amount.tokens += len(ids)
+        amount.bytes += size
+        self._tokens += len(ids)
 
     def _language(self, tag: str) -> int:
         """The tag's place in the manifest's list, which it is added to."""
@@ -209,7 +227,12 @@ class Packer:
 
 
 def _input(
-    found: Sequence[Source], facts: TokenizerFacts, origin: Origin, share: float, most: int
+    found: Sequence[Source],
+    facts: TokenizerFacts,
+    origin: Origin,
+    share: float,
+    most: int,
+    planted: Canaries | None,
 ) -> str:
     """A hash of all that decides what the shards hold.
 
@@ -217,6 +240,7 @@ def _input(
     """
     files = [[s.name, s.size, _ends(s.path, s.size), s.rules.model_dump_json()] for s in found]
     made = [facts.model_dump(), origin.model_dump(), share, most, files]
+    made += [planted.model_dump()] if planted else []
     return hashlib.blake2b(json.dumps(made).encode(), digest_size=32).hexdigest()
 
 

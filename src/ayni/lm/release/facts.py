@@ -1,0 +1,354 @@
+"""The facts of a release, as the record has them: `facts.json`, from which the card is written. No torch.
+
+What the record does not have is None, and the card says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ayni import __version__
+from ayni.client.network import Network
+from ayni.errors import UserError
+from ayni.lm.config import Run
+from ayni.lm.files import written
+from ayni.lm.outer.journal import Kept
+from ayni.lm.outer.messages import Record
+from ayni.lm.outer.watch import Tally, contributions
+from ayni.lm.release.evidence import Exposure, Loss, Losses, pooled
+from ayni.lm.release.held import Way
+from ayni.terminal import one_line
+
+log = logging.getLogger(__name__)
+FILE = "facts.json"
+LOSSES = "losses.jsonl"  # of the coordinator
+TAG = "ayni-lm"  # of a run's tasks
+_MOST = 16 << 20  # bytes of facts.json
+_PLACES: Any = {"sites": {"__all__": {"data", "volume", "image", "partition"}}, "project": True}
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hours(_Facts):
+    """What a site's tasks were given, as its usage records say."""
+
+    core: float = 0.0
+    gpu: float = 0.0
+
+
+class Part(_Facts):
+    """What one site brought. `weight`: its mean share of the rounds; `late`: of those merged.
+
+    `losses`: of its last round's training, by language, in nats a token; `heldout`: of the released
+    version, over all that is held out there.
+    """
+
+    site: str
+    member: str | None = None
+    rounds: int = 0
+    late: int = 0
+    clipped: int = 0
+    revoked: int = 0
+    refused: int = 0
+    refused_bytes: int = 0
+    reasons: tuple[str, ...] = ()
+    tokens: int = 0
+    discarded_tokens: int = 0
+    bytes: int = 0
+    weight: float = 0.0
+    hours: Hours | None = None
+    losses: dict[str, float] = {}
+    heldout: float | None = None
+
+
+class Facts(_Facts):
+    """All that is known of a release.
+
+    `state`: of the version, as the coordinator or the channel had it; `parts`: None where the
+    coordinator's books were not at hand; `energy`: kWh by site, where it was measured.
+    """
+
+    format: Literal["ayni-release/1"] = "ayni-release/1"
+    run: str
+    version: int
+    digest: str
+    step: int | None
+    steps: int
+    state: str
+    parameters: int
+    precision: str
+    rounds: int | None = None
+    rolled_back: int | None = None
+    parts: tuple[Part, ...] | None = None
+    heldout: dict[str, Loss] = {}
+    compared: dict[str, dict[str, Loss]] = {}
+    exposures: tuple[Exposure, ...] = ()
+    energy: dict[str, float] = {}
+    licence: Annotated[str, Field(max_length=200)] | None = None
+    configuration: dict[str, Any]
+    made_with: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What people bring to a card: files of `ayni lm evaluate` and `exposure`, and what sites measured.
+
+    `compared`: by a name of the other model; `energy`: kWh by site.
+    """
+
+    losses: Sequence[Losses] = ()
+    compared: Mapping[str, Sequence[Losses]] = field(default_factory=dict)
+    exposures: Sequence[Exposure] = ()
+    energy: Mapping[str, float] = field(default_factory=dict)
+    licence: str | None = None
+
+
+def gather(
+    run: Run,
+    ways: Sequence[Way],
+    *,
+    precision: str,
+    folder: Path | None = None,
+    members: Mapping[str, str] | None = None,
+    hours: Mapping[str, Hours] | None = None,
+) -> Facts:
+    """The facts of a version.
+
+    Args:
+        ways: that its weights are made by.
+        folder: the coordinator's, with the books; None: they are not at hand.
+        members, hours: by site, where the network was asked.
+    """
+    first = ways[0]
+    books = Books(folder, first.version) if folder is not None else None
+    return Facts(
+        run=run.run,
+        version=first.version,
+        digest=" ".join(way.digest for way in ways),
+        step=first.step,
+        steps=run.outer.schedule.steps,
+        state=first.state,
+        parameters=sum(way.count for way in ways),
+        precision=precision,
+        rounds=books.rounds if books else None,
+        rolled_back=books.rolled_back if books else None,
+        parts=_parts(run, books, members or {}, hours) if books else None,
+        configuration=configuration(run),
+        made_with={"ayni": __version__},
+    )
+
+
+def configuration(run: Run) -> dict[str, Any]:
+    """The resolved configuration without what is a site's own: paths, volumes, images, partitions."""
+    found: dict[str, Any] = run.model_dump(mode="json", exclude=_PLACES)
+    if run.model.checkpoint is not None:
+        found["model"]["checkpoint"] = run.model.checkpoint.name
+    if found.get("tokenizer"):
+        found["tokenizer"] = Path(found["tokenizer"]).name
+    return found
+
+
+class Books:
+    """The coordinator's books as they stood when the version after this one was made."""
+
+    def __init__(self, folder: Path, version: int) -> None:
+        kept = Kept(folder)
+        try:
+            records = [record for _, record in kept.books()]
+        finally:
+            kept.close()
+        self._records = list(_until(records, version))
+        self.tallies = contributions(self._records)
+        merged, back = (self._versions(what) for what in ("merged", "rolled back"))
+        self.rounds, self.rolled_back = len(merged - back), len(merged & back)
+        self.heldout = {
+            str(r.data["site"]): float(r.data["after"])
+            for r in records
+            if r.what == "evaluated"
+            and r.data["version"] == version
+            and r.data["after"] is not None
+        }
+        self.losses = _training(folder / LOSSES, version)
+
+    def _versions(self, what: str) -> set[tuple[Any, Any]]:
+        return {(r.data["fragment"], r.data["version"]) for r in self._records if r.what == what}
+
+
+def _until(records: Sequence[Record], version: int) -> Iterator[Record]:
+    """What led to a version, and what was refused before the next; not that it was rolled back itself."""
+    own, end = len(records), len(records)
+    for place, record in enumerate(records):
+        if record.what == "version" and _number(record) == version:
+            own = place
+        elif record.what == "version" and _number(record) > version:
+            end = place
+            break
+    for place, record in enumerate(records[:end]):
+        after = record.what == "rolled back" and place > own
+        later = record.what == "merged" and _number(record) > version
+        if not after and not later:
+            yield record
+
+
+def _number(record: Record) -> int:
+    number = record.data["version"]
+    assert isinstance(number, int)
+    return number
+
+
+def _training(path: Path, version: int) -> dict[str, dict[str, float]]:
+    """Each site's training losses in its last round before a version, by language."""
+    found: dict[str, dict[str, float]] = {}
+    if not path.exists():
+        return found
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                one = json.loads(line)
+                if one["base"] < version:
+                    found[one["site"]] = {str(n): float(x) for n, x in one["losses"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError):
+                log.warning("%s: a line is torn", path)
+    return found
+
+
+def _parts(
+    run: Run, books: Books, members: Mapping[str, str], hours: Mapping[str, Hours] | None
+) -> tuple[Part, ...]:
+    names = sorted({one.site for one in run.sites} | books.tallies.keys())
+    return tuple(
+        _part(name, books, books.tallies.get(name, Tally()), members.get(name), hours)
+        for name in names
+    )
+
+
+def _part(
+    site: str, books: Books, tally: Tally, member: str | None, hours: Mapping[str, Hours] | None
+) -> Part:
+    return Part(
+        site=site,
+        member=member,
+        rounds=tally.merged,
+        late=tally.late,
+        clipped=tally.clipped,
+        revoked=tally.revoked,
+        refused=tally.refused,
+        refused_bytes=tally.refused_bytes,
+        reasons=tuple(sorted(set(tally.reasons)))[:20],
+        tokens=tally.tokens,
+        discarded_tokens=tally.discarded_tokens,
+        bytes=tally.bytes,
+        weight=sum(tally.weights.values()) / max(1, books.rounds),
+        hours=None if hours is None else hours.get(site, Hours()),
+        losses=books.losses.get(site, {}),
+        heldout=books.heldout.get(site),
+    )
+
+
+# --- from the network -------------------------------------------------------------------------
+
+
+def members_of(network: Network) -> dict[str, str]:
+    """The sites' members."""
+    return {site.name: site.member for site in network.sites() if site.member}
+
+
+def hours_of(network: Network, run: str) -> dict[str, Hours]:
+    """What the run's tasks were given at each site: by the accounting, else cores times seconds."""
+    found: dict[str, Hours] = {}
+    for task in network.tasks(tag=(TAG, run)):
+        for attempt in task.attempts:
+            if (used := attempt.usage) is None:
+                continue
+            given = used.get("allocation") or {
+                f"{kind}_seconds": used.get(f"{kind}s", 0) * used.get("wall", 0.0)
+                for kind in ("core", "gpu")
+            }
+            before = found.get(attempt.site, Hours())
+            found[attempt.site] = Hours(
+                core=before.core + given.get("core_seconds", 0.0) / 3600,
+                gpu=before.gpu + given.get("gpu_seconds", 0.0) / 3600,
+            )
+    return found
+
+
+# --- what people bring, and the file ----------------------------------------------------------
+
+
+def complete(facts: Facts, given: Given, weights: str) -> Facts:
+    """The facts with what was measured of the released weights; what is given replaces what was there.
+
+    Args:
+        weights: SHA-256 that the released weights are known by.
+
+    Raises:
+        UserError: it was measured on other weights, or with another tokenizer, or names no site.
+    """
+    for measured in (*given.losses, *given.exposures):
+        if measured.weights != weights:
+            raise UserError(
+                f"what was measured at {', '.join(measured.sites)} is of other weights "
+                f"({measured.weights[:12]}…, these are {weights[:12]}…): measure this folder"
+            )
+    for name, others in given.compared.items():
+        for other in others:
+            if given.losses and other.tokenizer != given.losses[0].tokenizer:
+                raise UserError(
+                    f"{name} has another tokenizer: losses a token cannot be compared with it"
+                )
+    changed: dict[str, Any] = {}
+    if given.losses:
+        changed["heldout"] = pooled(given.losses)
+    if given.compared:
+        changed["compared"] = {name: pooled(found) for name, found in given.compared.items()}
+    if given.exposures:
+        changed["exposures"] = tuple(given.exposures)
+    if given.licence:
+        changed["licence"] = given.licence
+    if given.energy:
+        sites = {str(one["site"]) for one in facts.configuration["sites"]}
+        if unknown := set(given.energy) - sites:
+            raise UserError(f"--energy: the run has no site {', '.join(sorted(unknown))}")
+        changed["energy"] = dict(given.energy)
+    return facts.model_copy(update=changed)
+
+
+def load(folder: Path) -> Facts:
+    """The facts in an exported folder.
+
+    Raises:
+        UserError: there are none, or they are damaged.
+    """
+    path = folder / FILE
+    try:
+        with path.open("rb") as file:
+            return Facts.model_validate_json(file.read(_MOST))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; name a folder of 'ayni lm export'") from error
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise UserError(one_line(f"{path}: {where}: {fault['msg']}; export anew")) from error
+
+
+def save(facts: Facts, folder: Path) -> None:
+    with written(folder / FILE) as file:
+        file.write(facts.model_dump_json(indent=1).encode() + b"\n")
+
+
+def languages(facts: Facts) -> list[str]:
+    """All languages that the facts name, sorted; `zxx` is no language (the canaries)."""
+    found: set[str] = set(facts.heldout)
+    parts: Iterable[Part] = facts.parts or ()
+    for part in parts:
+        found |= set(part.losses)
+    return sorted(found - {"zxx"})
