@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_a_copy_of_it_works_alone(top: Path) -> None:
     assert done.returncode == 0, done.stderr
     [path] = (top / "sums" / "out").iterdir()
     assert json.loads(path.read_text()) == {"kind": "k", "body": {"n": 1}, "blob": False}
+
+
+def test_the_site_s_agent_may_read_what_is_sent_though_it_is_another_user(
+    top: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    mine.touch(mode=0o600)
+    before = os.umask(0o077)
+    try:
+        Channel("sums", top).send("k", {}, blob=mine, move=True)
+    finally:
+        os.umask(before)
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in (top / "sums" / "out").iterdir()}
+    assert modes == {".json": 0o644, ".blob": 0o644}
 
 
 def test_a_channel_that_the_task_does_not_have_is_told(top: Path) -> None:

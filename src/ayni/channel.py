@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 _QUICK = 0.05  # seconds between two looks, at first …
 _SLOW = 1.0  # … and after a while
+_READABLE = 0o644  # the site's agent may be another user, and others cannot enter the folder
 
 
 class Refused(Exception):
@@ -106,6 +107,7 @@ class Channel:
                 Path(blob).rename(aside)
             else:
                 _copy(Path(blob), aside)
+            aside.chmod(_READABLE)
             aside.rename(out / f"{name}.blob")
         aside = out / f".{name}.json"
         message = {"kind": kind, "body": body or {}, "blob": blob is not None}
@@ -113,6 +115,7 @@ class Channel:
             json.dump(message, file, allow_nan=False)
             file.flush()
             os.fsync(file.fileno())
+        aside.chmod(_READABLE)
         aside.rename(out / f"{name}.json")
         if wait is not None:
             self._until_taken(name, wait)

@@ -10,6 +10,7 @@ from ayni.errors import UserError
 from ayni.lm import config, launch
 from ayni.lm.outer.codec import Codec
 from ayni.tes.models import document
+from ayni.tes.shape import shape_of
 from tests.docs.pages import ROOT
 
 GOOD = """
@@ -135,6 +136,19 @@ def test_each_site_gets_a_chained_task_on_its_volume_and_channels(tmp_path: Path
     assert command["env"]["DATA"] == "/state/shards"
     assert "/state/shards" not in " ".join(command["command"])
     assert tasks["cdmx"]["resources"]["cpu_cores"] == 4
+    assert [tasks[site]["executors"][0]["env"]["OMP_NUM_THREADS"] for site in sorted(tasks)] == [
+        "1",
+        "4",
+    ]
+
+
+def test_the_warning_before_a_link_s_end_is_the_site_s_own(tmp_path: Path) -> None:
+    text = GOOD.replace('time = "30m"', 'time = "30m"\nwarning = "10m"')
+    run = config.load(written(tmp_path, text))
+    config.keep(run, tmp_path)
+    tasks = {s: one.task("ayni://quinua/r") for s, one in launch.drafts(run, tmp_path).items()}
+    warned = {s: shape_of(task).warned for s, task in tasks.items()}
+    assert warned == {"bogota": 600, "cdmx": 300}
 
 
 def test_a_site_gets_the_shape_of_a_checkpoint_and_its_weights_by_the_channel(

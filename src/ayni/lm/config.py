@@ -32,6 +32,9 @@ class Site(Section):
     volume: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     image: str | None = None
     time: str = "1h"  # of a link of the chain
+    warning: str | None = (
+        None  # before its end; by default five minutes, or a quarter of a short one
+    )
     chain: Annotated[int, Field(ge=1, le=1000)] = 100
     cores: Count | None = None
     mem: str | None = None

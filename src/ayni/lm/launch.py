@@ -72,7 +72,8 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         _COMMAND + ("data" if site.dataset else '"$AYNI_ROOT$DATA"'),
         name=f"{run.run}-{site.site}",
         inputs=inputs,
-        env={"SITE": site.site, "DATA": site.data},
+        # Else a trainer has as many threads as the node has cores, whatever it was given of them.
+        env={"SITE": site.site, "DATA": site.data, "OMP_NUM_THREADS": str(site.cores or 1)},
         site=site.site,
         image=site.image,
         cores=site.cores,
@@ -82,6 +83,7 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         partition=site.partition,
         time=site.time,
         chain=site.chain,
+        warning=site.warning,
         volumes=f"{site.volume}:/state",
         channels=[f"{run.up}:out", f"{run.down}:in"],
         tags={"ayni-lm": run.run},

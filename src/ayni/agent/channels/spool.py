@@ -150,6 +150,9 @@ class Spool:
             with suppress(OSError):
                 held.rmdir() if stat.S_ISDIR(found.st_mode) else held.unlink()
             raise Unfit("blob", f"is {kind(found.st_mode)}, not a file")
+        if not os.access(held, os.R_OK):  # a local user's own
+            held.unlink()
+            raise Unfit("blob", "is closed to the site's agent; let others read it (chmod a+r)")
         return found.st_size
 
     def drop_blob(self, name: str) -> None:

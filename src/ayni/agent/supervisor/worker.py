@@ -110,6 +110,8 @@ def _supervise(
     ranks.blame(spec, status)
     if not sharing.is_ours(spec["folder"]):
         helper.open_up(spec["folder"])
+        for lease in spec.get("leases", ()):  # and the volumes that it wrote to: they are measured
+            helper.open_up(os.path.dirname(lease))
     if not lasting and _was_killed(status):
         time.sleep(_DOUBT)  # whoever kills a whole batch job is about to kill this process, too
     files.write_exit(spec["folder"], status)
