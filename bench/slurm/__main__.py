@@ -1,6 +1,6 @@
 """Ayni over three real Slurm clusters (`make slurm-up`, root), beside jobs made by hand and other tools.
 
-    python -m bench.slurm [split|latency|tools|load …] [--pairs 5]
+    python -m bench.slurm [split|latency|tools|load …] [--pairs 5] [--tools parsl,submitit,psij]
 
 `split`: 600 times `sleep 1` through the network, beside job arrays dealt and packed by hand.
 `latency`: from `POST /tasks` to the start of one task, beside a plain `sbatch`.
@@ -18,7 +18,8 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.slurm import direct, peers
@@ -79,14 +80,14 @@ def latency(pairs: int) -> None:
     )
 
 
-def tools(pairs: int) -> None:
+def tools(pairs: int, beside: Sequence[str] = TOOLS) -> None:
     count = 1000
     cluster = clusters()[0]
-    took: Mapping[str, list[float]] = {name: [] for name in ("ayni", *TOOLS)}
+    took: Mapping[str, list[float]] = {name: [] for name in ("ayni", *beside)}
     with network([cluster]) as ours:
         runs: dict[str, Callable[[], float]] = {
             name: lambda name=name: _peer(cluster, name, count)  # type: ignore[misc]
-            for name in TOOLS
+            for name in beside
         }
         runs["ayni"] = lambda: ours.array(ours.task("true", walltime=10), count)
         for _ in range(pairs):
@@ -95,7 +96,7 @@ def tools(pairs: int) -> None:
                 took[name].append(run())
             print(", ".join(f"{n} {seconds[-1]:.2f} s" for n, seconds in took.items()), flush=True)
     ours_took = statistics.median(took["ayni"])
-    for name in TOOLS:
+    for name in beside:
         theirs = statistics.median(took[name])
         print(
             f"= 1,000 times true on one Slurm cluster, {name} over Ayni's whole network, median of "
@@ -141,10 +142,20 @@ def _peer(cluster: Cluster, name: str, count: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = {"split": split, "latency": latency, "tools": tools, "load": load}
+    parts: dict[str, Callable[[int], None]] = {
+        "split": split,
+        "latency": latency,
+        "tools": tools,
+        "load": load,
+    }
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--tools", default=",".join(TOOLS), help="which other tools (all)")
     options = parser.parse_args()
+    beside = options.tools.split(",")
+    if unknown := set(beside) - set(TOOLS):
+        parser.error(f"no tool {', '.join(sorted(unknown))}; there are {', '.join(TOOLS)}")
+    parts["tools"] = partial(tools, beside=beside)
     if unknown := set(options.parts) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     if not FOUND.exists():

@@ -150,8 +150,9 @@ def control(action: str, server: str) -> None:
     subprocess.run([str(SCRIPT), action, server], check=True, capture_output=True)
 
 
-def reconciled(stage: Stage, site: str, limit: float = 60.0) -> list[str]:
-    """What the hub's books and the accounting say differently of a site; waits until all is booked."""
+def reconciled(stage: Stage, site: str, limit: float = 90.0) -> list[str]:
+    """What the hub's books and the accounting say differently of a site; waits until all is booked, and
+    what a killed controller had the accounting change is booked anew (the agent looks twice a minute)."""
     config = str(stage.site_folder(site) / "agent.toml")
     words = ["site", "reconcile", "--config", config, "--from", "2000-01-01", "--to", "2100-01-01"]
     deadline = time.monotonic() + limit

@@ -122,6 +122,11 @@ class SimulatedSlurm:
         found = parse.sacct("".join(self.over.values()))
         return {} if self.forgets else {job: found[job] for job in ids if job in found}
 
+    def accounts(self, user: str, begin: float, end: float) -> list[parse.Account]:
+        self._call("sacct")
+        found = parse.sacct("".join(self.over.values()))
+        return [] if self.forgets else [run for job in found.values() for run in job.runs]
+
     def scancel(self, ids: Collection[str], *, waiting_only: bool = False) -> None:
         self._call("scancel")
         for job in ids:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ayni.agent.executors.base import ExecutorUnavailable, Job, JobState, JobStatus
+from ayni.agent.executors.slurm.accounting import BOOKED
 from ayni.agent.executors.slurm.executor import SlurmExecutor
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import our_user
@@ -113,9 +114,10 @@ class Site(Jobs):
         return found
 
     def files(self) -> list[str]:
-        """What lies in the state folder."""
+        """What lies in the state folder, but for what is kept to be compared with the accounting."""
         state = self.folder / "state"
-        return sorted(str(path.relative_to(state)) for path in state.rglob("*") if path.is_file())
+        found = (path for path in state.rglob("*") if path.is_file() and path.parent.name != BOOKED)
+        return sorted(str(path.relative_to(state)) for path in found)
 
 
 def _command_line(pid: int) -> str:

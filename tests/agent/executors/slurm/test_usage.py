@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -120,19 +123,19 @@ def told(state: Path, job: str, *tasks: str) -> Path:
 
 
 def test_usage_is_told_until_it_is_booked_and_over_a_restart(tmp_path: Path) -> None:
-    first = Accounting(tmp_path, UNASKED)
+    first = Accounting(tmp_path, UNASKED, "1000")
     first.keep(told(tmp_path, "7", "a", "b"))
     assert set(first.open()) == {"7"}
-    again = Accounting(tmp_path, UNASKED)
+    again = Accounting(tmp_path, UNASKED, "1000")
     again.take({"7": replace(ACCOUNT, id="7")}, queued=())
     assert again.open() == set()
     assert set(again.allocations()) == {"a", "b"}
     again.booked({"a"})
     assert set(again.allocations()) == {"b"}
-    assert set(Accounting(tmp_path, UNASKED).open()) == {"7"}, "not all of it is booked"
+    assert set(Accounting(tmp_path, UNASKED, "1000").open()) == {"7"}, "not all of it is booked"
     again.booked({"b"})
     assert again.allocations() == {}
-    assert set(Accounting(tmp_path, UNASKED).open()) == set()
+    assert set(Accounting(tmp_path, UNASKED, "1000").open()) == set()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_usage_is_told_until_it_is_booked_and_over_a_restart(tmp_path: Path) -> 
 def test_what_is_not_over_is_not_dealt(
     tmp_path: Path, account: Account, queued: tuple[str, ...]
 ) -> None:
-    books = Accounting(tmp_path, UNASKED)
+    books = Accounting(tmp_path, UNASKED, "1000")
     books.keep(told(tmp_path, "7", "a"))
     books.take({"7": account}, queued)
     assert books.allocations() == {}
@@ -155,7 +158,7 @@ def test_what_is_not_over_is_not_dealt(
 
 
 def test_a_pilot_that_found_no_task_is_nobodys_usage(tmp_path: Path) -> None:
-    books = Accounting(tmp_path, UNASKED)
+    books = Accounting(tmp_path, UNASKED, "1000")
     books.keep(told(tmp_path, "7"))
     books.take({"7": replace(ACCOUNT, id="7")}, queued=())
     assert books.allocations() == {}
@@ -163,6 +166,77 @@ def test_a_pilot_that_found_no_task_is_nobodys_usage(tmp_path: Path) -> None:
 
 
 def test_a_batch_job_that_never_started_told_nothing(tmp_path: Path) -> None:
-    books = Accounting(tmp_path, UNASKED)
+    books = Accounting(tmp_path, UNASKED, "1000")
     books.keep(tmp_path / "events" / "8")
     assert set(books.open()) == set()
+
+
+class Changing:
+    """An accounting whose word on job 7 may change."""
+
+    def __init__(self) -> None:
+        self.account = replace(ACCOUNT, id="7")
+        self.asked: list[float] = []
+
+    def accounts(self, user: str, begin: float, end: float) -> list[Account]:
+        self.asked.append(begin)
+        return list(self.account.runs)
+
+    def sacct(self, ids: Collection[str]) -> dict[str, Account]:
+        return {"7": self.account} if "7" in ids else {}
+
+
+def booked(state: Path, slurm: Changing) -> Accounting:
+    books = Accounting(state, cast(Slurm, slurm), "1000")
+    books.keep(told(state, "7", "a"))
+    books.take(books.ask((), now=0.0), queued=())
+    assert books.allocations()["a"].core_seconds == 240.0
+    books.booked({"a"})
+    return books
+
+
+def test_what_the_accounting_changes_after_it_was_booked_is_told_anew(tmp_path: Path) -> None:
+    slurm = Changing()
+    books = booked(tmp_path, slurm)
+    books.look_back(now=100.0)
+    assert books.open() == set(), "its word is the same"
+    assert ACCOUNT.ended is not None
+    slurm.account = replace(
+        slurm.account, state="NODE_FAIL", ended=ACCOUNT.ended + 60, elapsed=ACCOUNT.elapsed + 60
+    )
+    books.look_back(now=101.0)
+    assert books.open() == set(), "it is not asked that often"
+    books.look_back(now=200.0)
+    assert set(books.open()) == {"7"}
+    books.take(books.ask((), now=200.0), queued=())
+    assert books.allocations()["a"].core_seconds == 240.0 + 60 * ACCOUNT.cores
+    books.booked({"a"})
+    books.look_back(now=300.0)
+    assert books.open() == set()
+
+
+def test_a_new_agent_looks_back_over_the_days_in_which_it_may_have_been_away(
+    tmp_path: Path,
+) -> None:
+    slurm = Changing()
+    booked(tmp_path, slurm)
+    again = Accounting(tmp_path, cast(Slurm, slurm), "1000")
+    again.look_back(now=0.0)
+    assert time.time() - slurm.asked[-1] > 86400
+    again.take(again.ask((), now=0.0), queued=())
+    assert again.allocations()["a"].core_seconds == 240.0, "told once more, which changes nothing"
+    again.booked({"a"})
+    again.look_back(now=100.0)
+    assert time.time() - slurm.asked[-1] < 3600
+    assert again.open() == set()
+
+
+def test_what_was_booked_long_ago_is_not_compared_any_more(tmp_path: Path) -> None:
+    slurm = Changing()
+    books = booked(tmp_path, slurm)
+    long_ago = time.time() - 10 * 86400
+    os.utime(tmp_path / "booked" / "7", (long_ago, long_ago))
+    books.look_back(now=0.0)
+    assert list((tmp_path / "booked").iterdir()) == []
+    books.look_back(now=100.0)
+    assert len(slurm.asked) == 1, "nothing to compare"

@@ -1,7 +1,9 @@
 """What batch jobs that are over consumed, asked of the accounting until the agent has booked it.
 
 `STATE/accounts/JOB` is what a pilot told, kept until then: nothing is forgotten by a restart, or while
-the accounting does not answer.
+the accounting does not answer. Its last word may come later still: a controller that was killed may take
+up a job that is over, and end it once more. So what was told lies in `STATE/booked/` for some days, and
+the last minutes of the accounting are read again and again (`look_back`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ from ayni.agent.supervisor import files
 log = logging.getLogger(__name__)
 
 FOLDER = "accounts"
+BOOKED = "booked"
+_KEEP = 3 * 86400.0  # seconds for which the accounting may change its word
+_LOOK_BACK = 30.0  # … between two looks at its last minutes, if there is anything to compare
+_OVERLAP = 600.0  # … by which each look reaches behind the one before: records are written late
 _PROBE = 60.0  # seconds between two questions whether it answers, if there is nothing to ask
 _AGAIN = 10.0  # … and after it did not
 _SOON, _LATE = (
@@ -32,8 +38,13 @@ _GIVE_UP = 7 * 86400.0  # seconds after which an accounting that lacks a job alw
 class Accounting:
     """The batch jobs whose usage is not booked yet."""
 
-    def __init__(self, state: Path, slurm: Slurm) -> None:
-        self._slurm = slurm
+    def __init__(self, state: Path, slurm: Slurm, user: str) -> None:
+        """Go on with what is not booked yet.
+
+        Args:
+            user: whose jobs these are, as `Slurm.accounts` takes it.
+        """
+        self._slurm, self._user = slurm, user
         self._next_probe = float("-inf")
         self._fails = False
         self._next_question = float("-inf")
@@ -42,17 +53,17 @@ class Accounting:
         self._folder.mkdir(exist_ok=True)
         self._dealt: dict[str, Mapping[str, Allocation]] = {}  # by batch job, then by task
         self._open = {path.name for path in self._folder.iterdir()}
+        self._behind = state / BOOKED
+        self._behind.mkdir(exist_ok=True)
+        self._booked = {path.name for path in self._behind.iterdir()}
+        self._ends: dict[str, set[float]] = {}  # by batch job, those of the runs that were dealt
+        self._next_look = float("-inf")
+        self._looked: float | None = None  # back, Unix seconds
 
     def keep(self, events: Path) -> None:
         """A batch job is over; its pilot told this."""
-        path = self._path(events.name)
         try:
-            if path.exists():  # the number was given twice: the words of both
-                with path.open("ab") as before:
-                    before.write(files.read_plain(str(events)))
-                events.unlink()
-            else:
-                events.rename(path)
+            _append(events, self._path(events.name))
         except FileNotFoundError:
             return  # it never started
         self._open.add(events.name)
@@ -75,6 +86,29 @@ class Accounting:
             self._fails, self._next_probe = True, now + _AGAIN
         else:
             self._fails = False
+
+    def look_back(self, now: float) -> None:
+        """See now and then whether the accounting changed what was booked; `take` then deals it anew.
+
+        One question for all jobs that were there in the last minutes, after a start in the last days.
+        """
+        if now < self._next_look or self._fails or not self._booked:
+            return
+        self._next_look = now + _LOOK_BACK
+        wall = time.time()
+        since = (self._looked or wall - _KEEP) - _OVERLAP
+        try:
+            found = self._slurm.accounts(self._user, since, wall)
+        except ExecutorUnavailable as error:
+            log.warning("the accounting cannot be looked through: %s", error)
+            return
+        for run in found:
+            if run.id in self._booked and run.has_run:
+                if run.ended in self._ends.get(run.id, ()):
+                    continue
+                self._reopen(run.id)
+        self._looked = wall
+        self._sweep(wall - _KEEP)
 
     def ask(self, gone: Collection[str], now: float) -> Mapping[str, parse.Account]:
         """One question for all; an accounting that does not answer keeps nothing else waiting.
@@ -109,7 +143,9 @@ class Accounting:
                 continue
             dealt = None if account is None else usage.deal(account, self._told(job))
             if dealt:
+                assert account is not None
                 self._dealt[job] = dealt
+                self._ends[job] = {run.ended for run in account.runs if run.ended is not None}
             elif dealt is None:
                 self._give_up(job)
             else:  # its pilot found no task: nobody's usage
@@ -126,13 +162,33 @@ class Accounting:
             self._dealt[job] = left
             if not left:
                 del self._dealt[job]
-                self._done(job)
+                self._put_by(job)
 
     def _told(self, job: str) -> list[list[Any]]:
         return files.lines(files.read_plain(str(self._path(job))))
 
     def _path(self, job: str) -> Path:
         return self._folder / job
+
+    def _put_by(self, job: str) -> None:
+        """Booked; kept, should the accounting change its word."""
+        _append(self._path(job), self._behind / job)
+        self._open.discard(job)
+        self._booked.add(job)
+
+    def _reopen(self, job: str) -> None:
+        _append(self._behind / job, self._path(job))
+        self._booked.discard(job)
+        self._open.add(job)
+        self._next_question = float("-inf")
+
+    def _sweep(self, before: float) -> None:
+        for job in list(self._booked):
+            path = self._behind / job
+            if path.stat().st_mtime < before:
+                path.unlink()
+                self._booked.discard(job)
+                self._ends.pop(job, None)
 
     def _done(self, job: str) -> None:
         self._path(job).unlink(missing_ok=True)
@@ -142,3 +198,13 @@ class Accounting:
         if time.time() - self._path(job).stat().st_mtime > _GIVE_UP:
             log.warning("the accounting has no end of job %s; its own measurements stand", job)
             self._done(job)
+
+
+def _append(events: Path, to: Path) -> None:
+    """Move a file; to what is there of the same number, which was given twice, its words are added."""
+    if to.exists():
+        with to.open("ab") as before:
+            before.write(files.read_plain(str(events)))
+        events.unlink()
+    else:
+        events.rename(to)

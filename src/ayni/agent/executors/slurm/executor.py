@@ -86,7 +86,7 @@ class SlurmExecutor:
         name = our_name() if user is None else user.name
         self._allowance = Allowance(slurm, self._rules, self._cluster, name, clock)
         self._books = Books(self._state, clock)
-        self._accounting = Accounting(self._state, slurm)
+        self._accounting = Accounting(self._state, slurm, self._user)
         self._fleet = Fleet(
             self._state,
             self._prefix,
@@ -119,12 +119,17 @@ class SlurmExecutor:
     def held(self) -> Counter[str]:
         """Cores that our batch jobs hold, by partition; asks whether the accounting answers, too."""
         self._accounting.probe(self._clock())
+        self._look_back()
         ours: Counter[str] = Counter()
         for found in self._books.pilots.values():
             if not found.waiting and found.gone is None:
                 key = self._books.pools[found.pool].key
                 ours[key.partition] += found.slots * key.cores * key.nodes
         return ours
+
+    @on_shared_disk
+    def _look_back(self) -> None:
+        self._accounting.look_back(self._clock())
 
     def starts(self) -> Starts:
         """What is foreseen of our tasks, by partition."""
