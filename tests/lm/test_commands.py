@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from ayni.cli.frame import build
 from ayni.demo.atlas.corpus import MEMBERS, languages
 from ayni.errors import UserError
-from ayni.lm.corpus import heldout
+from ayni.lm.corpus import canaries, heldout
 from ayni.lm.corpus.shards import Shards
 from ayni.lm.tokenizer import model
 from tests.lm.test_config import GOOD
@@ -136,9 +136,10 @@ def test_tables_for_people(texts: Path, counts: list[Path], tmp_path: Path) -> N
     assert "TOKENS/WORD" in paid.stdout
     packed = ayni(
         "corpus", "pack", texts / "bogota", *RULES, "--tokenizer", tmp_path / "t", "--member", "CO",
-        "--site", "bogota", "--out", tmp_path / "s", "--held-out", 0.01,
+        "--site", "bogota", "--out", tmp_path / "s", "--held-out", 0.01, "--canaries", "4x5",
     )  # fmt: skip
-    assert "their loss cannot be measured" in packed.stderr
+    assert "their loss cannot be measured" in packed.stderr and "zxx" not in packed.stderr
+    assert canaries.load(tmp_path / "s").groups[0].times == 5
     assert "TOKENS" in ayni("corpus", "verify", tmp_path / "s").stdout
 
 
@@ -162,6 +163,9 @@ def test_mistakes_are_told_in_one_line(texts: Path, counts: list[Path], tmp_path
     said("tokenizer", "train", *counts, "--size", 300, "--out", made)
     pack = ("corpus", "pack", site, *RULES, "--tokenizer", made, "--out", tmp_path / "s")
     assert "two letters" in mistake(*pack, "--member", "Chile", "--site", "a")
+    for given in ("4", "0x4", "4x-1"):
+        told = mistake(*pack, "--member", "CL", "--site", "a", "--canaries", given)
+        assert "write COUNTxTIMES" in told
     assert "as 'ayni sites' shows it" in mistake(
         *pack, "--member", "CL", "--site", "Santiago de Chile"
     )
@@ -189,6 +193,7 @@ def test_the_options_have_the_defaults_of_what_they_set() -> None:
     from ayni.lm.tokenizer import counts, weigh
 
     assert corpus_commands.SHARE == heldout.SHARE
+    assert corpus_commands.CANARIES == canaries.LANGUAGE
     assert tokenizer_commands.THRESHOLD == counts.THRESHOLD
     assert Decimal(tokenizer_commands.ALPHA) == weigh.ALPHA
     assert tokenizer_commands.SMALLEST == model.SMALLEST

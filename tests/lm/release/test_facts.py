@@ -17,6 +17,7 @@ from ayni.lm.outer.state import Rules
 from ayni.lm.release.evidence import Exposure, Loss, Losses, load, pooled, save, spread
 from ayni.lm.release.facts import Books
 from ayni.lm.release.held import ranges
+from ayni.lm.watching.record import LOSSES, History, Report
 
 
 def record(what: str, key: str, **data: Any) -> Record:
@@ -30,6 +31,14 @@ def merged(version: int, site: str, weight: float, staleness: int = 0) -> Record
     )  # fmt: skip
 
 
+def books_of(folder: Path, version: int) -> Books:
+    return Books(History.read(folder), version)
+
+
+def made(version: int) -> Record:
+    return record("version", str(version), version=version, step=10 * version)
+
+
 def refused(place: int) -> Record:
     return record("refused", str(place), site="a", tokens=7, bytes=3, reason=f"reason {place}")
 
@@ -38,15 +47,15 @@ def refused(place: int) -> Record:
 def folder(tmp_path: Path) -> Path:
     rules = Rules(run="r", schedule=warmed_up(100))
     records = [
-        merged(1, "a", 0.5), merged(1, "b", 0.5), record("version", "1", version=1),
+        merged(1, "a", 0.5), merged(1, "b", 0.5), made(1),
         refused(1),
-        merged(2, "a", 1.0), record("version", "2", version=2),
+        merged(2, "a", 1.0), made(2),
         record("rolled back", "2", version=2),
-        merged(4, "a", 0.25), merged(4, "b", 0.75, staleness=1), record("version", "4", version=4),
+        merged(4, "a", 0.25), merged(4, "b", 0.75, staleness=1), made(4),
         refused(2),
         record("evaluated", "4/a", version=4, site="a", before=3.0, after=2.0),
         record("evaluated", "4/b", version=4, site="b", before=3.0, after=None),
-        merged(5, "b", 1.0), record("version", "5", version=5),
+        merged(5, "b", 1.0), made(5),
         refused(3),
     ]  # fmt: skip
     journal = Journal(tmp_path)
@@ -56,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_books_of_a_version_end_where_the_next_begins(folder: Path) -> None:
-    books = Books(folder, 4)
+    books = books_of(folder, 4)
     assert (books.rounds, books.rolled_back) == (2, 1)
     a, b = books.tallies["a"], books.tallies["b"]
     assert (a.merged, a.revoked, a.refused, a.tokens) == (2, 1, 2, 200)
@@ -65,19 +74,15 @@ def test_the_books_of_a_version_end_where_the_next_begins(folder: Path) -> None:
 
 
 def test_a_version_that_was_rolled_back_later_has_what_was_merged_into_it(folder: Path) -> None:
-    books = Books(folder, 2)
+    books = books_of(folder, 2)
     assert (books.rounds, books.rolled_back, books.tallies["a"].merged) == (2, 0, 2)
-    assert Books(folder, 3).rolled_back == 1  # the weights of 1, brought back
+    assert books_of(folder, 3).rolled_back == 1  # the weights of 1, brought back
 
 
-def test_training_losses_are_those_of_the_last_round_before_and_torn_lines_are_passed_over(
-    folder: Path,
-) -> None:
-    lines = [
-        json.dumps({"site": "a", "base": base, "losses": {"es": 5.0 - base}}) for base in range(5)
-    ]
-    (folder / "losses.jsonl").write_text("\n".join([*lines, '{"site": "a", "ba']))
-    assert Books(folder, 4).losses == {"a": {"es": 2.0}}
+def test_training_losses_are_those_of_the_last_round_before(folder: Path) -> None:
+    reports = [Report("a", base, 0.0, {"es": 5.0 - base}, {"es": 1}, 1.0) for base in range(5)]
+    (folder / LOSSES).write_text("".join(f"{one.to_json()}\n" for one in reports))
+    assert books_of(folder, 4).losses == {"a": {"es": 2.0}}
 
 
 def losses(site: str, **languages: tuple[float, int]) -> Losses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -190,7 +190,11 @@ def _heldout(facts: Facts) -> Iterator[str]:
         for tag, own in sorted(facts.heldout.items(), key=lambda item: -item[1].tokens)[:_SHOWN]
     ]
     summary = [
-        (label, "", *(_of(found, over) for found in (facts.heldout, *facts.compared.values())))
+        (
+            label,
+            "",
+            *(_of(one, facts.heldout, over) for one in (facts.heldout, *facts.compared.values())),
+        )
         for label, over in (("*mean*", _mean), ("*worst*", _worst))
     ]
     yield _table(("language", "tokens", "this model", *map(_cell, names)), [*rows, *summary])
@@ -204,8 +208,10 @@ def _others(compared: Mapping[str, Mapping[str, Loss]], tag: str) -> list[str]:
     return [f"{one[tag].loss:.3f}" if tag in one else "" for one in compared.values()]
 
 
-def _of(found: Mapping[str, Loss], over: Any) -> str:
-    return f"{over([one.loss for one in found.values()]):.3f}" if found else ""
+def _of(found: Mapping[str, Loss], tags: Collection[str], over: Any) -> str:
+    """Over all languages that this model was measured in; nothing, if the other was not in one."""
+    losses = [found[tag].loss for tag in tags if tag in found]
+    return f"{over(losses):.3f}" if losses and len(losses) == len(tags) else ""
 
 
 def _mean(losses: Sequence[float]) -> float:

@@ -5,8 +5,6 @@ What the record does not have is None, and the card says so.
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +17,14 @@ from ayni.client.network import Network
 from ayni.errors import UserError
 from ayni.lm.config import Run
 from ayni.lm.files import written
-from ayni.lm.outer.journal import Kept
 from ayni.lm.outer.messages import Record
 from ayni.lm.outer.watch import Tally, contributions
 from ayni.lm.release.evidence import Exposure, Loss, Losses, pooled
 from ayni.lm.release.held import Way
+from ayni.lm.watching.record import History
 from ayni.terminal import one_line
 
-log = logging.getLogger(__name__)
 FILE = "facts.json"
-LOSSES = "losses.jsonl"  # of the coordinator
 TAG = "ayni-lm"  # of a run's tasks
 _MOST = 16 << 20  # bytes of facts.json
 _PLACES: Any = {"sites": {"__all__": {"data", "volume", "image", "partition"}}, "project": True}
@@ -129,7 +125,7 @@ def gather(
         members, hours: by site, where the network was asked.
     """
     first = ways[0]
-    books = Books(folder, first.version) if folder is not None else None
+    books = Books(History.read(folder), first.version) if folder is not None else None
     return Facts(
         run=run.run,
         version=first.version,
@@ -160,24 +156,19 @@ def configuration(run: Run) -> dict[str, Any]:
 class Books:
     """The coordinator's books as they stood when the version after this one was made."""
 
-    def __init__(self, folder: Path, version: int) -> None:
-        kept = Kept(folder)
-        try:
-            records = [record for _, record in kept.books()]
-        finally:
-            kept.close()
-        self._records = list(_until(records, version))
+    def __init__(self, history: History, version: int) -> None:
+        self._records = list(_until(history.books, version))
         self.tallies = contributions(self._records)
         merged, back = (self._versions(what) for what in ("merged", "rolled back"))
         self.rounds, self.rolled_back = len(merged - back), len(merged & back)
         self.heldout = {
             str(r.data["site"]): float(r.data["after"])
-            for r in records
+            for r in history.books
             if r.what == "evaluated"
             and r.data["version"] == version
             and r.data["after"] is not None
         }
-        self.losses = _training(folder / LOSSES, version)
+        self.losses = {one.site: one.losses for one in history.reports if one.base < version}
 
     def _versions(self, what: str) -> set[tuple[Any, Any]]:
         return {(r.data["fragment"], r.data["version"]) for r in self._records if r.what == what}
@@ -203,22 +194,6 @@ def _number(record: Record) -> int:
     number = record.data["version"]
     assert isinstance(number, int)
     return number
-
-
-def _training(path: Path, version: int) -> dict[str, dict[str, float]]:
-    """Each site's training losses in its last round before a version, by language."""
-    found: dict[str, dict[str, float]] = {}
-    if not path.exists():
-        return found
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                one = json.loads(line)
-                if one["base"] < version:
-                    found[one["site"]] = {str(n): float(x) for n, x in one["losses"].items()}
-            except (ValueError, KeyError, TypeError, AttributeError):
-                log.warning("%s: a line is torn", path)
-    return found
 
 
 def _parts(

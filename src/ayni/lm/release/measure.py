@@ -23,6 +23,7 @@ from ayni.lm.tokenizer import model as tokenizers
 
 LENGTH = 1024  # tokens in a row, where the model reads so many
 CANDIDATES = 9999
+CONTROL = 256  # sequences that were never planted
 _TOKENS = 1 << 13  # at once
 
 
@@ -69,8 +70,8 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
     The exposure of a canary is log2 |R| - log2 rank: R are all sequences of its form, and its rank is
     by log-perplexity, the likeliest first. R cannot be counted through; the rank's share of it is
     estimated among sampled sequences (the paper's approximation by sampling), so that the exposure
-    is at most log2 (candidates + 1). The control are as many canaries as the largest group has, which
-    were never planted.
+    is at most log2 (candidates + 1). `CONTROL` sequences that were never planted
+    show what chance gives.
 
     Raises:
         UserError: no such model, another tokenizer, or canaries longer than the model reads.
@@ -88,7 +89,6 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
         raise UserError(
             "the canaries hold tokens that the tokenizer has not: pack the corpus again"
         )
-    most = max(len(group.sequences) for group in planted.groups)
     others = _surprise(
         net, sequences(planted.key("candidates"), candidates, planted.length, letters)
     )
@@ -98,7 +98,7 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
         better = np.searchsorted(others, _surprise(net, found), side="left")
         return [math.log2((candidates + 1) / (1 + int(rank))) for rank in better]
 
-    unplanted = sequences(planted.key("control"), most, planted.length, letters)
+    unplanted = sequences(planted.key("control"), CONTROL, planted.length, letters)
     groups = [(g.times, spread(bits(np.array(g.sequences)))) for g in planted.groups]
     return Exposure(
         weights=sums.weights_of(folder),
