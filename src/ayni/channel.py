@@ -85,7 +85,7 @@ class Channel:
             kind: as the channel's schema names it.
             body: its fields.
             blob: bytes, or a file, which is copied.
-            move: give the blob's file away instead of copying it; it must be on the task's own disk.
+            move: give the blob's file away; it is copied only if it lies on another file system.
             wait: seconds to wait until the site has taken it; None does not wait, 0 looks once.
 
         Returns:
@@ -104,7 +104,7 @@ class Channel:
             if isinstance(blob, bytes):
                 aside.write_bytes(blob)
             elif move:
-                Path(blob).rename(aside)
+                shutil.move(blob, aside)
             else:
                 _copy(Path(blob), aside)
             aside.chmod(_READABLE)

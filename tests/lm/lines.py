@@ -65,9 +65,13 @@ class Up:
     def __init__(self, line: Line, site: str) -> None:
         self._line, self._site = line, site
 
-    def send(self, kind: str, body: dict[str, Any], blob: Path | None = None) -> str:
+    def send(
+        self, kind: str, body: dict[str, Any], blob: Path | None = None, *, move: bool = False
+    ) -> str:
         sender = ChannelSender(site=self._site, task="t", attempt="a")
         data = None if blob is None else blob.read_bytes()
+        if blob is not None and move:
+            blob.unlink()
         return str(self._line.put(kind, body, data, sender))
 
     def waiting(self) -> list[str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,7 @@ from ayni.lm.watching.status import Pulse, status
 log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
+_ABREAST = 4  # contributions that are brought at a time
 _TRIES = 5  # to bring a blob, before a contribution is taken to be without one
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
 _ARRIVING = ".part-arriving"  # swept, like all that a killed process leaves
@@ -136,10 +137,13 @@ class Coordination:
     def _listen(self) -> tuple[list[Event], dict[str, int]]:
         events: list[Event] = []
         cursor = {name: self.coordinator.cursor.get(name, 0) for name in ("up", "wishes")}
-        for message in islice(self.lines.up.messages(cursor["up"]), _AT_ONCE):
-            event = self._of_site(message)
-            if isinstance(event, Contributed) and not self._brought(message, event):
+        messages = list(islice(self.lines.up.messages(cursor["up"]), _AT_ONCE))
+        with ThreadPoolExecutor(_ABREAST, thread_name_prefix="contribution") as pool:
+            came = dict(pool.map(self._bring, [one for one in messages if one.blob is not None]))
+        for message in messages:
+            if not came.get(message.sequence, True):
                 break  # and no further: the order of messages is kept
+            event = self._of_site(message)
             events += [event] if event else []
             cursor["up"] = message.sequence
         for message in islice(self.lines.wishes.messages(cursor["wishes"]), _AT_ONCE):
@@ -168,6 +172,11 @@ class Coordination:
             log.warning("wish %s of %s: %s", message.sequence, message.sender, error)
             return []
 
+    def _bring(self, message: ChannelMessage) -> tuple[int, bool]:
+        """A message's number, and whether its blob is here now."""
+        event = self._of_site(message)
+        return message.sequence, not isinstance(event, Contributed) or self._brought(message, event)
+
     def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
         """Bring a contribution's blob to the store, under the address of what is in it.
 
@@ -177,15 +186,12 @@ class Coordination:
         if message.blob is None or self.store.path(said.blob).exists():
             return True
         try:
-            path = self.lines.up.fetch(message, self.store.folder / _ARRIVING)
+            aside = self.store.folder / f"{_ARRIVING}-{message.sequence}"
+            self.store.adopt(self.lines.up.fetch(message, aside))
         except TransferFailed as error:
             tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1
             log.warning("the contribution of %s has not arrived: %s", said.site, error)
             return tries >= _TRIES
-        with path.open("rb") as blob, self.store.create() as out:
-            shutil.copyfileobj(blob, out, 1 << 20)
-            out.keep()
-        path.unlink()
         return True
 
     def _note_losses(self, site: str, body: Mapping[str, Any]) -> None:

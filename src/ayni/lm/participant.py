@@ -52,7 +52,9 @@ _PATIENCE = 600.0  # seconds for a blob to come
 class Up(Protocol):
     """The channel from a site, as `ayni.channel.Channel` has it."""
 
-    def send(self, kind: str, body: dict[str, Any], blob: Path | None = None) -> str: ...
+    def send(
+        self, kind: str, body: dict[str, Any], blob: Path | None = None, *, move: bool = False
+    ) -> str: ...
 
     def waiting(self) -> list[str]: ...
 
@@ -296,7 +298,7 @@ class Participant:
 
     def _say(self, event: SiteEvent, blob: Path | None = None) -> str:
         kind, body = wire.said(event)
-        return self._up.send(kind, body, blob)
+        return self._up.send(kind, body, blob, move=True)
 
     def _say_losses(self, brought: Contribution) -> None:
         found = sorted(brought.losses.items())

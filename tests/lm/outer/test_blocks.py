@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Generator
+from contextlib import closing
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayni.lm.outer.blocks import CHUNK, TILE, BlocksError, abreast, chunks, digest, dot, sizes
+from ayni.lm.outer.blocks import (
+    CHUNK,
+    TILE,
+    BlocksError,
+    abreast,
+    ahead,
+    chunks,
+    digest,
+    dot,
+    sizes,
+)
 
 
 def vector(size: int, seed: int = 0) -> np.ndarray:
@@ -60,3 +73,42 @@ def test_vectors_of_different_lengths_do_not_go_abreast() -> None:
 def test_chunks_are_as_announced() -> None:
     for size in (1, CHUNK - 1, CHUNK, CHUNK + 1):
         assert [c.size for c in chunks(np.zeros(size, np.float32))] == list(sizes(size))
+
+
+def test_what_is_made_ahead_comes_in_its_order_and_at_most_one_item_early() -> None:
+    made: list[int] = []
+
+    def numbers() -> Generator[int]:
+        for n in range(5):
+            made.append(n)
+            yield n
+
+    for n in ahead(numbers()):
+        assert made in ([*range(n + 1)], [*range(min(n + 2, 5))])
+    assert made == [0, 1, 2, 3, 4]
+
+
+def test_an_error_ahead_comes_where_its_item_would_have() -> None:
+    def items() -> Generator[int]:
+        yield 1
+        raise BlocksError("the second cannot be made")
+
+    given = ahead(items())
+    assert next(given) == 1
+    with pytest.raises(BlocksError, match="the second"):
+        next(given)
+
+
+def test_closed_early_it_closes_what_it_reads_and_leaves_no_thread() -> None:
+    closed: list[bool] = []
+
+    def items() -> Generator[int]:
+        try:
+            yield from range(10)
+        finally:
+            closed.append(True)
+
+    with closing(ahead(items())) as given:
+        assert next(given) == 0
+    assert closed == [True]
+    assert not [one for one in threading.enumerate() if one.name.startswith("ahead")]

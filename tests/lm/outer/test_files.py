@@ -27,6 +27,16 @@ def test_what_was_kept_is_there_under_its_digest(tmp_path: Path) -> None:
     assert put(store, b"quinua") == ref and [p.name for p in store.folder.iterdir()] == [ref]
 
 
+def test_a_file_that_came_is_taken_in_without_a_copy(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    aside = tmp_path / ".part-came"
+    aside.write_bytes(b"quinua")
+    node = aside.stat().st_ino
+    ref = store.adopt(aside)
+    assert ref == blake2b(b"quinua", digest_size=32).hexdigest()
+    assert [(p.name, p.stat().st_ino) for p in tmp_path.iterdir()] == [(ref, node)]
+
+
 def test_what_was_not_kept_leaves_nothing(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     with store.create() as out:

@@ -6,14 +6,17 @@ A vector travels as an iterable of chunks: float32 arrays of CHUNK elements, the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Chunks = Iterable[Floats]
+T = TypeVar("T")
 
 CHUNK = 1 << 22  # float32 values: 16 MiB
 TILE = 1 << 16  # what one pass over a chunk takes at a time, so that its scratch stays in the cache
@@ -52,6 +55,22 @@ def abreast(streams: Iterable[Chunks]) -> Iterator[tuple[Floats, ...]]:
         if any(chunk is None or chunk.size != row[0].size for chunk in row):
             raise BlocksError("the vectors are of different lengths")
         yield row
+
+
+def ahead(items: Generator[T]) -> Generator[T]:
+    """The items, each made by a thread while the one before is used: NumPy and hashes hold no other up.
+
+    Order and bits are the same. Close it before what the items are made from.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        coming = pool.submit(next, items, None)
+        try:
+            while (item := coming.result()) is not None:
+                coming = pool.submit(next, items, None)
+                yield item
+        finally:
+            coming.exception()  # waits: what an item wants that nobody reads is no matter
+            items.close()
 
 
 def dot(a: Floats, b: Floats, scratch: NDArray[np.float64] | None = None) -> float:

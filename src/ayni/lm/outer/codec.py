@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
@@ -80,7 +80,7 @@ class Header:
         return _HEADER.pack(MAGIC, self.codec, 0, self.block, CHUNK, self.count)
 
 
-def encode(vector: Chunks, count: int, codec: Codec, block: int | None = None) -> Iterator[bytes]:
+def encode(vector: Chunks, count: int, codec: Codec, block: int | None = None) -> Generator[bytes]:
     """The blob of a vector of `count` values, piece by piece.
 
     Raises:
@@ -125,7 +125,7 @@ def read_header(blob: Reader, count: int) -> Header:
     return header
 
 
-def decode(blob: Reader, count: int) -> Iterator[Floats]:
+def decode(blob: Reader, count: int) -> Generator[Floats]:
     """The vector in a blob, chunk by chunk. Nothing is believed that the blob says of its own size.
 
     Args:

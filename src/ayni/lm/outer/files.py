@@ -54,6 +54,25 @@ class FolderStore:
         finally:
             aside.unlink(missing_ok=True)
 
+    def adopt(self, aside: Path) -> str:
+        """Take in a file that lies in this folder under a name of its own; its address.
+
+        It is read, not copied, and durable when this returns.
+        """
+        with aside.open("rb") as file:
+            ref = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).hexdigest()
+            os.fsync(file.fileno())
+        self._put(aside, ref)
+        return ref
+
+    def _put(self, aside: Path, ref: str) -> None:
+        aside.replace(self.path(ref))
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def drop(self, refs: Iterable[str]) -> None:
         """Forget blobs; those that are not there are passed over."""
         for ref in refs:
@@ -87,10 +106,5 @@ class FolderWriter:
         ref = self._hash.hexdigest()
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._aside.replace(self._store.path(ref))
-        folder = os.open(self._store.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        self._store._put(self._aside, ref)
         return ref

@@ -8,13 +8,13 @@ passes through); the action is still outstanding then, and nothing is lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Protocol
 
 import numpy as np
 
-from ayni.lm.outer.blocks import TILE, Chunks, Digest, Floats, abreast, dot, sizes
+from ayni.lm.outer.blocks import TILE, Chunks, Digest, Floats, abreast, ahead, dot, sizes
 from ayni.lm.outer.blocks import digest as digest_of
 from ayni.lm.outer.codec import CodecError, Reader, decode, encode
 from ayni.lm.outer.merge import Cosines, Step, apply, merge, norm
@@ -22,6 +22,7 @@ from ayni.lm.outer.messages import (
     Action,
     Answer,
     Head,
+    Input,
     Inspect,
     Inspected,
     Merge,
@@ -88,7 +89,8 @@ def inspect(action: Inspect, store: Store) -> Inspected:
     try:
         with store.open(action.blob) as blob:
             counted = _Counted(blob)
-            found = norm(decode(counted, action.count))
+            with closing(ahead(decode(counted, action.count))) as chunks:
+                found = norm(chunks)
         if counted.size != action.size:
             problem = f"the blob has {counted.size} bytes, and {action.size} were announced"
     except (CodecError, BlobError) as error:
@@ -143,20 +145,25 @@ def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
 
 
 def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, float]]:
-    """The addresses of the encoded update and of the momentum after it, and the inputs' cosines."""
+    """The addresses of the encoded update and of the momentum after it, and the inputs' cosines.
+
+    Each input is decoded, and the update encoded, by a thread of its own.
+    """
     step = Step(action.lr, action.momentum)
     with ExitStack() as stack:
-        deltas = [_input(one.key, one.blob, action.count, store, stack) for one in action.inputs]
-        past: Chunks | None = None
-        if step.momentum and action.speed is not None:
-            past = raw_chunks(stack.enter_context(store.open(action.speed)), action.count)
         out = stack.enter_context(store.create())
         speed = stack.enter_context(store.create()) if step.momentum else None
 
+        def coming(chunks: Generator[Floats]) -> Generator[Floats]:
+            return stack.enter_context(closing(ahead(chunks)))
+
+        deltas = [coming(_input(one, action.count, store)) for one in action.inputs]
+        past: Chunks | None = None
+        if step.momentum and action.speed is not None:
+            past = coming(_raw(action.speed, action.count, store))
         before: Iterator[Floats] | None = None
         if action.before is not None:
-            blob = stack.enter_context(store.open(action.before))
-            before = _own(blob, action.before, action.count)
+            before = coming(_own(action.before, action.count, store))
         names = [one.key for one in action.inputs]
         cosines = Cosines([*names, "before"] if before else names)
 
@@ -167,16 +174,18 @@ def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, flo
                 cosines.add([*stepped.row, next(before)] if before else stepped.row)
                 yield stepped.update
 
-        for piece in encode(updates(), action.count, action.codec):
+        pieces = ahead(encode(updates(), action.count, action.codec))
+        for piece in stack.enter_context(closing(pieces)):
             out.write(piece)
         return out.keep(), None if speed is None else speed.keep(), cosines.found()
 
 
-def _input(key: str, ref: str, count: int, store: Store, stack: ExitStack) -> Iterator[Floats]:
+def _input(one: Input, count: int, store: Store) -> Generator[Floats]:
     try:
-        yield from decode(stack.enter_context(store.open(ref)), count)
+        with store.open(one.blob) as blob:
+            yield from decode(blob, count)
     except (CodecError, BlobError) as error:
-        raise _InputError(key, str(error)) from error
+        raise _InputError(one.key, str(error)) from error
 
 
 def apply_update(store: Store, params: str, update: str, count: int) -> tuple[str, str, float]:
@@ -186,19 +195,36 @@ def apply_update(store: Store, params: str, update: str, count: int) -> tuple[st
         BlobError: one of them is gone or damaged.
     """
     digest, scratch, squares = Digest(), np.empty(TILE), 0.0
-    with store.open(params) as before, store.open(update) as coded, store.create() as out:
-        for old, step in abreast([raw_chunks(before, count), _own(coded, update, count)]):
-            (new,) = apply([old], [step])
-            digest.add(new)
-            out.write(raw_bytes(new))
-            squares += dot(step, step, scratch)
+    with (
+        store.create() as out,
+        closing(ahead(_raw(params, count, store))) as before,
+        closing(ahead(_own(update, count, store))) as steps,
+    ):
+
+        def weights() -> Generator[Floats]:
+            nonlocal squares
+            for old, step in abreast([before, steps]):
+                (new,) = apply([old], [step])
+                digest.add(new)
+                squares += dot(step, step, scratch)
+                yield new
+
+        with closing(ahead(weights())) as after:
+            for new in after:
+                out.write(raw_bytes(new))
         return out.keep(), digest.hex(), math.sqrt(squares)
 
 
-def _own(blob: Reader, ref: str, count: int) -> Iterator[Floats]:
+def _raw(ref: str, count: int, store: Store) -> Generator[Floats]:
+    with store.open(ref) as blob:
+        yield from raw_chunks(blob, count)
+
+
+def _own(ref: str, count: int, store: Store) -> Generator[Floats]:
     """The vector in a blob of the coordinator's own."""
     try:
-        yield from decode(blob, count)
+        with store.open(ref) as blob:
+            yield from decode(blob, count)
     except CodecError as error:
         raise BlobError(f"the update {ref} is damaged: {error}") from error
 
