@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ayni.lm.config import Run
     from ayni.lm.release.facts import Facts, Given
 
+_LOSSES = ("LANGUAGE", "TOKENS", "LOSS", "BITS A BYTE")
+
 Model = Annotated[Path, typer.Argument(help="A folder in the Hugging Face layout.")]
 Measured = Annotated[
     list[Path] | None,
@@ -154,8 +156,11 @@ def evaluate(
     if as_json:
         emit(found)
         return
-    columns = (Column("LANGUAGE"), Column("TOKENS", right=True), Column("LOSS", right=True))
-    rows = [(name, one.tokens, f"{one.loss:.3f}") for name, one in sorted(found.languages.items())]
+    columns = [Column(name, right=place > 0) for place, name in enumerate(_LOSSES)]
+    rows = [
+        (name, one.tokens, f"{one.loss:.3f}", "" if one.bits is None else f"{one.bits:.3f}")
+        for name, one in sorted(found.languages.items())
+    ]
     out().print(table(columns, rows, out()))
 
 

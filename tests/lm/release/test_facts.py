@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,8 @@ def losses(site: str, **languages: tuple[float, int]) -> Losses:
 def test_losses_of_several_sites_are_pooled_by_their_tokens() -> None:
     found = pooled([losses("x", es=(2.0, 30)), losses("y", es=(4.0, 10), quy=(1.0, 1))])
     assert found == {"es": Loss(loss=2.5, tokens=40), "quy": Loss(loss=1.0, tokens=1)}
+    known = Loss(loss=math.log(2), tokens=8, bytes=2)
+    assert known.bits == pytest.approx(4) and found["es"].bits is None
     with pytest.raises(UserError, match="x are given twice"):
         pooled([losses("x", es=(2.0, 3))] * 2)
     other = losses("y", es=(2.0, 3)).model_copy(update={"weights": "c" * 64})

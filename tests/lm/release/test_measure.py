@@ -111,6 +111,10 @@ def test_losses_are_those_of_the_held_out_text_by_language(place: Path) -> None:
     held = Shards(place / "shards", "heldout")
     assert set(found.languages) == {"es", "quy"} and found.length == 32
     assert found.sites == ("cusco",)
+    amounts = held.manifest.amounts["heldout"]
+    assert {n: one.bytes for n, one in found.languages.items()} == {
+        n: amounts[n].bytes for n in ("es", "quy")
+    }
     assert all(abs(one.loss - math.log(264)) < 0.3 for one in found.languages.values())
     assert sum(one.tokens for one in found.languages.values()) < held.lengths.sum()
 

@@ -196,7 +196,7 @@ def test_an_older_round_has_the_books_of_its_time(
 
 
 def losses(weights: str, **by_language: float) -> Losses:
-    known = {name: Loss(loss=value, tokens=100) for name, value in by_language.items()}
+    known = {name: Loss(loss=value, tokens=100, bytes=200) for name, value in by_language.items()}
     return Losses(
         weights=weights, tokenizer="a" * 64, sites=("bogota",), length=64, languages=known
     )
@@ -218,7 +218,10 @@ def test_the_card_says_where_the_joint_model_is_worse_than_alone(
     amend(out, given)
     text = (out / "README.md").read_text()
     assert r"**worse than CO \| alone** in 1 of 2 languages: quy (+0.100)" in text
-    assert "| *worst* |  | 3.000 | 2.900 |" in text and "| *mean* |  | 2.500 | 2.700 |" in text
+    assert "| es | 100 | 1.443 | 2.000 | 2.500 |" in text
+    assert (
+        "| *worst* |  |  | 3.000 | 2.900 |" in text and "| *mean* |  |  | 2.500 | 2.700 |" in text
+    )
     assert "| bogota | 64 times | 4 | 9.0 | 8.5 | 10.0 | 10.0 |" in text
     assert "| bogota | 1.25 |" in text and "Not measured at cdmx, santiago" in text
     assert yaml.safe_load(text.split("---\n")[1])["license"] == "apache-2.0"

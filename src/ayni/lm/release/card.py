@@ -165,8 +165,8 @@ def _why(part: Part) -> str:
 
 def _losses(facts: Facts) -> Iterator[str]:
     yield (
-        "In nats a token, all with this tokenizer. Paragraphs are held out by a hash of their letters, "
-        "so that none is held out at one site and trained on at another."
+        "In nats a token, all with this tokenizer, where nothing else is said. Paragraphs are held out "
+        "by a hash of their letters, so that none is held out at one site and trained on at another."
     )
     if facts.heldout:
         yield from _heldout(facts)
@@ -186,22 +186,29 @@ def _losses(facts: Facts) -> Iterator[str]:
 def _heldout(facts: Facts) -> Iterator[str]:
     names = list(facts.compared)
     rows = [
-        (tag, f"{own.tokens:,}", f"{own.loss:.3f}", *_others(facts.compared, tag))
+        (tag, f"{own.tokens:,}", _bits(own), f"{own.loss:.3f}", *_others(facts.compared, tag))
         for tag, own in sorted(facts.heldout.items(), key=lambda item: -item[1].tokens)[:_SHOWN]
     ]
     summary = [
         (
             label,
             "",
+            "",
             *(_of(one, facts.heldout, over) for one in (facts.heldout, *facts.compared.values())),
         )
         for label, over in (("*mean*", _mean), ("*worst*", _worst))
     ]
-    yield _table(("language", "tokens", "this model", *map(_cell, names)), [*rows, *summary])
+    yield _table(
+        ("language", "tokens", "bits a byte", "this model", *map(_cell, names)), [*rows, *summary]
+    )
     if (left := len(facts.heldout) - _SHOWN) > 0:
         yield f"`facts.json` has {left} languages more."
     for name, other in facts.compared.items():
         yield _compared(facts.heldout, other, _cell(name))
+
+
+def _bits(own: Loss) -> str:
+    return "" if own.bits is None else f"{own.bits:.3f}"
 
 
 def _others(compared: Mapping[str, Mapping[str, Loss]], tag: str) -> list[str]:

@@ -6,6 +6,7 @@ within bounds.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,12 +38,18 @@ class Evidence(BaseModel):
 
 
 class Loss(BaseModel):
-    """The mean in nats a token, and over how many tokens."""
+    """The mean in nats a token, over how many tokens, and of how many bytes of text where known."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     loss: Nats
     tokens: Annotated[int, Field(ge=1, le=1 << 53)]
+    bytes: Annotated[int, Field(ge=1, le=1 << 53)] | None = None
+
+    @property
+    def bits(self) -> float | None:
+        """Bits a byte: what tokenizers and languages can be compared by."""
+        return self.loss * self.tokens / math.log(2) / self.bytes if self.bytes else None
 
 
 class Losses(Evidence):
@@ -124,7 +131,7 @@ def pooled(parts: Iterable[Losses]) -> dict[str, Loss]:
     Raises:
         UserError: they are of different models, or of one site twice.
     """
-    sums: dict[str, tuple[float, int]] = {}
+    found: dict[str, list[Loss]] = {}
     seen: set[str] = set()
     first: Losses | None = None
     for part in parts:
@@ -139,12 +146,18 @@ def pooled(parts: Iterable[Losses]) -> dict[str, Loss]:
             )
         seen.update(part.sites)
         for name, one in part.languages.items():
-            nats, tokens = sums.get(name, (0.0, 0))
-            sums[name] = nats + one.loss * one.tokens, tokens + one.tokens
-    return {
-        name: Loss(loss=nats / tokens, tokens=tokens)
-        for name, (nats, tokens) in sorted(sums.items())
-    }
+            found.setdefault(name, []).append(one)
+    return {name: _sum(found[name]) for name in sorted(found)}
+
+
+def _sum(parts: list[Loss]) -> Loss:
+    tokens = sum(part.tokens for part in parts)
+    size = sum(part.bytes or 0 for part in parts)
+    return Loss(
+        loss=math.fsum(part.loss * part.tokens for part in parts) / tokens,
+        tokens=tokens,
+        bytes=size if all(part.bytes for part in parts) else None,
+    )
 
 
 def spread(bits: list[float]) -> Spread:

@@ -57,7 +57,7 @@ def losses(folder: Path, shards: Sequence[Path], *, length: int | None = None) -
         sites=tuple(sorted(sites)),
         length=rows,
         languages={
-            name: Loss(loss=one.mean, tokens=one.tokens)
+            name: Loss(loss=one.mean, tokens=one.tokens, bytes=_bytes(documents, name))
             for name, one in found.items()
             if one.tokens
         },
@@ -110,6 +110,11 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
         planted=tuple(Planted(times=times, **found.model_dump()) for times, found in groups),
         control=spread(bits(unplanted)),
     )
+
+
+def _bytes(documents: Joined, language: str) -> int | None:
+    amounts = (part.manifest.amounts["heldout"].get(language) for part in documents.parts)
+    return sum(amount.bytes for amount in amounts if amount) or None
 
 
 def _same(folder: Path, own: str, other: Path, tokenizer: str) -> None:
