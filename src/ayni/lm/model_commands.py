@@ -113,6 +113,7 @@ def export(
     from ayni.lm import config
     from ayni.lm.release.publish import Wanted, publish
 
+    _quiet()
     run = config.load(configuration)
     given = _given(losses, compare, exposures, energy, licence)
     wanted = Wanted(number=number, tokenizer=tokenizer, precision=precision, given=given)
@@ -217,6 +218,13 @@ def generate(
 
 
 # --- what they share --------------------------------------------------------------------------
+
+
+def _quiet() -> None:
+    """transformers draws bars of its own."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def _network(run: Run) -> Network | None:

@@ -95,6 +95,7 @@ def test_the_newest_round_has_the_weights_that_all_sites_hold(
     assert found.version == world.version and found.state == "committed"
     assert digest(tmp_path / "out") == found.digest == world.sites["cdmx"].trainer.digest()
     assert (tmp_path / "out" / "generation_config.json").exists()
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
     assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == tokenizers.END
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
 

@@ -116,6 +116,13 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(
         export(tmp_path / "out", model.config_of(shape), weights(shape).items(), tokenizer)
 
 
+def test_a_folder_whose_tokenizer_is_anothers_is_refused(tmp_path: Path, tokenizer: Path) -> None:
+    export(tmp_path / "out", model.config_of(SHAPE), weights(SHAPE).items(), tokenizer)
+    save([(bytes([one]), b"z") for one in range(60, 70)], tmp_path / "out")
+    with pytest.raises(UserError, match="270 words, the model 264"):
+        generate(tmp_path / "out", "Hola")
+
+
 def test_a_broken_tokenizer_is_a_clear_error(tmp_path: Path, tokenizer: Path) -> None:
     (tokenizer / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="no tokenizer that the library loads"):

@@ -64,6 +64,8 @@ def export(
             if facts is not None:
                 write_card(part, facts, given or Given())
             sums.write(part)
+            for path in part.iterdir():
+                path.chmod(0o644)  # safetensors are written for their owner alone
             part.rename(folder)
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error

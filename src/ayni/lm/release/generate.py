@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 
 from ayni.errors import UserError
-from ayni.lm.inner import model
-from ayni.lm.inner.settings import Start
-from ayni.lm.tokenizer import model as tokenizers
+from ayni.lm.release.opened import opened
 
 
 def generate(
@@ -25,9 +23,8 @@ def generate(
     Raises:
         UserError: no such model, or a prompt that is longer than the model reads.
     """
-    words = tokenizers.load(folder)
+    net, words = opened(folder)
     ids = words.tokenizer.encode(prompt, add_special_tokens=False).ids or [words.end]
-    net = model.start(Start(checkpoint=folder), seed=0).eval()
     room = net.config.max_position_embeddings - len(ids)
     if room < 1:
         raise UserError(

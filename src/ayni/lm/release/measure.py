@@ -16,10 +16,9 @@ from ayni.lm.corpus.canaries import Canaries, Sequences, alphabet, sequences
 from ayni.lm.corpus.shards import Joined
 from ayni.lm.inner import model, packing
 from ayni.lm.inner.evaluate import evaluate
-from ayni.lm.inner.settings import Start
 from ayni.lm.release import sums
 from ayni.lm.release.evidence import Exposure, Loss, Losses, Planted, spread
-from ayni.lm.tokenizer import model as tokenizers
+from ayni.lm.release.opened import opened
 
 LENGTH = 1024  # tokens in a row, where the model reads so many
 CANDIDATES = 9999
@@ -38,7 +37,7 @@ def losses(folder: Path, shards: Sequence[Path], *, length: int | None = None) -
     Raises:
         UserError: no such model or shards, another tokenizer, or nothing is held out.
     """
-    words = tokenizers.load(folder)
+    net, words = opened(folder, attention=packing.attention())
     documents = Joined(shards, "heldout")
     for part in documents.parts:
         _same(folder, words.sha256, part.folder, part.manifest.tokenizer.sha256)
@@ -46,7 +45,7 @@ def losses(folder: Path, shards: Sequence[Path], *, length: int | None = None) -
         raise UserError(
             f"nothing is held out in {', '.join(map(str, shards))}: pack it with a share"
         )
-    net = _loaded(folder, packing.attention())
+    net.to(_device())
     rows = min(length or LENGTH, net.config.max_position_embeddings)
     model.check_length(net.config, rows)
     found = evaluate(model.Trainee(net), documents, length=rows, rows=max(1, _TOKENS // rows))
@@ -76,9 +75,8 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
     Raises:
         UserError: no such model, another tokenizer, or canaries longer than the model reads.
     """
-    words = tokenizers.load(folder)
+    net, words = opened(folder)
     _same(folder, words.sha256, Path("the canaries"), planted.tokenizer)
-    net = _loaded(folder, "sdpa")
     if planted.length > net.config.max_position_embeddings:
         raise UserError(
             f"the canaries have {planted.length} tokens, the model reads "
@@ -89,6 +87,7 @@ def exposure(folder: Path, planted: Canaries, *, candidates: int = CANDIDATES) -
         raise UserError(
             "the canaries hold tokens that the tokenizer has not: pack the corpus again"
         )
+    net.to(_device())
     others = _surprise(
         net, sequences(planted.key("candidates"), candidates, planted.length, letters)
     )
@@ -125,9 +124,8 @@ def _same(folder: Path, own: str, other: Path, tokenizer: str) -> None:
         )
 
 
-def _loaded(folder: Path, attention: str) -> Any:
-    net = model.start(Start(checkpoint=folder), seed=0, attention=attention).eval()
-    return net.to("cuda" if torch.cuda.is_available() else "cpu")
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _surprise(net: Any, found: Sequences) -> Any:
