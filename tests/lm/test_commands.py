@@ -218,7 +218,8 @@ def test_a_dry_run_prints_the_tasks_and_sends_nothing(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = tmp_path / "run.toml"
     path.write_text(GOOD)
-    shown = json.loads(ayni("train", path, "--dry-run").stdout)
+    shown = json.loads(ayni("train", path, "--dry-run", "--json").stdout)
     assert set(shown["tasks"]) == {"bogota", "cdmx"}
     assert shown["run"]["outer"]["codec"] == 1
-    assert not (tmp_path / "prueba" / "tasks.json").exists()
+    assert shown["plan"] == said("plan", path)
+    assert not (tmp_path / "prueba").exists()  # and run.toml may still be changed

@@ -11,7 +11,7 @@ import pytest
 from ayni.lm.inner.settings import Data, Optimiser, Shape, Training
 from ayni.lm.outer.codec import Codec, encode
 from ayni.lm.outer.schedule import Phase, Schedule
-from ayni.lm.plan import Machine, flops_per_token, memory, parameters, plan
+from ayni.lm.plan import Machine, Waiting, flops_per_token, memory, parameters, plan
 from tests.lm.inner.small import SHAPE
 
 #: About a billion parameters, as Llama 3.2 has them.
@@ -115,6 +115,45 @@ def test_hours_are_compute_and_exchanges() -> None:
     step = flops_per_token(BILLION, 4096) * 64 * 4096 / (0.4 * 989e12)
     exchange = found.round_bytes * 8 / 1e8 + 2 * 0.12
     assert found.hours * 3600 == pytest.approx(1000 * step + found.rounds * exchange)
+
+
+def test_a_round_does_not_wait_for_whom_it_would_discard() -> None:
+    """The outer loop's own rules: quorum, grace, window."""
+    waiting = Waiting(quorum=2, grace=5.0, share=0.25, window=2)
+    assert waiting.lasts([100.0, 100.0, 110.0]) == 110.0
+    assert waiting.lasts([100.0, 100.0, 300.0]) == 125.0  # late, and of use
+    assert waiting.lasts([100.0, 100.0, 1000.0]) == 100.0
+    assert waiting.lasts([1.0, 1.0, 6.0]) == 6.0
+
+
+def test_who_is_much_slower_does_less_and_is_said_to_be_late() -> None:
+    fast = [machine("cl"), machine("mx")]
+    slow = machine("co", flops=989e10)
+    waiting = Waiting(2, 5.0, 0.25, 2)
+    found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [*fast, slow], waiting)
+    alone = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, fast)
+    assert found.hours == pytest.approx(alone.hours)
+    cl, _, co = found.sites
+    assert (cl.behind, cl.tokens) == (0, 1000 * 64 * 4096)
+    assert co.behind > 2 and co.tokens < cl.tokens / 10
+
+
+def test_a_published_run_took_what_the_plan_says() -> None:
+    """TinyLlama (arXiv 2401.02385): 24,000 tokens/s on an A100 are 56 % of its peak, and 300 billion
+    tokens took 3,456 GPU-hours.
+    """
+    tiny = Shape(
+        vocab_size=32_000, hidden_size=2048, intermediate_size=5632, layers=22, heads=32,
+        kv_heads=4, context=2048, tie_embeddings=False,
+    )  # fmt: skip
+    assert parameters(tiny) == 1_100_048_384
+    a100 = machine(flops=312e12, memory=40e9, efficiency=0.56, up=1e15, down=1e15, delay=0)
+    training = Training(data=Data(length=2048, batch=512, micro_batch=8))
+    steps = round(300e9 / (512 * 2048))
+    schedule = Schedule(steps=steps, phases=(Phase(from_step=0, inner_steps=500),))
+    found = plan(tiny, training, schedule, Codec.INT8, [a100])
+    assert found.sites[0].tokens / found.hours / 3600 == pytest.approx(24_000, rel=0.1)
+    assert found.sites[0].gpu_hours == pytest.approx(3456, rel=0.1)
 
 
 def test_a_site_without_gpus_is_charged_in_core_hours() -> None:

@@ -14,6 +14,7 @@ for _library in ("langcodes", "numpy", "pyarrow", "regex", "selectolax", "tokeni
 from ayni.lm import (  # noqa: E402
     corpus_commands,
     model_commands,
+    plan_commands,
     run_commands,
     tokenizer_commands,
     watch_commands,
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     corpus_commands.register(lm)
     tokenizer_commands.register(lm)
     model_commands.register(lm)
+    plan_commands.register(lm)
     run_commands.register(lm)
     watch_commands.register(lm)
     app.add_typer(lm, name="lm")

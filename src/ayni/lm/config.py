@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ayni.errors import UserError
+from ayni.lm import devices
 from ayni.lm.files import written
 from ayni.lm.inner.settings import Count, Section, Start, Training
 from ayni.lm.outer.codec import Codec
@@ -41,6 +42,16 @@ class Site(Section):
     disk: str | None = None
     gpus: Count | None = None
     partition: str | None = None
+    device: str | None = None  # its GPU's name, and
+    link: str | None = None  # bits per second to the coordinator: for plans alone
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.device is not None:
+            devices.device(self.device)
+        if self.link is not None:
+            devices.speed(self.link)
+        return self
 
     @property
     def dataset(self) -> bool:

@@ -31,6 +31,7 @@ class Machine:
         delay: there and back, in seconds.
         cores: that the allocation is charged for, for each of `count`.
         gpu: whether it is charged in GPU-hours.
+        half: whether it computes in bfloat16; else in float32.
     """
 
     site: str
@@ -43,6 +44,7 @@ class Machine:
     delay: float = 0.12
     cores: int = 1
     gpu: bool = True
+    half: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,28 @@ class SitePlan:
     utilisation: float  # the share of the wall-clock in which it computes
     gpu_hours: float
     core_hours: float
+    behind: int  # versions that its last round comes too late
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """For whom a round waits: for the quorum, then through a grace (`outer.state.Rules`)."""
+
+    quorum: int
+    grace: float
+    share: float
+
+    window: int
+
+    def lasts(self, times: Sequence[float]) -> float:
+        """The seconds of a round that takes each site so long: who is too late to be of use is not
+        waited for, who is merely late is, through the grace.
+        """
+        first = sorted(times)[min(self.quorum, len(times)) - 1]
+        limit = first + max(self.grace, self.share * first)
+        if any(limit < took <= limit * (1 + self.window) for took in times):
+            return limit
+        return max(took for took in times if took <= limit)
 
 
 @dataclass(frozen=True)
@@ -174,19 +198,27 @@ def plan(
     schedule: Schedule,
     codec: Codec,
     machines: Sequence[Machine],
-    *,
-    half: bool = True,
+    waiting: Waiting | None = None,
 ) -> Plan:
     """The plan of a run in which all sites take part from beginning to end.
 
-    Rounds last as long as the slowest site's; nothing is overlapped.
+    Rounds last as long as the slowest site's, or as long as the others wait; nothing is overlapped.
+
+    Args:
+        waiting: for whom a round waits; None: for all.
     """
     count, blob = parameters(shape), blob_size(parameters(shape), codec)
     paces = [_pace(shape, training, 2 * blob, machine) for machine in machines]
+    trained = [0.0] * len(machines)
     seconds, step, rounds = 0.0, 0, 0
+    behind = [0] * len(machines)
     while length := schedule.inner_steps(step):
-        seconds += max(length * pace + exchange for pace, exchange in paces)
-        step, rounds = step + length, rounds + 1
+        times = [length * pace + exchange for pace, exchange in paces]
+        lasts = waiting.lasts(times) if waiting else max(times)
+        for place, took in enumerate(times):  # who is slower does a part of its round meanwhile
+            trained[place] += length * min(1.0, lasts / took)
+            behind[place] = math.ceil(took / lasts) - 1
+        seconds, step, rounds = seconds + lasts, step + length, rounds + 1
     return Plan(
         parameters=count,
         flops_per_token=flops_per_token(shape, training.data.length),
@@ -196,8 +228,8 @@ def plan(
         parallel=schedule.steps * 2 * 4 * count,
         hours=seconds / 3600,
         sites=tuple(
-            _site(shape, training, schedule.steps, machine, pace, seconds, half=half)
-            for machine, pace in zip(machines, paces, strict=True)
+            _site(shape, training, machine, pace, steps, seconds, late)
+            for machine, pace, steps, late in zip(machines, paces, trained, behind, strict=True)
         ),
     )
 
@@ -218,24 +250,24 @@ def _pace(
 def _site(
     shape: Shape,
     training: Training,
-    steps: int,
     machine: Machine,
     pace: tuple[float, float],
+    steps: float,
     seconds: float,
-    *,
-    half: bool,
+    behind: int,
 ) -> SitePlan:
-    needed = memory(shape, training, machine.count, half=half)
+    needed = memory(shape, training, machine.count, half=machine.half)
     held = machine.count * seconds / 3600
     return SitePlan(
         site=machine.site,
         memory=needed,
         fits=needed.total <= machine.memory,
-        tokens=steps * training.data.batch * training.data.length,
+        tokens=round(steps * training.data.batch * training.data.length),
         step_seconds=pace[0],
         exchange_seconds=pace[1],
         hours=steps * pace[0] / 3600,
         utilisation=steps * pace[0] / seconds,
         gpu_hours=held if machine.gpu else 0.0,
         core_hours=held * machine.cores,
+        behind=behind,
     )

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -55,7 +56,7 @@ def train(
     configuration: Configuration,
     folder: Folder = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check, and print what would be sent.")
+        bool, typer.Option("--dry-run", help="Check; print the plan and what would be sent.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -65,13 +66,11 @@ def train(
 
     need_torch()
     run, place = read_run(configuration, folder)
+    if dry_run:
+        _dry_run(run, as_json)
+        return
     config.keep(run, place)
     made = launch.drafts(run, place)
-    if dry_run:
-        results = f"ayni://{run.project or 'PROJECT'}/results"
-        tasks = {s: one.task(results).model_dump(exclude_none=True) for s, one in made.items()}
-        emit({"run": run, "tasks": tasks})
-        return
     network = open_network()
     launch.check_project(network, run)
     with closing(_coordination(run, place)) as coordination:
@@ -79,6 +78,25 @@ def train(
             for site, task in launch.submit(network, made, place).items():
                 say(f"{site}: task {task}")
         _watch(coordination, as_json)
+
+
+def _dry_run(run: Run, as_json: bool) -> None:
+    """The plan and the tasks; nothing is kept, so that `run.toml` can still be changed."""
+    from ayni.lm import config, launch
+    from ayni.lm.plan_commands import show
+    from ayni.lm.planning import make
+
+    planned = make(run)
+    with TemporaryDirectory(prefix="ayni-dry-") as folder:
+        config.keep(run, Path(folder))
+        made = launch.drafts(run, Path(folder))
+        results = f"ayni://{run.project or 'PROJECT'}/results"
+        tasks = {s: one.task(results).model_dump(exclude_none=True) for s, one in made.items()}
+    if as_json:
+        emit({"run": run, "tasks": tasks, "plan": planned.to_json()})
+        return
+    show(planned)
+    say("nothing was sent; --json prints the tasks and the run as it was understood, too")
 
 
 def coordinate(configuration: Configuration, folder: Folder = None, as_json: Json = False) -> None:
