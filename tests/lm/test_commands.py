@@ -199,11 +199,14 @@ def test_the_options_have_the_defaults_of_what_they_set() -> None:
     assert tokenizer_commands.SMALLEST == model.SMALLEST
 
 
-@pytest.mark.parametrize("command", ["train", "coordinate", "status", "pause", "resume"])
+@pytest.mark.parametrize(
+    "command",
+    ["train", "coordinate", "status", "curves", "log", "plan", "debug", "pause", "resume"],
+)
 def test_every_command_of_a_run_says_what_is_wrong_with_it(command: str, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('run = "prueba"\n')
-    if command == "train":
+    if command in ("train", "debug"):
         pytest.importorskip("torch")
     assert "model: is missing" in mistake(command, path)
 

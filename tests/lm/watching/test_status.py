@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from ayni.lm import watch_commands
 from ayni.lm.outer.watch import contributions
 from ayni.lm.watching.alarms import Alarm
 from ayni.lm.watching.record import Report
 from ayni.lm.watching.shown import showing, shown, span
 from ayni.lm.watching.status import Pulse, pace, status
 from tests.lm.outer.net import Net, rules
+from tests.lm.test_commands import ayni, said
+from tests.lm.test_config import written
 
 
 def report(site: str, base: int, at: float, seconds: float, **losses: float) -> Report:
@@ -102,6 +105,30 @@ def test_elsewhere_each_version_is_a_line_and_each_new_alarm_one(
     said = capsys.readouterr()
     assert [line.split(", ")[1] for line in said.out.splitlines()] == ["version 3", "version 4"]
     assert said.err.count("it rose") == 1 and "alarm 11" not in said.err
+
+
+def test_the_command_shows_what_the_coordinator_wrote_and_follows_it_to_the_end(
+    found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path)
+    place = tmp_path / "prueba" / "status.json"
+    place.parent.mkdir()
+
+    def go_on(_: float) -> None:
+        version = json.loads(place.read_text())["version"] + 1
+        state = "done" if version == 5 else "running"
+        place.write_text(json.dumps({**found, "version": version, "status": state}))
+
+    place.write_text(json.dumps({**found, "at": 0.0}))
+    assert said("status", path)["at"] == 0.0
+    assert "is the coordinator at work?" in ayni("status", path).stdout
+    monkeypatch.setattr(watch_commands.time, "sleep", go_on)
+    lines = ayni("status", path, "--follow").stdout.splitlines()
+    assert [line.split(", ")[:2] for line in lines] == [
+        ["run: running", "version 3"],
+        ["run: running", "version 4"],
+        ["run: done", "version 5"],
+    ]
 
 
 def test_in_json_each_version_is_all_that_is_known(
