@@ -75,32 +75,49 @@ def laplace(count: int, seed: int) -> Iterator[Vector]:
         yield np.roll(one, number)[:size]
 
 
+@dataclass(frozen=True)
+class Merging:
+    """Seconds of a merge, and the process's peak in MiB before and after."""
+
+    seconds: float
+    before: float
+    after: float
+
+
 def merge(count: int) -> None:
     """Three contributions become a version."""
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    found = merging(count, "abc", Path())
+    print(
+        f"= merge of 3 sites, {count / 1e6:.0f}M values: {found.seconds:.1f} s "
+        f"({3 * 4 * count / found.seconds / 1e6:.0f} MB/s of float32 taken in), "
+        f"{found.seconds * 1e9 / count:.0f} s a billion; memory "
+        f"+{found.after - found.before:.0f} MiB at its peak, {found.after:.0f} MiB in all"
+    )
+
+
+def merging(count: int, sites: str, place: Path) -> Merging:
+    """The contributions of some sites, in 4 bits, are inspected and merged; blobs lie in a folder there."""
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         store = FolderStore(Path(folder) / "blobs")
-        params, mark = store_vector(store, laplace(count, 9))
-        rules = Rules(run="bench", schedule=one_length(100), codec=Codec.INT4)
+        params, mark = store_vector(store, laplace(count, 999))
+        rules = Rules(run="bench", schedule=one_length(100), codec=Codec.INT4, quorum=len(sites))
         origin = {"all": Origin(count, params, mark)}
         hub = Coordinator(Journal(Path(folder)), store, lambda: begin(rules, origin, 0.0))
         (head,) = hub.heads()
-        for seed, name in enumerate("abc"):
+        for seed, name in enumerate(sites):
             with store.create() as out:
                 for piece in encode(laplace(count, seed), count, Codec.INT4):
                     out.write(piece)
                 ref = out.keep()
             hub.hear(0.0, [Joined(site=name, tokens_per_step=1)])
             hub.hear(0.0, [said(head, name, ref, blob_size(count, Codec.INT4))])
-        before = peak()
-        began = time.perf_counter()
+        before, began = peak(), time.perf_counter()
+        hub.work()
+        hub.hear(3600.0)  # the grace is over
         hub.work()
         took = time.perf_counter() - began
         assert hub.heads()[0].version == 1
-    print(
-        f"= merge of 3 sites, {count / 1e6:.0f}M values: {took:.1f} s "
-        f"({3 * 4 * count / took / 1e6:.0f} MB/s of float32 taken in), {took * 1e9 / count:.0f} s a "
-        f"billion; memory +{peak() - before:.0f} MiB at its peak, {peak():.0f} MiB in all"
-    )
+    return Merging(took, before, peak())
 
 
 def peak() -> float:

@@ -1,13 +1,17 @@
 #!/bin/sh
-# Makes .venv-peers: the tools that `python -m bench.slurm tools` measures beside Ayni, apart from our environment.
+# Makes .venv-peers and .venv-flower: the tools that `python -m bench.slurm tools` and
+# `python -m bench.outer_exchange` measure beside Ayni, apart from our environment.
 set -eu
 cd "$(dirname "$0")/.."
 
-venv=.venv-peers
-requirements=bench/slurm/requirements.txt
-if ! cmp -s "$requirements" "$venv/made-from"; then
-    rm -rf "$venv"
-    .venv/bin/python -m venv "$venv"
-    "$venv/bin/python" -m pip --quiet --disable-pip-version-check install -r "$requirements"
-    cp "$requirements" "$venv/made-from"
-fi
+make_venv() {  # make_venv FOLDER REQUIREMENTS
+    if ! cmp -s "$2" "$1/made-from"; then
+        rm -rf "$1"
+        .venv/bin/python -m venv "$1"
+        "$1/bin/python" -m pip --quiet --disable-pip-version-check install -r "$2"
+        cp "$2" "$1/made-from"
+    fi
+}
+
+make_venv .venv-peers bench/slurm/requirements.txt
+make_venv .venv-flower bench/outer_exchange/requirements.txt

@@ -1,0 +1,105 @@
+"""A site's task: takes part in one exchange with a vector in place of a trainer. Sent as the task's input."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ayni.channel import Channel
+from ayni.lm.config import load
+from ayni.lm.inner.progress import Contribution, Loss, Progress, Round
+from ayni.lm.outer.blocks import CHUNK, Digest, sizes
+from ayni.lm.participant import Participant
+from ayni.lm.site import _until_taken, work
+
+Floats = Any
+BEFORE = 9  # the seed of the weights before
+
+
+def part(number: int) -> str:
+    return f"part-{number:06}"
+
+
+def vector(count: int, seed: int) -> Iterator[tuple[str, Floats]]:
+    """A long vector in parts of 16 MiB, made as it is read: Laplace-distributed, as updates are."""
+    one = (1e-3 * np.random.default_rng(seed).laplace(size=CHUNK)).astype(np.float32)
+    for number, size in enumerate(sizes(count)):
+        yield part(number), np.roll(one, number)[:size]
+
+
+@dataclass(frozen=True)
+class Part:
+    shape: tuple[int]
+
+
+class Vector:
+    """What `Participant` asks of a trainer, of a vector. The weights before are made, not kept."""
+
+    def __init__(self, count: int, seed: int, go: Callable[[], None], held: Callable[[], None]):
+        self.parameters = {part(n): Part((size,)) for n, size in enumerate(sizes(count))}
+        self.progress = Progress()
+        self._count, self._seed, self._go, self._held = count, seed, go, held
+
+    def digest(self, names: Collection[str] = ()) -> str:
+        whole = Digest()
+        for _, array in vector(self._count, BEFORE):
+            whole.add(array)
+        return whole.hex()
+
+    def round(self, order: Round, stop: Callable[[], bool]) -> Contribution:
+        self.progress.begin(order)
+        self._go()
+        loss = {"es": Loss(1.0, order.steps)}
+        return Contribution(order.version, order.steps, order.steps, 1.0, loss)
+
+    def save(self) -> None:
+        """There is nothing that a successor would need: one exchange is all."""
+
+    def pseudo_gradient(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+        return vector(self._count, self._seed)
+
+    def apply(self, update: Iterator[tuple[str, Floats]], version: int) -> str:
+        whole = Digest()
+        for (_, before), (_, step) in zip(vector(self._count, BEFORE), update, strict=True):
+            whole.add(before - step)
+        self.progress.rebase(version)
+        self.progress.forget_round()
+        found = whole.hex()
+        self._held()
+        return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--values", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    given = parser.parse_args()
+    run, bench = load(Path("run.json")), Channel("bench")
+
+    def stamp(what: str) -> None:
+        bench.send("stamp", {"what": what, "at": time.time()})
+
+    def until_told() -> None:
+        stamp("ready")
+        for message in bench.receive(timeout=600):
+            if message.kind == "go":
+                break
+        stamp("trained")
+
+    trainer: Any = Vector(given.values, given.seed, until_told, lambda: stamp("held"))
+    up, down = Channel(run.up), Channel(run.down)
+    site = Participant(run, given.site, trainer, up, down, Path("state"))
+    work(site, lambda: False)
+    _until_taken(up)
+    _until_taken(bench)
+
+
+if __name__ == "__main__":
+    main()
