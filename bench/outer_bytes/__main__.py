@@ -9,6 +9,7 @@ import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ayni.client.draft import draft
@@ -109,27 +110,27 @@ def train(watched: Watched, run: Run, place: Path) -> tuple[list[Seen], Coordina
 
 
 def report(run: Run, seen: list[Seen], coordination: Coordination) -> None:
-    """Steady state: the rounds of the schedule's last length."""
-    last = run.outer.schedule.phases[-1]
-    steady = [one for one in seen if one.step >= last.from_step]
-    first, end = steady[0], steady[-1]
-    rounds, steps = end.version - first.version, end.step - first.step
-    count = coordination.coordinator.state.lanes[WHOLE].count
-    versions = {one.version for one in steady[1:]}
-    brought = [
-        int(r.data["bytes"] or 0) for _, r in coordination.journal.books("merged")
-        if r.data["version"] in versions
-    ]  # fmt: skip
-    up = sum(brought) / rounds / len(SITES)
-    updates = _updates(coordination)[-rounds:]
-    down = sum(updates) / len(updates)
-    words = (end.words - first.words) / rounds / len(SITES)
-    parallel = 8 * count * steps / rounds
-    codec = run.outer.codec.name
+    """The steady state are the rounds of the schedule's last length, but for one cut short at the end."""
+    schedule = run.outer.schedule
+    last = schedule.phases[-1]
+    steady = [
+        (a, b)
+        for a, b in pairwise(seen)
+        if a.step >= last.from_step and b.step == a.step + last.inner_steps
+    ]
+    first, end, rounds = steady[0][0], steady[-1][1], len(steady)
     seconds = (end.at - first.at) / rounds
+    count = coordination.coordinator.state.lanes[WHOLE].count
+    sizes = _brought(coordination)
+    up = sum(sum(sizes[after.version]) for _, after in steady) / rounds / len(SITES)
+    updates = _updates(coordination)
+    down = sum(updates[after.version - 1] for _, after in steady) / rounds
+    words = (end.words - first.words) / rounds / len(SITES)
+    parallel = 8 * count * last.inner_steps
     print(
-        f"{count} values, {codec}, {rounds} rounds of {last.inner_steps} steps in the steady state, "
-        f"{seconds:.1f} s each; a site and round: up {up:.0f} bytes, down {down:.0f}, words {words:.0f}"
+        f"{count} values, {run.outer.codec.name}, {rounds} rounds of {last.inner_steps} steps in the "
+        f"steady state, {seconds:.1f} s each; bytes of a site and round: up {up:.0f}, "
+        f"down {down:.0f}, words {words:.0f}"
     )
     print(
         f"= bytes, 0.85M parameters, the default schedule's steady state: {parallel / (up + down):.0f} times "
@@ -137,21 +138,28 @@ def report(run: Run, seen: list[Seen], coordination: Coordination) -> None:
         "beside them (at least 400 wanted)"
     )
     bits = 8 * (up + down) / 2 / count
-    whole = BILLION * bits / 4 + words / seconds * last.inner_steps * H200_STEP
+    said = words / seconds * last.inner_steps * H200_STEP
+    whole = BILLION * bits / 4 + said
     print(
         f"= bytes, 1B parameters, the default schedule's steady state: "
         f"{8 * BILLION * last.inner_steps / whole:.0f} times fewer, computed with the measured {bits:.2f} "
         f"bits a value and {words / seconds:.0f} bytes a second of words (at least 400 wanted)"
     )
-    rounds = len(seen) - 1
-    total = sum(int(r.data["bytes"] or 0) for _, r in coordination.journal.books("merged")) / len(
-        SITES
-    )
-    whole_run = 8 * count * run.outer.schedule.steps / (total + sum(_updates(coordination)))
+    total = sum(map(sum, sizes.values())) / len(SITES) + sum(updates)
     print(
-        f"= bytes, 0.85M parameters, the whole run of {run.outer.schedule.steps} steps in {rounds} rounds: "
-        f"{whole_run:.0f} times fewer in blobs"
+        f"= bytes, 0.85M parameters, the whole run of {schedule.steps} steps in {len(updates)} rounds: "
+        f"{8 * count * schedule.steps / total:.0f} times fewer in blobs"
     )
+
+
+def _brought(coordination: Coordination) -> dict[int, list[int]]:
+    """From the books: the bytes of what was merged, by version."""
+    found: dict[int, list[int]] = {}
+    for _, record in coordination.journal.books("merged"):
+        found.setdefault(int(record.data["version"] or 0), []).append(
+            int(record.data["bytes"] or 0)
+        )
+    return found
 
 
 def _updates(coordination: Coordination) -> list[int]:

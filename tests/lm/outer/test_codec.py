@@ -94,7 +94,8 @@ def test_known_bytes() -> None:
     a = a * a * a
     hashes = {c.name: hashlib.sha256(blob(a, c)).hexdigest()[:16] for c in (Codec.INT8, Codec.INT4)}
     assert hashes == {"INT8": "3d01cef555a73770", "INT4": "681cffc411f33f5a"}
-    assert (back(blob(a, Codec.INT4_DEFLATE), a.size) == back(blob(a, Codec.INT4), a.size)).all()
+    plain = b"".join(encode(chunks(a), a.size, Codec.INT4, BLOCK[Codec.INT4_DEFLATE]))
+    assert (back(blob(a, Codec.INT4_DEFLATE), a.size) == back(plain, a.size)).all()
 
 
 def test_four_bits_cost_what_the_documentation_says() -> None:
@@ -103,7 +104,7 @@ def test_four_bits_cost_what_the_documentation_says() -> None:
     bits = {codec: 8 * len(blob(vector, codec)) / size for codec in CODED}
     assert 8.12 < bits[Codec.INT8] < 8.13
     assert 4.25 <= bits[Codec.INT4] < 4.26
-    assert bits[Codec.INT4_DEFLATE] < 3.9
+    assert bits[Codec.INT4_DEFLATE] < 3.6
     for codec in CODED:
         assert len(blob(vector, codec)) <= blob_size(size, codec)
     assert len(blob(vector, Codec.INT4)) == blob_size(size, Codec.INT4)

@@ -52,11 +52,12 @@ class Codec(IntEnum):
     FLOAT32 = 0
     INT8 = 1
     INT4 = 2
-    INT4_DEFLATE = 3  # Huffman-coded: about 3.5 bits a value
+    INT4_DEFLATE = 3  # Huffman-coded: 3.9 bits a value, of real pseudo-gradients
 
 
-#: Values to a scale, unless the caller says otherwise.
-BLOCK = {Codec.FLOAT32: 0, Codec.INT8: 128, Codec.INT4: 64, Codec.INT4_DEFLATE: 64}
+#: Values to a scale, unless the caller says otherwise. Longer blocks have more small codes, which
+#: Huffman's are short for: of real pseudo-gradients 4.07 bits at 64 and 3.88 at 128.
+BLOCK = {Codec.FLOAT32: 0, Codec.INT8: 128, Codec.INT4: 64, Codec.INT4_DEFLATE: 128}
 _BLOCKS = (32, 64, 128, 256, 512, 1024)
 
 

@@ -112,7 +112,7 @@ class Rules(BaseModel):
 
     run: Name
     schedule: Schedule
-    codec: Codec = Field(default=Codec.INT8, strict=False)
+    codec: Codec = Field(default=Codec.INT4_DEFLATE, strict=False)
     quorum: int = Field(default=2, ge=1, le=1000)
     grace: float = Field(default=5.0, ge=0, allow_inf_nan=False)  # at least this long
     grace_share: float = Field(default=0.25, ge=0, le=10)  # of the time that the quorum took
