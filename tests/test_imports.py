@@ -26,7 +26,7 @@ MAY: dict[str, set[str]] = {
     "client": {"tes", "transfer"},
     "lm": {"client"},
     "cli": set(),
-    "demo": {"client"},
+    "demo": {"client", "lm"},
     "__main__": {"cli"},
 }
 PURE = ("tes", "protocol", "broker")

@@ -75,6 +75,8 @@ ALLIANCE: dict[str, Any] = {
 #: Which country's site is which, and which of the atlas's members' data it holds.
 SITE_OF = {"CL": "santiago", "MX": "mexico", "CO": "bogota"}
 COUNTRY = {"CL": "Chile", "MX": "México", "CO": "Colombia"}
+HOME = {site: COUNTRY[member] for member, site in SITE_OF.items()}
+VICTIM = "mexico"  # the site that is killed
 
 
 def images() -> dict[str, dict[str, Any]]:

@@ -6,9 +6,10 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +17,10 @@ from rich.text import Text
 
 from ayni.errors import UserError
 from ayni.terminal import lines
+
+if TYPE_CHECKING:
+    from ayni.client.handles import TaskHandle
+    from ayni.demo.story import Story
 
 # Looked for, not imported: they are slow to load. Without them `ayni` says that the demo is not installed.
 for _library in ("django", "gflanguages", "numpy", "vl_convert"):
@@ -45,25 +50,36 @@ def demo(
         Path | None,
         typer.Option(help="Run the sites' tasks on Slurm: clusters.json of the three clusters."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("out/atlas"),
+    out: Annotated[Path, typer.Option(help="Where the pictures and the model go.")] = Path(
+        "out/atlas"
+    ),
+    atlas: Annotated[
+        bool, typer.Option("--atlas", help="Only the atlas, without the model.")
+    ] = False,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Train the model on this collection of texts, dealt to the three sites."),
+    ] = None,
 ) -> None:
-    """An atlas of the Americas' languages, made by three countries' machines.
+    """An atlas of the Americas' languages and a language model, made by three countries' machines.
 
     Starts a hub and three sites as real processes on this machine. Each country's own texts stay at its
-    site; their profiles travel, and become one picture.
+    site. What travels are profiles, which become one picture, and what a model learnt, which becomes one
+    model.
     """
     from ayni.demo.alliance import clusters
     from ayni.demo.stage import StageError, stage_folder
     from ayni.demo.story import Story
 
     _check(port, state, facts, out)
+    _check_corpus(corpus, atlas)
     console = Console()
     engines = None if slurm is None else clusters(slurm)
     with stage_folder(state) as folder:
         story = Story(folder, console, port, engines)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            story.tell(out)
+            story.tell(out, _second_half(console, out, corpus, atlas, slurm))
             path = story.credentials()
             if facts is not None:
                 facts.write_text(json.dumps(story.facts, indent=2))
@@ -82,6 +98,41 @@ def demo(
                 raise
         finally:
             story.stage.stop()
+
+
+def _second_half(
+    console: Console, out: Path, corpus: Path | None, atlas: bool, slurm: Path | None
+) -> Callable[[Story], list[TaskHandle]] | None:
+    """The model's part; None where it is not wanted or cannot be had here, which is said."""
+    from ayni.demo.model.story import ModelStory, missing
+
+    if atlas:
+        return None
+    if slurm is not None:
+        console.print("Over Slurm the demo is the atlas; the model's part is trained without it.")
+        return None
+    if library := missing():
+        console.print(
+            f"Only the atlas: the model needs {library}, which is not installed. 'make demo' brings it, "
+            "or: pip install torch==2.13.0 && pip install 'ayni[demo,lm]'"
+        )
+        return None
+
+    def tell(story: Story) -> list[TaskHandle]:
+        model = ModelStory(story, out, corpus)
+        model.tell()
+        return model.sent
+
+    return tell
+
+
+def _check_corpus(corpus: Path | None, atlas: bool) -> None:
+    if corpus is None:
+        return
+    if atlas:
+        raise UserError("--corpus: is for the model, which --atlas leaves out; give one of them")
+    if not corpus.is_dir() or not any(corpus.iterdir()):
+        raise UserError(f"--corpus: {corpus} is no folder with texts; name one")
 
 
 def _check(port: int | None, state: Path | None, facts: Path | None, out: Path) -> None:

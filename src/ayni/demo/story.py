@@ -18,15 +18,13 @@ from rich.table import Table
 from ayni.client import Network
 from ayni.client.handles import ArrayHandle, TaskHandle
 from ayni.demo import tasks, texts
-from ayni.demo.alliance import ALLIANCE, COUNTRY, PROJECT, SITE_OF, sites
+from ayni.demo.alliance import ALLIANCE, COUNTRY, HOME, PROJECT, SITE_OF, VICTIM, sites
 from ayni.demo.atlas.corpus import languages
 from ayni.demo.stage import Stage, StageError
 from ayni.terminal import one_line
 
-VICTIM = "mexico"
 KILL_AT = 0.3  # of the array done
 LIMIT = 170.0  # seconds for the array, the gathering included
-HOME = {site: COUNTRY[member] for member, site in SITE_OF.items()}
 SIGN = {"chosen": "●", "possible": "○", "full": "◐", "held": "◔", "ineligible": "×"}
 
 
@@ -50,8 +48,11 @@ class Story:
         elapsed = time.monotonic() - self.began
         self.console.print(f"[dim]{elapsed:5.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
-    def tell(self, out: Path) -> None:
+    def tell(self, out: Path, then: Callable[[Story], list[TaskHandle]] | None = None) -> None:
         """All of it; the picture goes into `out`.
+
+        Args:
+            then: what follows the atlas on the same network; it says what it sent.
 
         Raises:
             StageError: a part did not do what it should.
@@ -62,7 +63,8 @@ class Story:
         self.follow(array)
         self.explain(array)
         self.gather(gather, out)
-        self.account([*array.tasks(), gather])
+        more = then(self) if then is not None else []
+        self.account([*array.tasks(), gather, *more])
 
     # --- the steps ---
 
@@ -115,14 +117,14 @@ class Story:
                     raise StageError(f"the array did not end: {array.summary()}")
                 if not killed and done >= KILL_AT * len(array):
                     killed, death = True, time.monotonic()
-                    self._kill_site()
+                    self.kill_site()
                 elif killed and not back and time.monotonic() - death > 2:
                     back = True
-                    self.stage.sites[VICTIM].start()
+                    self.revive_site()
                     self.say(f"{HOME[VICTIM]} is back: its agent reads its journal and goes on")
                 time.sleep(0.1)
         if killed and not back:
-            self.stage.sites[VICTIM].start()
+            self.revive_site()
             self.say(f"{HOME[VICTIM]} is back")
         self.facts["array"] = dict(array.counts)
         self.say(f"All {len(array)} tasks have ended: {array.summary()}")
@@ -205,6 +207,19 @@ class Story:
         )
         return path
 
+    def kill_site(self) -> None:
+        """kill -9 of a whole site: agent, supervisors, tasks."""
+        running = self.stage.sites[VICTIM]
+        running.kill()
+        self.stage.stop_spawner(VICTIM)
+        self.say(
+            f"[red]kill -9[/red]: the agent of {HOME[VICTIM]}, its supervisors and their tasks are dead"
+        )
+
+    def revive_site(self) -> None:
+        """Start its agent again, which goes by its journal."""
+        self.stage.sites[VICTIM].start()
+
     # --- parts ---
 
     def _wait_for_sites(self) -> None:
@@ -235,14 +250,6 @@ class Story:
         cards = texts.open_cards()
         self.net.connection.post("/datasets", {"datasets": cards})
         self.say(f"{len(cards)} languages are open: they lie at the hub and may go anywhere")
-
-    def _kill_site(self) -> None:
-        running = self.stage.sites[VICTIM]
-        running.kill()
-        self.stage.stop_spawner(VICTIM)
-        self.say(
-            f"[red]kill -9[/red]: the agent of {HOME[VICTIM]}, its supervisors and their tasks are dead"
-        )
 
 
 def quoted(text: str) -> str:

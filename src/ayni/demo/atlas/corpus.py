@@ -16,6 +16,7 @@ from typing import Any
 import gflanguages
 
 MEMBERS = ("CL", "CO", "MX")
+SPANISH = "es_Latn"
 IBERIA = frozenset({"ES", "PT"})
 UNCODED = "mis"  # ISO 639-3: "uncoded languages"; here a reconstructed one, nobody's own
 PASSAGES = (

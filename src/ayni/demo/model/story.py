@@ -1,0 +1,317 @@
+"""The second half of the demo: one small model over the three sites, told as it goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ayni.client.handles import ArrayHandle, TaskHandle
+from ayni.demo.alliance import HOME
+from ayni.demo.atlas.corpus import languages
+from ayni.demo.atlas.picture import recompress
+from ayni.demo.model import holdings, picture, results, tasks
+from ayni.demo.model.holdings import Holdings
+from ayni.demo.model.results import JOINT, ONE_PLACE, SPANISH, Comparison, Measured, gap
+from ayni.demo.model.watch import Watch
+from ayni.demo.stage import AYNI, Process, StageError, kill_marked
+from ayni.terminal import one_line
+
+if TYPE_CHECKING:
+    from ayni.demo.story import Story
+
+NEEDED = (
+    "torch", "transformers", "safetensors", "langcodes", "pyarrow", "regex", "selectolax", "tokenizers",
+)  # fmt: skip
+PICTURE, MODEL = "joint-model", "joint-model"  # files, and the exported model's folder
+LIMIT = 600.0  # seconds for each part of the preparation, and for the comparison
+
+
+def missing() -> str | None:
+    """The first library that the model's part lacks here."""
+    return next((name for name in NEEDED if find_spec(name) is None), None)
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    found = {language.id.partition("_")[0]: language.autonym for language in languages()}
+    return {**found, SPANISH: "español"}
+
+
+def called(tag: str) -> str:
+    """What a language is called by those who speak it."""
+    return _names().get(tag.partition("-")[0], tag)
+
+
+@dataclass
+class ModelStory:
+    """The model's part of a story. `out`: for the pictures and the model."""
+
+    story: Story
+    out: Path
+    corpus: Path | None = None
+    sent: list[TaskHandle] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    held: Holdings = field(init=False)
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder = self.story.folder / "model"
+
+    def tell(self) -> None:
+        """All of it.
+
+        Raises:
+            StageError: a part did not do what it should.
+            UserError: the texts that were named cannot be dealt to three sites.
+        """
+        self.story.console.print("\n[bold]One language model of three countries[/bold]\n")
+        try:
+            with self._timed("texts"):
+                self.bring()
+                self.prepare()
+            with self._timed("training"):
+                watch = self.train()
+            with self._timed("comparison"):
+                found = self.compare()
+            self.show(found)
+            self.keep(found)
+        finally:
+            kill_marked(self.folder)
+        self.story.facts["model"] = {
+            "texts": self.held.source,
+            "seconds": self.seconds,
+            "rejoined": watch.rejoined,
+            "models": [
+                asdict(one) | {"mean": one.mean, "worst": one.worst} for one in found.models
+            ],
+            "text": found.text,
+            "exported": str(self.out / MODEL),
+        }
+
+    # --- texts become tokens, where they are ---
+
+    def bring(self) -> None:
+        """Each site offers its texts; for now the words that many documents have may leave."""
+        self.held = holdings.lay_out(self.folder / "texts", self.corpus)
+        if self.held.why_not:
+            self.story.say(
+                f"{one_line(self.held.why_not)}: the model learns from the atlas's texts"
+            )
+        self._offer(release="aggregate", **{"release-limit": "1MiB"})
+        self.story.say(f"Each site offers more texts: {one_line(self.held.source)}")
+
+    def prepare(self) -> None:
+        """Words counted at each site, one tokenizer of all counts, texts as tokens in a volume."""
+        net = self.story.net
+        count = net.map(tasks.COUNT, tasks.parameters())
+        self._ended(count, "the counting of words")
+        self._offer(release="nothing", channel=tasks.CHANNEL, **{"channel-limit": "256MiB"})
+        self.story.say(
+            "Words that stand in five documents have left each site, for the tokenizer. From now on "
+            f"these texts let out nothing but what channel [bold]{tasks.CHANNEL}[/bold] lists"
+        )
+        learn = net.submit(tasks.LEARN)
+        self._ended(learn, "the tokenizer")
+        pack = net.map(tasks.PACK, tasks.parameters())
+        learn.fetch(self.tokenizer)
+        self._ended(pack, "the packing")
+        self.sent += [*count.tasks(), learn, *pack.tasks()]
+        self.story.say(
+            f"One tokenizer of {self._words()} tokens; each site's tokens are in a volume that stays there"
+        )
+
+    def _offer(self, **card: str) -> None:
+        for site, place in self.held.folders.items():
+            self.story.stage.add_datasets(
+                site, [place], version="1", licence=self.held.licence, residency="site", **card
+            )
+
+    def _ended(self, sent: TaskHandle | ArrayHandle, what: str) -> None:
+        sent.wait(timeout=LIMIT)
+        if not sent.ok:
+            raise StageError(f"{what} did not end well: {sent.summary()}")
+
+    def _words(self) -> int:
+        from ayni.lm.tokenizer.model import load
+
+        return load(self.tokenizer).size
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer"
+
+    @property
+    def run(self) -> Path:
+        """The coordinator's folder."""
+        return self.folder / tasks.RUN
+
+    # --- training ---
+
+    def train(self) -> Watch:
+        """`ayni lm train`; in mid-run a site is killed, and comes back."""
+        toml = self.folder / "run.toml"
+        toml.write_text(tasks.run_toml(self._words()))
+        rounds = f"{tasks.PHASES[0][1]} to {tasks.PHASES[-1][1]}"
+        self.story.say(
+            f"[bold]ayni lm train run.toml[/bold]: a task at each site, {tasks.STEPS} steps of "
+            f"{tasks.ROWS * tasks.LENGTH} tokens; after {rounds} of them what changed is merged"
+        )
+        process = self._process("train", AYNI, "lm", "train", str(toml), "--json")
+        watch = Watch(
+            self.story.console,
+            self.story.say,
+            look=self._status,
+            failed=lambda: _failure(process),
+            kill=self.story.kill_site,
+            revive=self.story.revive_site,
+            called=called,
+        )
+        process.start()
+        watch.follow()
+        for site, task in json.loads((self.run / "tasks.json").read_text()).items():
+            handle = self.story.net.task(task)
+            self._ended(handle, f"the training at {site}")
+            self.sent.append(handle)
+        return watch
+
+    def _status(self) -> dict[str, Any] | None:
+        """What the coordinator wrote last."""
+        path = self.run / "status.json"
+        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        return found
+
+    def _process(self, name: str, *command: str | Sequence[str]) -> Process:
+        words = [w for part in command for w in ([part] if isinstance(part, str) else part)]
+        stage = self.story.stage
+        env = {
+            **stage.base_env(),
+            "AYNI_HUB": stage.url,
+            "AYNI_TOKEN": stage.secrets["tokens"]["researcher"],
+            "HF_HOME": str(self.folder / "hf"),  # nothing in the person's home
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        return Process(name, words, env, self.story.folder / "logs" / f"{name}.log")
+
+    # --- what it is worth ---
+
+    def compare(self) -> Comparison:
+        """Joint, alone and one place, on held-out text; the joint model is exported, and writes a line."""
+        self.story.say(
+            "The same training without the network, on public copies of the texts: each country alone "
+            "with its share of compute, and one place with everything (where texts stay, there is none)"
+        )
+        out = self.folder / "compared"
+        process = self._process(
+            "compare", AYNI[:2], "ayni.demo.model.compare",
+            str(self.run), str(self.folder / "texts"), str(self.tokenizer), str(out),
+        )  # fmt: skip
+        process.start()
+        deadline = time.monotonic() + LIMIT
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if process.alive:
+            raise StageError(f"the comparison did not end within {LIMIT:.0f} s")
+        if why := _failure(process):
+            raise StageError(why)
+        return results.parse((out / "compared.jsonl").read_text().splitlines())
+
+    def show(self, found: Comparison) -> None:
+        """The table, and what it says."""
+        table = Table("trained", title="Bits per byte of text not seen", title_justify="left")
+        for heading in ("mean", "worst", "of the worst", "español"):
+            table.add_column(heading, justify="left" if heading == "worst" else "right")
+        for site in found.own:
+            table.add_column(f"{HOME[site]}'s own", justify="right")
+        for one in found.ordered:
+            table.add_row(*_row(one, found))
+        self.story.console.print(table)
+        for line in findings(found):
+            self.story.say(line)
+        self.story.say(f"The exported model goes on: [bold]{one_line(found.text)}[/bold]")
+
+    def keep(self, found: Comparison) -> None:
+        """Picture and model, beside the atlas."""
+        import vl_convert
+
+        records = [
+            json.loads(line) for line in (self.run / "losses.jsonl").read_text().splitlines()
+        ]
+        svg = picture.draw(found, picture.curves(records), self.held.in_spanish, called)
+        self.out.mkdir(parents=True, exist_ok=True)
+        path = self.out / f"{PICTURE}.svg"
+        path.write_text(svg + "\n", encoding="utf-8")
+        path.with_suffix(".png").write_bytes(recompress(vl_convert.svg_to_png(svg)))
+        replace(self.folder / "compared" / "model", self.out / MODEL)
+        self.story.say(
+            f"The picture: {path}, {path.with_suffix('.png')}. The model, for anybody's transformers: "
+            f"{self.out / MODEL}"
+        )
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[part] = round(time.monotonic() - began, 1)
+
+
+def replace(made: Path, target: Path) -> None:
+    """Put an exported model in the place of an earlier one, but of nothing else.
+
+    Raises:
+        StageError: something else is there.
+    """
+    if target.exists():
+        if not (target / "model.safetensors").is_file():
+            raise StageError(f"{target} is in the way: it is no exported model; move it")
+        shutil.rmtree(target)
+    shutil.move(made, target)
+
+
+def _failure(process: Process) -> str | None:
+    """How a process failed, if it did."""
+    if process.alive or (process.popen is not None and process.popen.returncode == 0):
+        return None
+    return f"{process.name} ended:\n{process.tail()}"
+
+
+def _row(one: Measured, found: Comparison) -> Iterator[str]:
+    names: dict[str, str] = {JOINT: "the three together", ONE_PLACE: "all in one place"}
+    yield names.get(one.name) or f"{HOME[one.name]} alone"
+    yield f"{one.mean:.3f}"
+    yield called(one.worst)
+    yield f"{one.bits[one.worst]:.3f}"
+    for group in ((SPANISH,), *found.own.values()):
+        value = one.over(group)
+        yield "" if value is None else f"{value:.3f}"
+
+
+def findings(found: Comparison) -> list[str]:
+    """What the comparison says, also where it speaks against the joint model."""
+    best = min(found.alone, key=lambda one: one.mean)
+    joint, whole = found.joint, found.one_place
+    lines = [
+        f"Joint against the best country alone ({HOME[best.name]}): {gap(joint.mean, best.mean)} bits "
+        f"in the mean over {len(joint.bits)} languages; against one place: "
+        f"{gap(joint.mean, whole.mean)}",
+        f"Its worst language is {called(joint.worst)}, "
+        f"{gap(joint.bits[joint.worst], best.bits[best.worst])} against the worst of "
+        f"{HOME[best.name]} alone ({called(best.worst)})",
+    ]
+    if worse := found.worse_than_at_home():
+        lines.append(
+            f"Worse than its own country alone it knows {len(worse)}: "
+            f"{', '.join(map(called, worse))}"
+        )
+    return lines

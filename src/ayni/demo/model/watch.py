@@ -1,0 +1,141 @@
+"""The run as people watch it: losses by language that fall, a site that dies, and comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ayni.demo.alliance import HOME, VICTIM
+from ayni.demo.model.results import SPANISH
+from ayni.demo.stage import StageError
+
+KILL_AT = 0.2  # of the steps
+AWAY = 3.0  # seconds
+LIMIT = 900.0  # seconds for the run, on a slow machine
+_SHOWN = 3  # languages of a country that are named on a line
+
+Status = Mapping[str, Any]
+
+
+@dataclass
+class Watch:
+    """Follows a run by its status until it is over.
+
+    Attributes:
+        look: the status as the coordinator wrote it last; None before it has begun.
+        failed: why the coordinator cannot go on, if so.
+        kill, revive: end the victim, agent and tasks, and start its agent again.
+        called: a language's name.
+    """
+
+    console: Console
+    say: Callable[[str], None]
+    look: Callable[[], Status | None]
+    failed: Callable[[], str | None]
+    kill: Callable[[], None]
+    revive: Callable[[], None]
+    called: Callable[[str], str]
+    victim: str = VICTIM
+    killed_at: float = 0.0
+    back: bool = False
+    rejoined: bool = False
+    _told: int = 0  # the version
+    _brought: int = 0  # by the victim, before it died
+
+    def follow(self) -> None:
+        """Until the run is over.
+
+        Raises:
+            StageError: it cannot go on, or takes too long.
+        """
+        deadline = time.monotonic() + LIMIT
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            while True:
+                status = self.look()
+                if status is not None:
+                    if self.console.is_terminal:
+                        live.update(self.table(status), refresh=True)
+                    self.take(status)
+                    if status["status"] == "done":
+                        break
+                if why := self.failed():
+                    raise StageError(why)
+                if time.monotonic() > deadline:
+                    raise StageError(f"the run did not end within {LIMIT:.0f} s: {status}")
+                time.sleep(0.25)
+        if self.killed_at and not self.back:
+            self.revive()
+
+    def take(self, status: Status) -> None:
+        """Say what is new, and do what is due."""
+        if status["version"] > self._told:
+            self._told = status["version"]
+            self.say(line(status))
+        rounds = next(one["rounds"] for one in status["sites"] if one["site"] == self.victim)
+        if not self.killed_at:
+            if status["step"] >= KILL_AT * status["steps"]:
+                self._brought = rounds
+                self.kill()
+                self.killed_at = time.monotonic()
+                self.say("the others go on without it: two sites are a quorum")
+        elif not self.back:
+            if time.monotonic() - self.killed_at > AWAY:
+                self.back = True
+                self.revive()
+                self.say(
+                    f"{HOME[self.victim]} is back: its agent reads its journal and begins the task "
+                    "again, which goes on from its last checkpoint"
+                )
+        elif not self.rejoined and rounds > self._brought:
+            self.rejoined = True
+            self.say(
+                f"[green]{HOME[self.victim]} has rejoined[/green]: what it learnt is in version "
+                f"{status['version']}"
+            )
+
+    def table(self, status: Status) -> Table:
+        """Losses now, a row to each country."""
+        table = Table("country", "rounds", "español", "its own languages", "now")
+        for one in status["sites"]:
+            own = {name: loss for name, loss in one["losses"].items() if name != SPANISH}
+            table.add_row(
+                HOME.get(one["site"], one["site"]),
+                str(one["rounds"]),
+                _loss(one["losses"].get(SPANISH)),
+                self._named(own),
+                one["why"],
+            )
+        return table
+
+    def _named(self, losses: Mapping[str, float]) -> str:
+        """A few languages by name, and the mean of all."""
+        if not losses:
+            return ""
+        few = [f"{self.called(name)} {loss:.2f}" for name, loss in sorted(losses.items())[:_SHOWN]]
+        more = f" … mean of {len(losses)}: {fmean(losses.values()):.2f}"
+        return " · ".join(few) + (more if len(losses) > _SHOWN else "")
+
+
+def line(status: Status) -> str:
+    """Where the run is, in one line: Spanish over all sites, and each country's own languages."""
+    spanish = [one["losses"][SPANISH] for one in status["sites"] if SPANISH in one["losses"]]
+    parts = [f"español {_loss(fmean(spanish) if spanish else None)}"]
+    for one in status["sites"]:
+        own = [loss for name, loss in one["losses"].items() if name != SPANISH]
+        if own:
+            parts.append(
+                f"{HOME.get(one['site'], one['site'])}'s own ({len(own)}) {fmean(own):.2f}"
+            )
+    where = f"version {status['version']}, step {status['step']} of {status['steps']}"
+    return f"{where}: loss {' · '.join(parts)}"
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
