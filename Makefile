@@ -16,7 +16,7 @@ SLURM  := $(or $(AYNI_SLURM_DIR),/var/tmp/ayni-slurm)/clusters.json
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.demo  ## the main job on real data: three countries, one atlas of languages (SITES=slurm: on three clusters)
+demo: $(VENV)/.demo  ## the main job on real data: three countries, an atlas of languages, one model (SITES=slurm: the atlas on three clusters)
 	$(BIN)/ayni demo $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 test: $(VENV)/.dev  ## the tests that need nothing but Python
@@ -59,11 +59,15 @@ $(VENV)/bin/python:
 	@'$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # Asked for exactly: a range may bring a build for GPUs, of several gigabytes.
-$(VENV)/.lm: $(VENV)/.dev
+$(VENV)/.torch: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,lm]'
 	@touch $@
 
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.live: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+$(VENV)/.demo: private EXTRAS := demo,lm
+$(VENV)/.lm: private EXTRAS := dev,lm
+$(VENV)/.demo $(VENV)/.lm: $(VENV)/.torch
+$(VENV)/.lm: $(VENV)/.dev
+
+$(VENV)/.demo $(VENV)/.lm $(VENV)/.dev $(VENV)/.live: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(or $(EXTRAS),$*)]'
 	@touch $@

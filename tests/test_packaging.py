@@ -83,7 +83,8 @@ def parts() -> list[str]:
 def test_what_a_part_imports_is_declared_in_its_extra(part: str) -> None:
     allowed = declared(OWN_EXTRA.get(part, "base"))
     for library, path in libraries(ROOT / "src" / "ayni" / part):
-        assert library in allowed, f"{path.relative_to(ROOT)} imports {library}"
+        more = declared("lm") if of_the_model(path) else set()
+        assert library in allowed | more, f"{path.relative_to(ROOT)} imports {library}"
 
 
 #: Run in an environment of its own (dev/peers.sh).
@@ -101,8 +102,9 @@ def test_what_the_tests_and_benches_import_is_declared() -> None:
 
 
 def of_the_model(path: Path) -> bool:
-    """Tests that are skipped, and a bench that says what it needs, where the extra `lm` is missing."""
-    return path.is_relative_to(ROOT / "tests/lm") or path.is_relative_to(ROOT / "bench/joint_model")
+    """What is skipped, or says what it needs, where the extra `lm` is missing."""
+    places = ("tests/lm", "bench/joint_model", "src/ayni/demo/model")
+    return any(path.is_relative_to(ROOT / place) for place in places)
 
 
 def test_nothing_is_declared_that_nobody_uses() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ayni.cli.frame import build
-from ayni.demo import stage
+from ayni.demo import commands, stage
+from ayni.demo.model import story
 from ayni.errors import UserError
 
 
@@ -55,3 +59,35 @@ def test_the_port_of_another_program_is_not_taken_for_ones_own(tmp_path: Path) -
         port = other.getsockname()[1]
         assert mistake("--port", port, "--state", tmp_path / "new").startswith(f"--port: {port} ")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_collection_that_is_none_or_that_nobody_would_read_is_refused(tmp_path: Path) -> None:
+    assert mistake("--corpus", tmp_path / "none").startswith("--corpus: ")
+    (tmp_path / "texts").mkdir()
+    assert mistake("--corpus", tmp_path / "texts").startswith("--corpus: ")
+    (tmp_path / "texts" / "a.txt").write_text("texto")
+    assert "--atlas" in mistake("--corpus", tmp_path / "texts", "--atlas")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "options", "told"),
+    [
+        ("torch", {}, "Only the atlas: the model needs torch"),
+        (None, {"slurm": Path("clusters.json")}, "Over Slurm the demo is the atlas"),
+        (None, {"atlas": True}, ""),
+    ],
+)
+def test_where_the_model_s_part_is_left_out_one_line_says_why(
+    lacking: str | None, options: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "missing", lambda: lacking)
+    shown = io.StringIO()
+    wanted = {"corpus": None, "atlas": False, "slurm": None} | options
+    assert commands._second(Console(file=shown, width=300), **wanted) is None
+    assert shown.getvalue().startswith(told) and shown.getvalue().count("\n") == bool(told)
+
+
+def test_where_all_is_there_the_model_follows_the_atlas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "missing", lambda: None)
+    found = commands._second(Console(file=io.StringIO()), Path("texts"), False, None)
+    assert isinstance(found, story.ModelStory) and found.corpus == Path("texts")

@@ -25,16 +25,19 @@ START_LIMIT = 300.0  # seconds
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of `ayni demo --keep`, once its network stays up."""
+    """The folder of `ayni demo --keep --atlas`, once its network stays up."""
     folder = tmp_path_factory.mktemp("demo")
     state, log = folder / "state", folder / "log"
     with log.open("wb") as output:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "ayni", "demo", "--keep", "--state", state, "--out", folder],
+            [
+                sys.executable, "-m", "ayni", "demo", "--keep", "--atlas",
+                "--state", state, "--out", folder,
+            ],
             stdout=output,
             stderr=output,
             cwd=folder,
-        )
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + START_LIMIT
         while "stays up" not in log.read_text():

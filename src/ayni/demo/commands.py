@@ -6,7 +6,6 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +18,7 @@ from ayni.errors import UserError
 from ayni.terminal import lines
 
 if TYPE_CHECKING:
-    from ayni.client.handles import TaskHandle
-    from ayni.demo.story import Story
+    from ayni.demo.model.story import ModelStory
 
 # Looked for, not imported: they are slow to load. Without them `ayni` says that the demo is not installed.
 for _library in ("django", "gflanguages", "numpy", "vl_convert"):
@@ -75,11 +73,12 @@ def demo(
     _check_corpus(corpus, atlas)
     console = Console()
     engines = None if slurm is None else clusters(slurm)
+    second = _second(console, corpus, atlas, slurm)
     with stage_folder(state) as folder:
-        story = Story(folder, console, port, engines)
+        story = Story(folder, console, port, engines, second)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            story.tell(out, _second_half(console, out, corpus, atlas, slurm))
+            story.tell(out)
             path = story.credentials()
             if facts is not None:
                 facts.write_text(json.dumps(story.facts, indent=2))
@@ -100,30 +99,25 @@ def demo(
             story.stage.stop()
 
 
-def _second_half(
-    console: Console, out: Path, corpus: Path | None, atlas: bool, slurm: Path | None
-) -> Callable[[Story], list[TaskHandle]] | None:
+def _second(
+    console: Console, corpus: Path | None, atlas: bool, slurm: Path | None
+) -> ModelStory | None:
     """The model's part; None where it is not wanted or cannot be had here, which is said."""
     from ayni.demo.model.story import ModelStory, missing
 
     if atlas:
         return None
     if slurm is not None:
-        console.print("Over Slurm the demo is the atlas; the model's part is trained without it.")
+        console.print("Over Slurm the demo is the atlas; the model's part runs without --slurm.")
         return None
     if library := missing():
         console.print(
             f"Only the atlas: the model needs {library}, which is not installed. 'make demo' brings it, "
-            "or: pip install torch==2.13.0 && pip install 'ayni[demo,lm]'"
+            "or: pip install torch==2.13.0 && pip install 'ayni[demo,lm]'",
+            markup=False,
         )
         return None
-
-    def tell(story: Story) -> list[TaskHandle]:
-        model = ModelStory(story, out, corpus)
-        model.tell()
-        return model.sent
-
-    return tell
+    return ModelStory(corpus)
 
 
 def _check_corpus(corpus: Path | None, atlas: bool) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +28,19 @@ LIMIT = 170.0  # seconds for the array, the gathering included
 SIGN = {"chosen": "●", "possible": "○", "full": "◐", "held": "◔", "ineligible": "×"}
 
 
+class Second(Protocol):
+    """What follows the atlas on the same network."""
+
+    def bring(self, story: Story) -> None:
+        """Make ready what the sites will offer."""
+
+    def offer(self, site: str) -> None:
+        """Put it into a site's own store, before its agent starts."""
+
+    def tell(self, story: Story, out: Path) -> list[TaskHandle]:
+        """Do it, and say what was sent; what it makes goes into `out`."""
+
+
 @dataclass
 class Story:
     """What the demo has at hand, and what it found."""
@@ -36,6 +49,7 @@ class Story:
     console: Console
     port: int | None = None
     slurm: Mapping[str, Mapping[str, Any]] | None = None
+    second: Second | None = None
     began: float = field(default_factory=time.monotonic)
     facts: dict[str, Any] = field(default_factory=dict)
     stage: Stage = field(init=False)
@@ -48,11 +62,8 @@ class Story:
         elapsed = time.monotonic() - self.began
         self.console.print(f"[dim]{elapsed:5.1f} s[/dim]  {text}", highlight=False, soft_wrap=True)
 
-    def tell(self, out: Path, then: Callable[[Story], list[TaskHandle]] | None = None) -> None:
-        """All of it; the picture goes into `out`.
-
-        Args:
-            then: what follows the atlas on the same network; it says what it sent.
+    def tell(self, out: Path) -> None:
+        """All of it; what it makes goes into `out`.
 
         Raises:
             StageError: a part did not do what it should.
@@ -63,14 +74,17 @@ class Story:
         self.follow(array)
         self.explain(array)
         self.gather(gather, out)
-        more = then(self) if then is not None else []
-        self.account([*array.tasks(), gather, *more])
+        self.credentials()  # whoever waits for them need not wait for what follows
+        sent = self.second.tell(self, out) if self.second else []
+        self.account([*array.tasks(), gather, *sent])
 
     # --- the steps ---
 
     def raise_network(self) -> None:
         """Start the hub, register three sites, put each member's texts into its own store."""
         layout = texts.lay_out(self.folder / "data")
+        if self.second:
+            self.second.bring(self)
         self.stage.start_hub()
         self.say(f"The hub is up: [bold]{self.stage.url}[/bold]")
         for name in self.stage.specs:
@@ -79,6 +93,8 @@ class Story:
                 name, layout.home[name], version="2025", licence=texts.LICENCE,
                 residency="site", release="aggregate", **{"release-limit": texts.RELEASE_LIMIT},
             )  # fmt: skip
+            if self.second:
+                self.second.offer(name)
             self.stage.sites[name].start()
             self.say(
                 f"[bold]{HOME[name]}[/bold] joins with site {name}: {len(layout.home[name])} languages "

@@ -58,7 +58,7 @@ def _pack(folder: Path) -> None:
     command = [npm, "pack", PACKAGE, "--pack-destination", str(folder.resolve()), "--silent"]
     # Nothing of it is to be left in the person's home.
     env = {**os.environ, "npm_config_cache": str(folder.resolve() / "cache")}
-    env["npm_config_update_notifier"] = "false"
+    env |= {"npm_config_update_notifier": "false", "npm_config_fetch_retries": "0"}
     try:
         done = subprocess.run(
             command, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT

@@ -10,6 +10,7 @@ joint model, and `compared.jsonl`, from which `results.parse` makes a `Compariso
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import multiprocessing
@@ -17,14 +18,15 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ayni.client import Network
+from ayni.demo.alliance import HOME
 from ayni.demo.model.holdings import HELD_OUT, NAME
 from ayni.demo.model.results import JOINT, ONE_PLACE, Measured
 from ayni.errors import UserError
@@ -37,19 +39,16 @@ from ayni.lm.inner.evaluate import evaluate
 from ayni.lm.inner.model import Trainee
 from ayni.lm.inner.order import Order
 from ayni.lm.inner.progress import Round
-from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
-from ayni.lm.outer.files import FolderStore
-from ayni.lm.outer.fragments import WHOLE
-from ayni.lm.outer.journal import Kept
-from ayni.lm.outer.perform import raw_chunks
-from ayni.lm.parameters import arrays
-from ayni.lm.release.export import export
+from ayni.lm.release.evidence import Loss, Losses
+from ayni.lm.release.facts import Given
 from ayni.lm.release.generate import generate
+from ayni.lm.release.measure import losses as losses_of
+from ayni.lm.release.publish import Wanted, amend, publish
 from ayni.lm.tokenizer import model as tokenizers
 from ayni.terminal import one_line
 
-RESULTS = "compared.jsonl"
+RESULTS, MODEL = "compared.jsonl", "model"
 _ROWS = 32  # evaluated at once
 _ORIGIN = "XX"  # the copies are nobody's
 PROMPT = "Toda persona tiene derecho a"
@@ -81,8 +80,11 @@ def pack(run: Run, texts: Path, tokenizer: Path, work: Path) -> dict[str, Path]:
     return folders
 
 
-def train(job: Job, run: Run, shards: Mapping[str, Path]) -> Measured:
-    """Train as a site of the run does, without the others, and measure it on all that is held out."""
+def train(job: Job, run: Run, shards: Mapping[str, Path]) -> tuple[Losses, int, float]:
+    """Train as a site of the run does, without the others, and measure it on all that is held out.
+
+    Returns losses, tokens and seconds.
+    """
     torch.set_num_threads(1)
     began = time.perf_counter()
     data = run.training.data.model_copy(update={"batch": job.rows})
@@ -90,52 +92,48 @@ def train(job: Job, run: Run, shards: Mapping[str, Path]) -> Measured:
     order = Order(
         Joined([shards[site] for site in job.sites]),
         seed=settings.seed,
-        site=job.sites[0] if len(job.sites) == 1 else ONE_PLACE,
+        site=job.sites[0] if len(job.sites) == 1 else "all",
         length=data.length,
         temperature=data.temperature,
         max_repeats=data.max_repeats,
     )
     net = model.start(run.model, seed=settings.seed)
     trainer = Trainer(settings, net, order, ranks.join("cpu"))
-    steps = run.outer.schedule.steps
-    brought = trainer.round(Round(0, steps, 0))
-    bits = measure(trainer.model, run, shards)
-    return Measured(job.name, bits, brought.tokens, time.perf_counter() - began)
+    brought = trainer.round(Round(0, run.outer.schedule.steps, 0))
+    heldout = Joined(list(shards.values()), "heldout")
+    found = evaluate(Trainee(net), heldout, length=data.length, rows=_ROWS)
+    losses = Losses(
+        weights=_known_by(net),
+        tokenizer=load_manifest(shards[job.sites[0]]).tokenizer.sha256,
+        sites=tuple(shards),
+        length=data.length,
+        languages={n: Loss(loss=one.mean, tokens=one.tokens) for n, one in found.items()},
+    )
+    return losses, brought.tokens, time.perf_counter() - began
 
 
-def measure(net: Any, run: Run, shards: Mapping[str, Path]) -> dict[str, float]:
-    """Bits per byte of the held-out text of every site, by language; tokens differ, bytes do not."""
-    found = evaluate(
-        Trainee(net), Joined(list(shards.values()), "heldout"), length=run.training.data.length,
-        rows=_ROWS,
-    )  # fmt: skip
-    sizes: dict[str, int] = {}
+def _known_by(net: Any) -> str:
+    digest = hashlib.sha256()
+    for tensor in model.named(net).values():
+        digest.update(tensor.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def sizes(shards: Mapping[str, Path]) -> dict[str, int]:
+    """Bytes of all that is held out, by language."""
+    found: dict[str, int] = {}
     for folder in shards.values():
         for name, amount in load_manifest(folder).amounts["heldout"].items():
-            sizes[name] = sizes.get(name, 0) + amount.bytes
-    return {name: loss.nats / math.log(2) / sizes[name] for name, loss in found.items()}
+            found[name] = found.get(name, 0) + amount.bytes
+    return found
 
 
-def release(run: Run, folder: Path, tokenizer: Path, out: Path) -> Path:
-    """Export the joint model, as `ayni lm export` does."""
-    with closing(Kept(folder)) as journal:
-        state = journal.state()
-    if state is None:
-        raise UserError(f"{folder}: the run has not begun")
-    lane = state.lanes[WHOLE]
-    assert run.model.shape is not None
-    config = model.config_of(run.model.shape)
-    shapes = {n: tuple(p.shape) for n, p in model.named(model.build(config, seed=0)).items()}
-    with FolderStore(folder / "blobs").open(lane.versions[lane.head].params or "") as blob:
-        export(out / "model", config, arrays(raw_chunks(blob, lane.count), shapes), tokenizer)
-    return out / "model"
-
-
-def joint(run: Run, exported: Path, shards: Mapping[str, Path], tokens: int) -> Measured:
-    """The exported model, loaded from its folder as anybody would."""
-    began = time.perf_counter()
-    net = model.start(Start(checkpoint=exported), seed=0)
-    return Measured(JOINT, measure(net, run, shards), tokens, time.perf_counter() - began)
+def bits(losses: Losses, size: Mapping[str, int]) -> dict[str, float]:
+    """Bits per byte by language: words differ in their tokens from language to language, bytes do not."""
+    return {
+        name: one.loss * one.tokens / math.log(2) / size[name]
+        for name, one in losses.languages.items()
+    }
 
 
 def own(shards: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -150,7 +148,9 @@ def own(shards: Mapping[str, Path]) -> dict[str, list[str]]:
 def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> None:
     """All of it; trainings side by side, as many as there are cores."""
     out.mkdir(parents=True, exist_ok=True)
+    exported = out / MODEL
     shards = pack(run, texts, tokenizer, out / "shards")
+    size = sizes(shards)
     fork = multiprocessing.get_context("fork")  # torch takes seconds to import
     with (
         (out / RESULTS).open("w", encoding="utf-8", buffering=1) as file,
@@ -160,20 +160,30 @@ def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> 
         def say(found: Mapping[str, Any]) -> None:
             file.write(json.dumps(found) + "\n")
 
-        running = [pool.submit(train, job, run, shards) for job in jobs(run)]
+        def measured(name: str, losses: Losses, tokens: int, seconds: float) -> None:
+            say(asdict(Measured(name, bits(losses, size), tokens, seconds)))
+
+        running = {job.name: pool.submit(train, job, run, shards) for job in jobs(run)}
         say({"own": own(shards)})
-        exported = release(run, folder, tokenizer, out)
-        say(asdict(joint(run, exported, shards, _tokens(folder))))
+        publish(run, folder, exported, Wanted(tokenizer=tokenizer), network=Network())
+        joint = losses_of(exported, list(shards.values()), length=run.training.data.length)
+        measured(JOINT, joint, *_effort(folder))
         text = generate(exported, PROMPT, tokens=48, temperature=0.5, seed=1)
         say({"prompt": PROMPT, "text": one_line(text)})
-        for one in as_completed(running):
-            say(asdict(one.result()))
+        for name, one in running.items():
+            measured(name, *one.result())
+    compared = {_card_name(name): [one.result()[0]] for name, one in running.items()}
+    amend(exported, Given(losses=[joint], compared=compared))
 
 
-def _tokens(folder: Path) -> int:
-    """What was trained on in the rounds that were merged."""
+def _card_name(name: str) -> str:
+    return name if name == ONE_PLACE else f"{HOME[name]} alone"
+
+
+def _effort(folder: Path) -> tuple[int, float]:
+    """What the sites trained on in the rounds that were merged; how long is not known of all of them."""
     status = json.loads((folder / "status.json").read_text())
-    return sum(int(site["tokens"]) for site in status["sites"])
+    return sum(int(site["tokens"]) for site in status["sites"]), 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

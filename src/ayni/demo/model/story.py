@@ -6,17 +6,18 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 
 from ayni.client.handles import ArrayHandle, TaskHandle
-from ayni.demo.alliance import HOME
+from ayni.demo.alliance import HOME, SITE_OF
 from ayni.demo.atlas.corpus import languages
 from ayni.demo.atlas.picture import recompress
 from ayni.demo.model import holdings, picture, results, tasks
@@ -24,15 +25,13 @@ from ayni.demo.model.holdings import Holdings
 from ayni.demo.model.results import JOINT, ONE_PLACE, SPANISH, Comparison, Measured, gap
 from ayni.demo.model.watch import Watch
 from ayni.demo.stage import AYNI, Process, StageError, kill_marked
-from ayni.terminal import one_line
-
-if TYPE_CHECKING:
-    from ayni.demo.story import Story
+from ayni.demo.story import Story, quoted
 
 NEEDED = (
     "torch", "transformers", "safetensors", "langcodes", "pyarrow", "regex", "selectolax", "tokenizers",
 )  # fmt: skip
 PICTURE, MODEL = "joint-model", "joint-model"  # files, and the exported model's folder
+WORDS_LIMIT, CHANNEL_LIMIT = "1MiB", "256MiB"
 LIMIT = 600.0  # seconds for each part of the preparation, and for the comparison
 
 
@@ -54,40 +53,54 @@ def called(tag: str) -> str:
 
 @dataclass
 class ModelStory:
-    """The model's part of a story. `out`: for the pictures and the model."""
+    """The model's part of a story; `corpus`: texts to learn from in place of the declaration's."""
 
-    story: Story
-    out: Path
     corpus: Path | None = None
     sent: list[TaskHandle] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    story: Story = field(init=False)
     held: Holdings = field(init=False)
-    folder: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.folder = self.story.folder / "model"
+    @property
+    def folder(self) -> Path:
+        return self.story.folder / "model"
 
-    def tell(self) -> None:
+    def bring(self, story: Story) -> None:
+        """Fetch the texts, a folder to each site.
+
+        Raises:
+            UserError: those that were named cannot be dealt to three sites.
+        """
+        self.story = story
+        self.held = holdings.lay_out(self.folder / "texts", self.corpus)
+        if self.held.why_not:
+            story.say(
+                f"{quoted(self.held.why_not)}: the model learns from {self.held.source} instead"
+            )
+
+    def offer(self, site: str) -> None:
+        """For now a list of the words that many documents have may leave."""
+        self._offer(site, release="aggregate", **{"release-limit": WORDS_LIMIT})
+
+    def tell(self, story: Story, out: Path) -> list[TaskHandle]:
         """All of it.
 
         Raises:
             StageError: a part did not do what it should.
-            UserError: the texts that were named cannot be dealt to three sites.
         """
-        self.story.console.print("\n[bold]One language model of three countries[/bold]\n")
+        story.console.print("\n[bold]One language model of three countries[/bold]\n")
         try:
-            with self._timed("texts"):
-                self.bring()
+            with self._timed("tokens"):
                 self.prepare()
             with self._timed("training"):
                 watch = self.train()
             with self._timed("comparison"):
                 found = self.compare()
             self.show(found)
-            self.keep(found)
+            self.keep(found, out)
         finally:
             kill_marked(self.folder)
-        self.story.facts["model"] = {
+        story.facts["model"] = {
             "texts": self.held.source,
             "seconds": self.seconds,
             "rejoined": watch.rejoined,
@@ -95,46 +108,55 @@ class ModelStory:
                 asdict(one) | {"mean": one.mean, "worst": one.worst} for one in found.models
             ],
             "text": found.text,
-            "exported": str(self.out / MODEL),
+            "exported": str(out / MODEL),
         }
+        return self.sent
 
     # --- texts become tokens, where they are ---
 
-    def bring(self) -> None:
-        """Each site offers its texts; for now the words that many documents have may leave."""
-        self.held = holdings.lay_out(self.folder / "texts", self.corpus)
-        if self.held.why_not:
-            self.story.say(
-                f"{one_line(self.held.why_not)}: the model learns from the atlas's texts"
-            )
-        self._offer(release="aggregate", **{"release-limit": "1MiB"})
-        self.story.say(f"Each site offers more texts: {one_line(self.held.source)}")
-
     def prepare(self) -> None:
         """Words counted at each site, one tokenizer of all counts, texts as tokens in a volume."""
-        net = self.story.net
+        net, say = self.story.net, self.story.say
+        say(f"Each site offers more texts, {quoted(self.held.source)}, for a model to learn from")
         count = net.map(tasks.COUNT, tasks.parameters())
         self._ended(count, "the counting of words")
-        self._offer(release="nothing", channel=tasks.CHANNEL, **{"channel-limit": "256MiB"})
-        self.story.say(
-            "Words that stand in five documents have left each site, for the tokenizer. From now on "
-            f"these texts let out nothing but what channel [bold]{tasks.CHANNEL}[/bold] lists"
-        )
         learn = net.submit(tasks.LEARN)
-        self._ended(learn, "the tokenizer")
-        pack = net.map(tasks.PACK, tasks.parameters())
-        learn.fetch(self.tokenizer)
-        self._ended(pack, "the packing")
-        self.sent += [*count.tasks(), learn, *pack.tasks()]
-        self.story.say(
-            f"One tokenizer of {self._words()} tokens; each site's tokens are in a volume that stays there"
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._close, self.held.folders))
+        say(
+            "The words that stand in five documents have left each site, for the tokenizer. From now on "
+            f"these texts let out only what the channel [bold]{tasks.CHANNEL}[/bold] lists"
         )
+        self._ended(learn, "the tokenizer")
+        packs = [net.submit(tasks.pack(site, member)) for member, site in SITE_OF.items()]
+        learn.fetch(self.tokenizer)
+        for pack in packs:
+            self._ended(pack, "the packing")
+        self.sent += [*count.tasks(), learn, *packs]
+        say(
+            f"One tokenizer of {self._words()} tokens; the texts' tokens lie in a volume at each site"
+        )
+        self._wait_until_closed()
 
-    def _offer(self, **card: str) -> None:
-        for site, place in self.held.folders.items():
-            self.story.stage.add_datasets(
-                site, [place], version="1", licence=self.held.licence, residency="site", **card
-            )
+    def _close(self, site: str) -> None:
+        limit = {"channel-limit": CHANNEL_LIMIT}
+        self._offer(site, release="nothing", channel=tasks.CHANNEL, **limit)
+
+    def _offer(self, site: str, **card: str) -> None:
+        self.story.stage.add_datasets(
+            site, [self.held.folders[site]], version="1", licence=self.held.licence,
+            residency="site", **card,
+        )  # fmt: skip
+
+    def _wait_until_closed(self) -> None:
+        """Sites look at their store now and then."""
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            cards = [one for one in self.story.net.datasets() if one.name == holdings.NAME]
+            if all(one.release == "nothing" for one in cards):
+                return
+            time.sleep(0.2)
+        raise StageError("the sites do not look at their cards")
 
     def _ended(self, sent: TaskHandle | ArrayHandle, what: str) -> None:
         sent.wait(timeout=LIMIT)
@@ -239,9 +261,9 @@ class ModelStory:
         self.story.console.print(table)
         for line in findings(found):
             self.story.say(line)
-        self.story.say(f"The exported model goes on: [bold]{one_line(found.text)}[/bold]")
+        self.story.say(f"The exported model goes on: [bold]{quoted(found.text)}[/bold]")
 
-    def keep(self, found: Comparison) -> None:
+    def keep(self, found: Comparison, out: Path) -> None:
         """Picture and model, beside the atlas."""
         import vl_convert
 
@@ -249,14 +271,14 @@ class ModelStory:
             json.loads(line) for line in (self.run / "losses.jsonl").read_text().splitlines()
         ]
         svg = picture.draw(found, picture.curves(records), self.held.in_spanish, called)
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / f"{PICTURE}.svg"
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{PICTURE}.svg"
         path.write_text(svg + "\n", encoding="utf-8")
         path.with_suffix(".png").write_bytes(recompress(vl_convert.svg_to_png(svg)))
-        replace(self.folder / "compared" / "model", self.out / MODEL)
+        replace(self.folder / "compared" / "model", out / MODEL)
         self.story.say(
             f"The picture: {path}, {path.with_suffix('.png')}. The model, for anybody's transformers: "
-            f"{self.out / MODEL}"
+            f"{out / MODEL}"
         )
 
     @contextmanager

@@ -23,10 +23,7 @@ PHASES = ((0, 10), (40, 20), (100, 35))  # from a step on, rounds of so many
 
 def parameters() -> list[dict[str, str]]:
     """One entry to a site."""
-    return [
-        {"site": site, "member": member, "texts": f"ayni://{site}/{NAME}/"}
-        for member, site in SITE_OF.items()
-    ]
+    return [{"site": site, "texts": f"ayni://{site}/{NAME}/"} for site in SITE_OF.values()]
 
 
 def _task(name: str, description: str, command: str, **more: Any) -> dict[str, Any]:
@@ -55,26 +52,26 @@ LEARN = _task(
     "vocabulario",
     "One tokenizer from all sites' counts.",
     'exec python3 -m ayni lm tokenizer train "$AYNI_ROOT"/counts/*.jsonl '
-    f'--size {WORDS} --out "$AYNI_ROOT/out/tokenizer" --json',
+    f'--size {WORDS} --out "$AYNI_ROOT/work" --json',
     inputs=[{"url": f"{_FILES}/counts/", "path": "/counts", "type": "DIRECTORY"}],
-    outputs=[
-        {"url": f"{_FILES}/tokenizer/tokenizer.json", "path": "/out/tokenizer/tokenizer.json"}
-    ],
+    outputs=[{"url": f"{_FILES}/tokenizer/tokenizer.json", "path": "/work/tokenizer.json"}],
 )
 
-PACK = _task(
-    "fichas {{site}}",
-    "A site's texts as tokens, in a volume that stays there.",
-    'exec python3 -m ayni lm corpus pack "$AYNI_ROOT/data/texts" '
-    '--tokenizer "$AYNI_ROOT/tokenizer/tokenizer.json" '
-    '--member "$AYNI_PARAM_member" --site "$AYNI_PARAM_site" '
-    f'--held-out {HELD_OUT} --out "$AYNI_ROOT/state/shards" --json > /dev/null',
-    inputs=[
-        _TEXTS,
-        {"url": f"{_FILES}/tokenizer/tokenizer.json", "path": "/tokenizer/tokenizer.json"},
-    ],
-    backend={"volume": f"{RUN}:/state"},
-)
+
+def pack(site: str, member: str) -> dict[str, Any]:
+    """The task that makes tokens of a site's texts, in a volume that stays there."""
+    return _task(
+        f"tokens {site}",
+        "A site's texts as tokens, in a volume that stays there.",
+        'exec python3 -m ayni lm corpus pack "$AYNI_ROOT/data/texts" '
+        '--tokenizer "$AYNI_ROOT/tokenizer/tokenizer.json" '
+        f'--member {member} --site {site} --held-out {HELD_OUT} --out "$AYNI_ROOT/state/shards" --json',
+        inputs=[
+            _TEXTS | {"url": f"ayni://{site}/{NAME}/"},
+            {"url": f"{_FILES}/tokenizer/tokenizer.json", "path": "/tokenizer/tokenizer.json"},
+        ],
+        backend={"volume": f"{RUN}:/state"},
+    )
 
 
 _RUN = f"""\
@@ -87,7 +84,7 @@ hidden_size = 96
 intermediate_size = 256
 layers = 3
 heads = 3
-context = 256
+context = {LENGTH}
 
 [training]
 precision = "fp32"

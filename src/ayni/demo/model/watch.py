@@ -78,7 +78,7 @@ class Watch:
         if status["version"] > self._told:
             self._told = status["version"]
             self.say(line(status))
-        rounds = next(one["rounds"] for one in status["sites"] if one["site"] == self.victim)
+        rounds = sum(one["rounds"] for one in status["sites"] if one["site"] == self.victim)
         if not self.killed_at:
             if status["step"] >= KILL_AT * status["steps"]:
                 self._brought = rounds

@@ -1,0 +1,31 @@
+"""The run of the demo is one that `ayni lm train` takes, and its tasks are ones that a hub takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ayni.demo.model import tasks
+from ayni.tes.models import Task
+
+pytest.importorskip("pydantic")
+pytest.importorskip("numpy")
+from ayni.lm import config
+
+
+def test_the_configuration_is_whole_and_ends_with_its_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(tasks.run_toml(1024))
+    run = config.load(path)
+    assert [one.site for one in run.sites] == ["santiago", "mexico", "bogota"]
+    assert run.model.shape is not None and run.model.shape.vocab_size == 1024
+    assert f"{run.project}/{run.up}" == tasks.CHANNEL
+    schedule = run.training.schedule
+    assert schedule.decay_from is not None
+    assert schedule.decay_from + schedule.decay_steps == run.outer.schedule.steps == tasks.STEPS
+
+
+def test_each_task_is_a_task_of_the_standard() -> None:
+    for document in (tasks.COUNT, tasks.LEARN, tasks.pack("bogota", "CO")):
+        Task.model_validate(document)
