@@ -238,6 +238,18 @@ def test_a_lost_job_is_told_as_lost(work: Work) -> None:
     assert told(work, "a") is S.LOST
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_of_a_lost_job_nobody_is_sure_unless_its_processes_were_seen_gone(
+    work: Work, gone: bool
+) -> None:
+    at(work, "a", S.RUNNING)
+    work.job(JobStatus("a", JobState.LOST, gone=gone), 9.0)
+    [entry] = work.take_acts().deliver
+    work.delivering([entry])
+    work.delivered("a", Finished("a"), 10.0)
+    assert ("a" in work.take_acts().unsure) is not gone
+
+
 def test_a_job_that_is_over_and_told_again_is_forgotten(work: Work) -> None:
     work.job(exited("old"), 1.0)
     assert work.take_acts().forget == {"old"}

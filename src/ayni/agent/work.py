@@ -369,7 +369,7 @@ class Work:
         if found.state is S.REFUSED:
             return
         self.acts.forget.add(entry.id)
-        if entry.job is not None and entry.job.state is JobState.LOST:
+        if entry.job is not None and entry.job.state is JobState.LOST and not entry.job.gone:
             self.acts.unsure.add(entry.id)
         failed = found.state in _FAILED and entry.job is not None
         if entry.id in self._busy:

@@ -76,7 +76,7 @@ ALLIANCE: dict[str, Any] = {
 SITE_OF = {"CL": "santiago", "MX": "mexico", "CO": "bogota"}
 COUNTRY = {"CL": "Chile", "MX": "México", "CO": "Colombia"}
 HOME = {site: COUNTRY[member] for member, site in SITE_OF.items()}
-VICTIM = "mexico"  # the site that is killed
+VICTIM = "mexico"  # the site that is killed while the atlas is made
 
 
 def images() -> dict[str, dict[str, Any]]:

@@ -133,14 +133,14 @@ class Story:
                     raise StageError(f"the array did not end: {array.summary()}")
                 if not killed and done >= KILL_AT * len(array):
                     killed, death = True, time.monotonic()
-                    self.kill_site()
+                    self.kill_site(VICTIM)
                 elif killed and not back and time.monotonic() - death > 2:
                     back = True
-                    self.revive_site()
+                    self.revive_site(VICTIM)
                     self.say(f"{HOME[VICTIM]} is back: its agent reads its journal and goes on")
                 time.sleep(0.1)
         if killed and not back:
-            self.revive_site()
+            self.revive_site(VICTIM)
             self.say(f"{HOME[VICTIM]} is back")
         self.facts["array"] = dict(array.counts)
         self.say(f"All {len(array)} tasks have ended: {array.summary()}")
@@ -223,18 +223,17 @@ class Story:
         )
         return path
 
-    def kill_site(self) -> None:
+    def kill_site(self, site: str) -> None:
         """kill -9 of a whole site: agent, supervisors, tasks."""
-        running = self.stage.sites[VICTIM]
-        running.kill()
-        self.stage.stop_spawner(VICTIM)
+        self.stage.sites[site].kill()
+        self.stage.stop_spawner(site)
         self.say(
-            f"[red]kill -9[/red]: the agent of {HOME[VICTIM]}, its supervisors and their tasks are dead"
+            f"[red]kill -9[/red]: the agent of {HOME[site]}, its supervisors and their tasks are dead"
         )
 
-    def revive_site(self) -> None:
+    def revive_site(self, site: str) -> None:
         """Start its agent again, which goes by its journal."""
-        self.stage.sites[VICTIM].start()
+        self.stage.sites[site].start()
 
     # --- parts ---
 

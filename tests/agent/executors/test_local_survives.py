@@ -117,7 +117,8 @@ def test_a_supervisor_killed_after_its_spawner_loses_its_job_and_leaves_nothing(
     gone(any_site, supervisor)
     assert any_site.executor.states([job.id])[job.id].state is JobState.UNKNOWN
     any_site.executor.poll()
-    assert any_site.wait(job).state is JobState.LOST
+    status = any_site.wait(job)
+    assert status.state is JobState.LOST and status.gone
     assert of(job) == []
 
 

@@ -14,8 +14,8 @@ from ayni.demo.stage import StageError
 
 
 def status(step: int, rounds: int, **more: Any) -> dict[str, Any]:
-    losses = {"es": 4.0, "yua": 5.0, "nhn": 5.5}
-    site = {"site": "mexico", "rounds": rounds, "losses": losses, "why": "training"}
+    losses = {"es": 4.0, "arn": 5.0, "quh": 5.5}
+    site = {"site": "santiago", "rounds": rounds, "losses": losses, "why": "training"}
     found = {
         "status": "running",
         "version": step // 10,
@@ -34,7 +34,7 @@ def followed(
     one = Watch(
         Console(file=io.StringIO(), force_terminal=True, width=120), said.append,
         look=lambda: next(left), failed=lambda: why,
-        kill=lambda: said.append("KILL"), revive=lambda: said.append("REVIVE"), called=str.upper,
+        kill=lambda site: said.append("KILL"), revive=lambda site: said.append("REVIVE"), called=str.upper,
     )  # fmt: skip
     return one, said
 
@@ -51,7 +51,7 @@ def test_a_site_is_killed_once_comes_back_and_brings_something_again() -> None:
     one.follow()
     assert [word for word in said if word.isupper()] == ["KILL", "REVIVE"]
     assert one.rejoined and any("has rejoined" in line and "version 7" in line for line in said)
-    assert said[0] == ("version 1, step 10 of 100: loss español 4.00 · México's own (2) 5.25")
+    assert said[0] == ("version 1, step 10 of 100: loss español 4.00 · Chile's own (2) 5.25")
     assert sum(line.startswith("version ") for line in said) == 6
 
 

@@ -154,6 +154,7 @@ class JobStatus:
     message: str = ""  # for a person, in English
     usage: Usage | None = None
     host: str = ""
+    gone: bool = False  # lost, and all its processes were seen gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ class LocalExecutor:
     def _state_of(self, job_id: str, folder: str) -> JobStatus:
         ended = files.read_exit(folder)
         if ended is not None:
-            return as_status(ended, self._host)
+            return self._as_told(ended)
         process = files.claimed_by(folder)
         if process is None:
             return JobStatus(job_id, JobState.PENDING)
@@ -191,7 +192,7 @@ class LocalExecutor:
             return JobStatus(job_id, JobState.RUNNING, host=self._host)
         # It may have ended since we looked; if not, the spawner is about to decide.
         ended = files.read_exit(folder)
-        return as_status(ended, self._host) if ended else JobStatus(job_id, JobState.UNKNOWN)
+        return self._as_told(ended) if ended else JobStatus(job_id, JobState.UNKNOWN)
 
     def _ended(self, job_id: str, status: dict[str, Any] | None) -> JobStatus:
         if status is None:
@@ -199,7 +200,11 @@ class LocalExecutor:
             status = None if spec is None else files.read_exit(spec["folder"])
         if status is None:
             return JobStatus(job_id, JobState.LOST, message="its folder is gone")
-        return as_status(status, self._host)
+        return self._as_told(status)
+
+    def _as_told(self, ended: dict[str, Any]) -> JobStatus:
+        """From an exit file; the spawner writes a lost job's once it has seen the last process go."""
+        return replace(as_status(ended, self._host), gone=True)
 
     def cancel(self, ids: Collection[str]) -> None:
         if ids:

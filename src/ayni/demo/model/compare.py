@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import multiprocessing
 import os
 import sys
@@ -101,13 +100,16 @@ def train(job: Job, run: Run, shards: Mapping[str, Path]) -> tuple[Losses, int, 
     trainer = Trainer(settings, net, order, ranks.join("cpu"))
     brought = trainer.round(Round(0, run.outer.schedule.steps, 0))
     heldout = Joined(list(shards.values()), "heldout")
-    found = evaluate(Trainee(net), heldout, length=data.length, rows=_ROWS)
+    found, size = evaluate(Trainee(net), heldout, length=data.length, rows=_ROWS), sizes(shards)
     losses = Losses(
         weights=_known_by(net),
         tokenizer=load_manifest(shards[job.sites[0]]).tokenizer.sha256,
         sites=tuple(shards),
         length=data.length,
-        languages={n: Loss(loss=one.mean, tokens=one.tokens) for n, one in found.items()},
+        languages={
+            name: Loss(loss=one.mean, tokens=one.tokens, bytes=size[name])
+            for name, one in found.items()
+        },
     )
     return losses, brought.tokens, time.perf_counter() - began
 
@@ -128,12 +130,9 @@ def sizes(shards: Mapping[str, Path]) -> dict[str, int]:
     return found
 
 
-def bits(losses: Losses, size: Mapping[str, int]) -> dict[str, float]:
-    """Bits per byte by language: words differ in their tokens from language to language, bytes do not."""
-    return {
-        name: one.loss * one.tokens / math.log(2) / size[name]
-        for name, one in losses.languages.items()
-    }
+def bits(losses: Losses) -> dict[str, float]:
+    """Bits per byte by language: of one text, languages have more or fewer tokens, and so do models."""
+    return {name: one.bits for name, one in losses.languages.items() if one.bits is not None}
 
 
 def own(shards: Mapping[str, Path]) -> dict[str, list[str]]:
@@ -150,7 +149,6 @@ def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> 
     out.mkdir(parents=True, exist_ok=True)
     exported = out / MODEL
     shards = pack(run, texts, tokenizer, out / "shards")
-    size = sizes(shards)
     fork = multiprocessing.get_context("fork")  # torch takes seconds to import
     with (
         (out / RESULTS).open("w", encoding="utf-8", buffering=1) as file,
@@ -161,7 +159,7 @@ def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> 
             file.write(json.dumps(found) + "\n")
 
         def measured(name: str, losses: Losses, tokens: int, seconds: float) -> None:
-            say(asdict(Measured(name, bits(losses, size), tokens, seconds)))
+            say(asdict(Measured(name, bits(losses), tokens, seconds)))
 
         running = {job.name: pool.submit(train, job, run, shards) for job in jobs(run)}
         say({"own": own(shards)})

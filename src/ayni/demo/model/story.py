@@ -79,7 +79,7 @@ class ModelStory:
             )
 
     def offer(self, site: str) -> None:
-        """For now a list of the words that many documents have may leave."""
+        """For now a list of the words that many documents have may leave, too."""
         self._offer(site, release="aggregate", **{"release-limit": WORDS_LIMIT})
 
     def tell(self, story: Story, out: Path) -> list[TaskHandle]:
@@ -122,7 +122,7 @@ class ModelStory:
         self._ended(count, "the counting of words")
         learn = net.submit(tasks.LEARN)
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._close, self.held.folders))
+            list(pool.map(lambda site: self._offer(site, release="nothing"), self.held.folders))
         say(
             "The words that stand in five documents have left each site, for the tokenizer. From now on "
             f"these texts let out only what the channel [bold]{tasks.CHANNEL}[/bold] lists"
@@ -138,14 +138,10 @@ class ModelStory:
         )
         self._wait_until_closed()
 
-    def _close(self, site: str) -> None:
-        limit = {"channel-limit": CHANNEL_LIMIT}
-        self._offer(site, release="nothing", channel=tasks.CHANNEL, **limit)
-
     def _offer(self, site: str, **card: str) -> None:
         self.story.stage.add_datasets(
             site, [self.held.folders[site]], version="1", licence=self.held.licence,
-            residency="site", **card,
+            residency="site", channel=tasks.CHANNEL, **{"channel-limit": CHANNEL_LIMIT}, **card,
         )  # fmt: skip
 
     def _wait_until_closed(self) -> None:

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ayni.demo.alliance import HOME, VICTIM
+from ayni.demo.alliance import HOME
 from ayni.demo.model.results import SPANISH
 from ayni.demo.stage import StageError
 
+VICTIM = "santiago"  # the site that is killed
 KILL_AT = 0.2  # of the steps
 AWAY = 3.0  # seconds
 LIMIT = 900.0  # seconds for the run, on a slow machine
@@ -39,8 +40,8 @@ class Watch:
     say: Callable[[str], None]
     look: Callable[[], Status | None]
     failed: Callable[[], str | None]
-    kill: Callable[[], None]
-    revive: Callable[[], None]
+    kill: Callable[[str], None]
+    revive: Callable[[str], None]
     called: Callable[[str], str]
     victim: str = VICTIM
     killed_at: float = 0.0
@@ -71,7 +72,7 @@ class Watch:
                     raise StageError(f"the run did not end within {LIMIT:.0f} s: {status}")
                 time.sleep(0.25)
         if self.killed_at and not self.back:
-            self.revive()
+            self.revive(self.victim)
 
     def take(self, status: Status) -> None:
         """Say what is new, and do what is due."""
@@ -82,13 +83,13 @@ class Watch:
         if not self.killed_at:
             if status["step"] >= KILL_AT * status["steps"]:
                 self._brought = rounds
-                self.kill()
+                self.kill(self.victim)
                 self.killed_at = time.monotonic()
                 self.say("the others go on without it: two sites are a quorum")
         elif not self.back:
             if time.monotonic() - self.killed_at > AWAY:
                 self.back = True
-                self.revive()
+                self.revive(self.victim)
                 self.say(
                     f"{HOME[self.victim]} is back: its agent reads its journal and begins the task "
                     "again, which goes on from its last checkpoint"
