@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ayni.errors import UserError
 from ayni.lm.files import add_lines
+from ayni.lm.outer.messages import Record
 from ayni.lm.watching.record import LOSSES, History, Report, mean_by_language, read_reports
 from tests.lm.outer.net import Net, rules
 
@@ -80,3 +81,11 @@ def test_a_history_is_read_beside_a_coordinator_and_counts_tokens_on(tmp_path: P
 def test_where_no_run_is_the_error_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name the folder of its coordinator"):
         History.read(tmp_path / "none")
+
+
+def test_what_a_site_does_to_the_others_losses_is_the_difference() -> None:
+    """The books hold it where versions are compared with what they were without a site."""
+    data = {"fragment": "all", "version": 3, "without": "b", "site": "a", "loss": 3.0, "other": 3.5}
+    record = Record(key="compared/all/3/b/a", what="compared", at=9.0, data=data)
+    (row,) = History([record], []).rows()
+    assert (row.what, row.site, row.value) == ("effect", "b", 0.5)

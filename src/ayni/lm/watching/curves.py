@@ -52,6 +52,8 @@ def _found(history: History, against: Against) -> Iterator[tuple[str, str, str, 
     yield "loss-by-site", "Training loss by site", "nats/token", _sites(history, x), False
     held = _lines(rows, "heldout_after", x)
     yield "heldout-by-site", "Loss on held-out text by site", "nats/token", held, False
+    effect = _lines(rows, "effect", x)
+    yield "effects", "Rise of held-out losses without a site", "nats/token", effect, True
     yield "tokens", "Tokens merged, by site", "tokens", _summed(rows, "tokens", x), True
     yield "bytes", "Bytes sent and merged, by site", "bytes", _summed(rows, "bytes", x), True
     cosines = _lines(rows, "cosine", x)

@@ -163,11 +163,14 @@ class History:
             yield Row(*plain, "seconds", report.site, None, report.seconds)
 
     def _of_record(self, record: Record) -> Iterator[Row]:
-        data, names = record.data, _NUMBERS.get(record.what)
+        data, names = record.data, _NUMBERS.get(record.what, {})
         version, site = data.get("version"), data.get("site")
-        if names is None or not isinstance(version, int):
+        if not isinstance(version, int):
             return
         point, who = self.point(version), site if isinstance(site, str) else None
+        plain = (record.at, version, point.step, point.tokens)
+        if record.what == "compared":
+            yield Row(*plain, "effect", str(data["without"]), None, _effect(data))
         for name, value in data.items():
             if isinstance(value, str | None) or not math.isfinite(value):
                 continue
@@ -177,7 +180,6 @@ class History:
                 what, of = "cosine", _pair(name)
             else:
                 continue
-            plain = (record.at, version, point.step, point.tokens)
             yield Row(*plain, what, of, None, float(value))
 
 
@@ -189,6 +191,11 @@ _NUMBERS: Mapping[str, Mapping[str, str]] = {
     },
     "evaluated": {"before": "heldout_before", "after": "heldout_after"},
 }
+
+
+def _effect(data: Mapping[str, Any]) -> float:
+    """How much higher a held-out loss is where a site is left out: above 0 where it helps."""
+    return float(data["other"]) - float(data["loss"])
 
 
 def _pair(name: str) -> str:
