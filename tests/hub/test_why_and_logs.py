@@ -13,7 +13,7 @@ from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Placement
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import LogReport, Report
+from ayni.protocol.messages import AllocationReport, LogReport, Report, UsageReport
 from ayni.protocol.policy import Reason
 
 from . import factories as make
@@ -185,3 +185,21 @@ def test_what_a_data_set_does_not_release_is_said_to_be_withheld(api, release, s
     assert (told is not None) is withheld
     if told:
         assert "censo" in told["message"]
+
+
+# --- usage ------------------------------------------------------------------------------------
+
+
+def test_a_task_shows_what_the_accounting_says_it_was_given(api):
+    given = AllocationReport(job="7_1", core_seconds=33.0, node_seconds=16.5, energy=9000.0)
+    used = UsageReport(job="7", cores=2, wall=16.0, cpu=5.0, peak_memory=7)
+    task = make.task(api.project)
+    for told in (used, used.model_copy(update={"allocation": given})):
+        saved = report(AttemptState.COMPLETE, usage=told)
+        make.attempt(task, make.site(), AttemptState.COMPLETE, report=saved)
+    first, second = api.get(f"{API}/tasks/{ids.show(task.pk)}").json()["attempts"]
+    assert first["usage"]["allocation"] is None
+    assert second["usage"]["allocation"] == {
+        "core_seconds": 33.0, "node_seconds": 16.5, "gpu_seconds": 0.0, "memory_seconds": 0.0,
+        "energy": 9000.0,
+    }  # fmt: skip

@@ -59,6 +59,7 @@ def _moment(seconds: float | None) -> float | None:
 Whole = Annotated[int, AfterValidator(_within)]
 Size = Annotated[int, AfterValidator(lambda number: max(0, _within(number)))]
 Seconds = Annotated[float, AfterValidator(_finite)]
+Joules = Annotated[float, AfterValidator(_finite)]
 Instant = Annotated[float, AfterValidator(lambda seconds: _moment(seconds) or 0.0)]
 Moment = Annotated[float | None, AfterValidator(_moment)]
 
@@ -249,6 +250,7 @@ class AllocationReport(Message):
     node_seconds: Seconds
     gpu_seconds: Seconds = 0.0
     memory_seconds: Seconds = 0.0  # byte seconds
+    energy: Joules | None = None  # where the site measures it
 
 
 class UsageReport(Message):

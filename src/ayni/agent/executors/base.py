@@ -141,6 +141,7 @@ class Allocation:
     node_seconds: float
     gpu_seconds: float
     memory_seconds: float  # byte seconds
+    energy: float | None = None  # joules that its nodes took, where they were measured
 
 
 @dataclass(frozen=True, slots=True)

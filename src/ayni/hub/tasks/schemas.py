@@ -66,6 +66,16 @@ class TaskPage(Schema):
     next_page_token: str | None
 
 
+class AllocationOut(Schema):
+    """What the site's accounting says that the attempt was given; `energy` in joules, where measured."""
+
+    core_seconds: float
+    node_seconds: float
+    gpu_seconds: float = 0.0
+    memory_seconds: float = 0.0
+    energy: float | None = None
+
+
 class UsageOut(Schema):
     """Seconds and bytes, as the site's scheduler measured them."""
 
@@ -77,6 +87,7 @@ class UsageOut(Schema):
     cpu: float
     peak_memory: int
     queue_wait: float
+    allocation: AllocationOut | None = None
 
 
 class AttemptOut(Schema):

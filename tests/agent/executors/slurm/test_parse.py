@@ -119,6 +119,15 @@ def test_what_a_job_was_given_and_used_is_in_bytes_and_seconds():
     assert account.ended == 1795691779.0
 
 
+@pytest.mark.parametrize(
+    ("said", "joules"),
+    [("", None), (",energy=91421", 91421), (",energy=0", None), (f",energy={2**64 - 2}", None)],
+)
+def test_energy_is_what_was_measured_of_the_job(said, joules):
+    text = answers.sacct("sacct-gpu").replace("gres/gpu=2,mem=64M", f"gres/gpu=2{said},mem=64M")
+    assert parse.sacct(text)["2000008"].energy == joules
+
+
 def test_gpus_and_nodes_are_counted_once():
     gpus = parse.sacct(answers.sacct("sacct-gpu"))
     assert [gpus[job].gpus for job in ("2000008", "2000009")] == [2, 1]

@@ -34,7 +34,9 @@ def test_the_parts_sum_to_what_the_job_was_given(
     times: list[tuple[float, float]], elapsed: int, cores: int
 ) -> None:
     tasks = [Span(f"t{n}", *time) for n, time in enumerate(times)]
-    parts = deal_run(replace(ACCOUNT, elapsed=elapsed, cores=cores), tasks).values()
+    account = replace(ACCOUNT, elapsed=elapsed, cores=cores, energy=9000)
+    parts = deal_run(account, tasks).values()
+    assert sum(part.energy or 0 for part in parts) == pytest.approx(9000)
     assert sum(part.core_seconds for part in parts) == pytest.approx(elapsed * cores)
     assert sum(part.gpu_seconds for part in parts) == pytest.approx(elapsed)
     assert sum(part.memory_seconds for part in parts) == pytest.approx(elapsed * (1 << 30))
@@ -45,6 +47,7 @@ def test_a_task_that_took_three_times_as_long_bears_three_times_as_much() -> Non
     parts = deal_run(ACCOUNT, [Span("a", 100, 110), Span("b", 110, 140)])
     assert parts["b"].core_seconds == pytest.approx(3 * parts["a"].core_seconds)
     assert (parts["a"].job, parts["a"].submitted) == ("1000001_3", 90.0)
+    assert parts["a"].energy is None, "not measured"
 
 
 def test_a_task_of_whose_end_nobody_told_lasted_as_long_as_its_job() -> None:

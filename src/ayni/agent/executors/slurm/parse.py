@@ -87,6 +87,7 @@ class Account:
     cpu: float
     reason: str
     earlier: tuple[Account, ...] = ()  # its runs before it was put back into the queue
+    energy: int | None = None  # joules, where the site's Slurm measures them
 
     @property
     def runs(self) -> tuple[Account, ...]:
@@ -231,7 +232,14 @@ def _account(job: str, row: Mapping[str, str]) -> Account:
         peak_memory=size(row["MaxRSS"], bare=1),
         cpu=duration(row["TotalCPU"]),
         reason=row["Reason"],
+        energy=_energy(tres.get("energy", "")),
     )
+
+
+def _energy(text: str) -> int | None:
+    """Joules; Slurm writes numbers of nearly 64 bits, or 0, where they were not measured."""
+    found = _whole(text)
+    return found if 0 < found < 1 << 60 else None
 
 
 def would_start(text: str) -> float | None:

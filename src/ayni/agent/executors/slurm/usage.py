@@ -96,5 +96,6 @@ def deal_run(account: Account, tasks: Sequence[Span]) -> Mapping[str, Allocation
             node_seconds=seconds * account.nodes,
             gpu_seconds=seconds * account.gpus,
             memory_seconds=seconds * account.memory,
+            energy=None if account.energy is None else account.energy * part,
         )
     return found
