@@ -198,8 +198,9 @@ def test_a_task_shows_what_the_accounting_says_it_was_given(api):
         saved = report(AttemptState.COMPLETE, usage=told)
         make.attempt(task, make.site(), AttemptState.COMPLETE, report=saved)
     first, second = api.get(f"{API}/tasks/{ids.show(task.pk)}").json()["attempts"]
-    assert first["usage"]["allocation"] is None
+    assert first["usage"].get("allocation") is None
     assert second["usage"]["allocation"] == {
+        "job": "7_1", "submitted": None,
         "core_seconds": 33.0, "node_seconds": 16.5, "gpu_seconds": 0.0, "memory_seconds": 0.0,
         "energy": 9000.0,
     }  # fmt: skip

@@ -69,6 +69,8 @@ class TaskPage(Schema):
 class AllocationOut(Schema):
     """What the site's accounting says that the attempt was given; `energy` in joules, where measured."""
 
+    job: str
+    submitted: float | None = None
     core_seconds: float
     node_seconds: float
     gpu_seconds: float = 0.0
