@@ -90,7 +90,6 @@ class Waiting:
     quorum: int
     grace: float
     share: float
-
     window: int
 
     def lasts(self, times: Sequence[float]) -> float:
