@@ -159,6 +159,18 @@ def test_a_damaged_update_is_found_by_its_digest(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_message_that_is_no_head_is_passed_over(
+    world: World, words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.lines is not None
+    line: Any = world.lines.down
+    monkeypatch.setattr(line, "said", list(line.said))
+    head = next(m.body for m in line.said if m.kind == "head" and m.body["chain_digest"])
+    line.send("head", {**head, "chain_digest": head["chain_digest"] * 2})
+    found = released(world, tmp_path / "out", words, 1, network=Network(world))
+    assert found.version == 1
+
+
 def test_the_card_has_the_facts_of_the_record(world: World, words: Path, tmp_path: Path) -> None:
     used = {"cores": 4, "gpus": 1, "wall": 1800.0}
     accounted = {**used, "allocation": {"core_seconds": 7200.0, "gpu_seconds": 0.0}}

@@ -7,6 +7,7 @@ after it; what comes out must have the digest that the sites compared.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ayni.lm.outer.messages import Head, Link
 from ayni.lm.outer.perform import BlobError, apply_update, raw_chunks
 from ayni.lm.outer.state import Lane, State, VersionState
 from ayni.lm.parameters import Named, Shapes, arrays, count
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,10 @@ class OnChannel:
             if message.kind == wire.BLOB:
                 self._messages[message.body["ref"]] = message
             elif message.kind == wire.HEAD:
-                self._heads.append(wire.heard_head(message.body, run=run))
+                try:
+                    self._heads.append(wire.heard_head(message.body, run=run))
+                except ValueError as error:
+                    log.warning("message %s of %s is no head: %s", message.sequence, run, error)
         self.blobs: Blobs = self
 
     @cached_property
