@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -13,20 +14,21 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ayni.errors import UserError
-from ayni.lm import wire
+from ayni.errors import NoRoom, UserError
+from ayni.lm import participant, wire
 from ayni.lm.config import Run, Site
 from ayni.lm.coordinate import Coordination, Lines
-from ayni.lm.inner import model, ranks
+from ayni.lm.inner import checkpoint, model, ranks
 from ayni.lm.inner.checkpoint import Checkpoints
 from ayni.lm.inner.progress import Paused
 from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
+from ayni.lm.outer.files import FolderWriter
 from ayni.lm.outer.fragments import WHOLE
-from ayni.lm.outer.messages import Pause, Resume, RollBack
+from ayni.lm.outer.messages import Pause, Readmit, Resume, RollBack
 from ayni.lm.outer.schedule import Phase, Schedule
 from ayni.lm.outer.state import Rules
-from ayni.lm.participant import Participant
+from ayni.lm.participant import Participant, Suspended
 from ayni.lm.site import work
 from tests.lm.inner import small
 from tests.lm.lines import Down, Line, Up
@@ -93,7 +95,9 @@ class World:
             Up(self.lines.up, name),
             Down(self.lines.down, state / "in"),
             state,
-            heldout=small.documents() if self.run.outer.evaluate else None,
+            heldout=small.documents()
+            if self.run.outer.evaluate or self.run.outer.leave_one_out
+            else None,
             stop=stop,
         )
         return self.sites[name]
@@ -337,3 +341,114 @@ def test_sites_judge_a_version_by_what_is_held_out(tmp_path: Path) -> None:
     assert judged and {one["verdict"] for one in judged} <= {"no harm", "not judged"}
     assert {one["site"] for one in world.books("evaluated")} == set(NAMES)
     assert all(one["after"] < 1.05 * one["before"] for one in world.books("evaluated"))
+
+
+def test_a_site_that_harms_is_found_by_the_others_and_suspended_until_readmitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it brings is turned round and nine times as long."""
+    world = World(tmp_path, run(evaluate=True, quorum=2)).begin()
+    bad = world.sites["santiago"]
+    honest = bad.trainer.pseudo_gradient
+    with monkeypatch.context() as patch:
+        patch.setattr(bad.trainer, "pseudo_gradient", lambda: ((n, -9 * a) for n, a in honest()))
+        for _ in range(30):
+            world.turn()
+            if world.hub.coordinator.heads()[0].suspended:
+                break
+    assert [site["site"] for site in world.hub.status()["sites"] if "suspended" in site["why"]] == [
+        "santiago"
+    ]
+    assert any("santiago is suspended" in str(one["text"]) for one in world.books("alarm"))
+    found = world.version
+    world.until(found + 2)
+    merged = [one for one in world.books("merged") if int(one["version"]) > found]
+    assert {one["site"] for one in merged} == {"bogota", "cdmx"}
+    monkeypatch.setattr(participant, "_SUSPENDED", -1.0)
+    with pytest.raises(Suspended, match=r"ayni lm readmit run\.toml santiago"):
+        bad.step()
+    assert world.lines is not None
+    world.lines.wishes.send(*wire.said(Readmit(site="santiago", order="one")))
+    world.to_the_end()
+    last = [one["site"] for one in world.books("merged") if one["version"] == world.version]
+    assert last == ["bogota", "cdmx", "santiago"]
+    judged = [one for one in world.books("evaluated") if one["version"] == world.version]
+    assert judged == [] or all(not one["harm"] for one in judged)
+    losses_of = losses(world.hub.folder / "losses.jsonl")
+    assert sum(losses_of[-3:]) < 0.95 * sum(losses_of[:3])
+
+
+def test_what_was_damaged_on_the_way_is_not_taken_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, run(quorum=2)).begin()
+    world.hub.step()
+    for site in world.sites.values():
+        while site.step():
+            pass
+    assert world.lines is not None and isinstance(world.lines.up, Line)
+    brought = [one.sequence for one in world.lines.up.said if one.kind == "contributed"]
+    world.lines.up.blobs[brought[-1]] = world.lines.up.blobs[brought[-1]][:-7]
+    site = world.sites["bogota"]
+    whole, damaged = site._down.fetch, []
+
+    def fetch(message: Any, timeout: float | None = None) -> Path:
+        path = whole(message, timeout)
+        if not damaged:
+            path.write_bytes(path.read_bytes()[:-7])
+            damaged.append(path)
+        return path
+
+    monkeypatch.setattr(site._down, "fetch", fetch)
+    world.to_the_end()
+    (refused,) = world.books("refused")
+    assert refused["site"] == "santiago"
+    assert damaged and site.trainer.digest() == world.hub.coordinator.heads()[0].digest
+
+
+def full(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("where", "what"), [(checkpoint, "_write"), (FolderWriter, "write")], ids=["checkpoint", "blob"]
+)
+def test_a_full_disk_at_a_site_is_told_and_nothing_trained_is_lost(
+    where: Any, what: str, undisturbed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, what, full)
+        with pytest.raises(UserError, match="make room"):
+            while world.sites["santiago"].step():
+                pass
+    world.turn("bogota", "cdmx")
+    (failed,) = world.books("failed")
+    assert (failed["site"], failed["reason"]) == ("santiago", wire.NO_ROOM)
+    (seen,) = (one for one in world.hub.status()["sites"] if one["site"] == "santiago")
+    assert seen["why"] == f"it cannot: {wire.NO_ROOM}"
+    world.site("santiago")
+    world.to_the_end()
+    assert world.weights() == undisturbed.weights()
+
+
+def test_a_full_disk_at_the_coordinator_holds_the_run_and_loses_nothing(
+    undisturbed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(1)
+    for site in world.sites.values():
+        while site.step():
+            pass
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderWriter, "write", full)
+        for _ in range(2):
+            with pytest.raises(NoRoom, match="make room there"):
+                world.hub.step()
+    world.hub.journal._db.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(NoRoom, match="the run goes on from its last round"):
+        world.hub.step()
+    world.hub.journal._db.execute("PRAGMA max_page_count = 1000000")
+    world.to_the_end()
+    assert world.weights() == undisturbed.weights()

@@ -40,7 +40,9 @@ class Site(Section):
     cores: Count | None = None
     mem: str | None = None
     disk: str | None = None
-    gpus: Count | None = None
+    gpus: Count | None = None  # of a node
+    nodes: Count = 1
+    ranks: Count | None = None  # processes on a node; by default one to a GPU
     partition: str | None = None
     device: str | None = None  # its GPU's name, and
     link: str | None = None  # bits per second to the coordinator: for plans alone
@@ -57,6 +59,22 @@ class Site(Section):
     def dataset(self) -> bool:
         """Whether the data is the network's to bring, rather than there already."""
         return self.data.startswith("ayni://")
+
+    @property
+    def all_gpus(self) -> int:
+        return (self.gpus or 0) * self.nodes
+
+    @property
+    def all_cores(self) -> int:
+        return (self.cores or 1) * self.nodes
+
+    @property
+    def ranks_a_node(self) -> int:
+        return self.ranks or self.gpus or 1
+
+    @property
+    def all_ranks(self) -> int:
+        return self.ranks_a_node * self.nodes
 
 
 def _rules(found: Any) -> Any:

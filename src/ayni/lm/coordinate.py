@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ayni.client.channels import ChannelMessage
 from ayni.client.errors import TransferFailed
-from ayni.errors import UserError
+from ayni.errors import NoRoom, UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run, keep
 from ayni.lm.files import add_lines, written
@@ -32,7 +32,7 @@ from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
 from ayni.lm.outer.messages import Contributed, Event, Head, Name, Record, Rejected
-from ayni.lm.outer.perform import store_vector
+from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tally, contributions, standings
 from ayni.lm.watching.alarms import Alarm, Watch
@@ -119,13 +119,24 @@ class Coordination:
 
         Raises:
             AyniError: the network cannot be reached now; nothing is lost.
-            UserError, OSError, BlobError: this place cannot go on (a full disk, say).
+            NoRoom: the disk is full: make room and call again. Sites finish their rounds and wait.
+            UserError: this place cannot go on, for the reason that it names.
         """
-        events, cursor = self._listen()
-        self.coordinator.hear(time.time(), events, cursor)
-        self.coordinator.work()
-        for head in self.coordinator.heads():
-            self._tell(head)
+        try:
+            events, cursor = self._listen()
+            self.coordinator.hear(time.time(), events, cursor)
+            self.coordinator.work()
+            for head in self.coordinator.heads():
+                self._tell(head)
+        except OSError as error:
+            raise (NoRoom if is_full(error) else UserError)(
+                f"{self.folder}: cannot be read or written ({error.strerror}); make room there: the "
+                "run goes on from its last round"
+            ) from error
+        except BlobError as error:
+            raise UserError(
+                f"{self.store.folder}: {error}; bring it back from a backup, and go on"
+            ) from error
 
     def wait(self, seconds: float) -> None:
         """Until a site says something, but no longer: clocks run on, and people may wish."""
@@ -189,6 +200,8 @@ class Coordination:
             aside = self.store.folder / f"{_ARRIVING}-{message.sequence}"
             self.store.adopt(self.lines.up.fetch(message, aside))
         except TransferFailed as error:
+            if is_full(error):
+                raise NoRoom(f"{self.store.folder}: {error}; make room there") from error
             tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1
             log.warning("the contribution of %s has not arrived: %s", said.site, error)
             return tries >= _TRIES
@@ -214,7 +227,8 @@ class Coordination:
         """A head, after all that it names."""
         if self._told.get(head.fragment) == head:
             return
-        for ref in (head.snapshot, *(link.update for link in head.chain)):
+        changes = [variant.change for variant in head.variants]
+        for ref in (head.snapshot, *(link.update for link in head.chain), *changes):
             if ref is not None and ref not in self._there:
                 path = self.store.path(ref)
                 self.lines.down.send(wire.BLOB, {"ref": ref}, path)

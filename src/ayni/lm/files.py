@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ayni.errors import UserError
+from ayni.errors import NoRoom, UserError, is_full
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
     Its folder is made if need be.
 
     Raises:
-        UserError: it cannot be written. A full disk leaves no half file.
+        UserError: it cannot be written (`NoRoom`: the disk is full). There is no half file then.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -29,9 +29,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); make room, or name another place"
-        ) from error
+        raise unwritten(path, error) from error
     finally:
         with suppress(OSError):
             aside.unlink()  # if it is still there, it is no whole file
@@ -53,4 +51,10 @@ def add_lines(path: Path, lines: Iterable[str]) -> None:
             file.write(("\n" if torn else "").encode())
             file.writelines(f"{line}\n".encode() for line in lines)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); make room there") from error
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> UserError:
+    """What a person is told of a file, or of a folder, in which nothing can be written."""
+    kind = NoRoom if is_full(error) else UserError
+    return kind(f"{path}: cannot be written ({error.strerror}); make room, or name another place")

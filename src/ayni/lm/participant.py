@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ayni.channel import Message, Refused
-from ayni.errors import UserError
+from ayni.errors import UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run
-from ayni.lm.files import written
+from ayni.lm.files import unwritten, written
 from ayni.lm.inner.order import Documents
 from ayni.lm.inner.progress import Contribution, Round
 from ayni.lm.inner.train import Diverged, Trainer
+from ayni.lm.judge import Judge
 from ayni.lm.outer.blocks import BlocksError
 from ayni.lm.outer.catchup import CatchUp, catch_up
 from ayni.lm.outer.codec import CodecError, decode, encode
@@ -30,7 +31,6 @@ from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.messages import (
     Contributed,
     Discarded,
-    Evaluated,
     Failed,
     Head,
     Held,
@@ -38,15 +38,17 @@ from ayni.lm.outer.messages import (
     Link,
     Progressed,
     SiteEvent,
+    Variant,
     nonce_of,
 )
 from ayni.lm.outer.perform import BlobError, raw_chunks
 from ayni.lm.parameters import arrays, chunks, count
 
 log = logging.getLogger(__name__)
-_SENT = "sent"
+_SENT, _LOSSES = "sent", "heldout.json"
 _SAY_EVERY = 20.0  # seconds: where the trainer is
 _PATIENCE = 600.0  # seconds for a blob to come
+_SUSPENDED = 300.0  # seconds that a suspended site waits for a person before its task ends
 
 
 class Up(Protocol):
@@ -73,6 +75,10 @@ class _Elsewhere(Exception):
     """The weights after an update are not those that all others have."""
 
 
+class Suspended(UserError):
+    """What this site brings is refused; a person must look."""
+
+
 class Participant:
     """One site's part of a run. `step` does what can be done; `done` says that the run is over."""
 
@@ -91,7 +97,7 @@ class Participant:
         self.run, self.name, self.trainer = run, name, trainer
         self.done = False
         self._up, self._down, self._stop = up, down, stop
-        self._heldout = heldout
+        self._site, self._state = run.at(name), state
         self._outgoing = FolderStore(state / "outgoing")
         self._marker = state / _SENT
         self._shapes = {name: tuple(p.shape) for name, p in trainer.parameters.items()}
@@ -101,7 +107,11 @@ class Participant:
         self._sending: tuple[str, str] | None = None  # a message, and the base it is to
         self._head: Head | None = None
         self._blobs: dict[str, Message] = {}
-        self._loss: tuple[int, float] | None = None  # of a version, on what is held out
+        self._judge: Judge | None = None
+        if heldout is not None:
+            every = run.outer.evaluate
+            self._judge = Judge(name, trainer, heldout, state / _LOSSES, every=every)
+        self._suspended: float | None = None  # since when
         self._said = -math.inf
         self._say(Joined(site=name, tokens_per_step=run.tokens_per_step))
 
@@ -114,15 +124,20 @@ class Participant:
 
         Raises:
             Paused: told to stop; a checkpoint was written.
-            UserError: this site cannot go on; it has said so.
+            UserError: this site cannot go on; it has said so. What it has trained is in its last
+                checkpoint.
         """
         try:
             return self._step()
+        except Suspended:
+            raise
         except (Diverged, CodecError) as error:
             self._fail(wire.NOT_FINITE)
             raise UserError(str(error)) from error
-        except (UserError, OSError):
-            self._fail(wire.CANNOT)
+        except (UserError, OSError) as error:
+            self._fail(wire.NO_ROOM if is_full(error) else wire.CANNOT)
+            if isinstance(error, OSError):
+                raise unwritten(Path(error.filename or self._state), error) from error
             raise
 
     def _step(self) -> bool:
@@ -132,17 +147,42 @@ class Participant:
         if head is None:
             return False
         way = catch_up(head, self.version, self._digest)
-        if way.late and not way.discard and progress.round and not self._has_sent():
+        out = self.name in head.suspended
+        if way.late and not way.discard and progress.round and not self._has_sent() and not out:
             self._train(progress.round)  # late, and still of use
             return True
         if way.snapshot or way.links:
             return self._catch_up(head, way)
         self.done = head.status == "done"
+        if not self.done and self._waits(out):
+            return False
         if self.done or self._has_sent() or (head.status == "paused" and not progress.round):
             return False
+        self._measure(head)
         peak = self.run.training.optimiser.lr
         scale = 1.0 if head.lr is None else head.lr / peak
         self._train(Round(head.version, head.inner_steps, head.step, scale))
+        return True
+
+    def _waits(self, suspended: bool) -> bool:
+        """Whether there is nothing to do because what this site brings would be refused.
+
+        Raises:
+            Suspended: for long enough: it should not hold an allocation for nothing.
+        """
+        if not suspended:
+            self._suspended = None
+            return False
+        remedy = (
+            f"{self.name} is suspended: a merge did harm with what it brought, and none without. Look "
+            f"at its data and this log, then `ayni lm readmit run.toml {self.name}`"
+        )
+        if self._suspended is None:
+            self._suspended = time.monotonic()
+            log.warning("%s", remedy)
+            self._progress("waiting")
+        if time.monotonic() - self._suspended > _SUSPENDED:
+            raise Suspended(f"{remedy}, and `ayni lm train run.toml` for a new task")
         return True
 
     def _has_sent(self) -> bool:
@@ -181,6 +221,8 @@ class Participant:
             size=path.stat().st_size,
             tokens=brought.tokens,
             steps=brought.steps,
+            core_seconds=round(brought.seconds * self._site.all_cores),
+            gpu_seconds=round(brought.seconds * self._site.all_gpus),
         )
         self._sending = self._say(said, path), self._base
 
@@ -235,8 +277,7 @@ class Participant:
             log.warning("%s: trying again", error)
             return False
         self._say(Held(site=self.name, fragment=WHOLE, version=self.version, digest=self._digest))
-        if self.run.outer.evaluate and self._heldout is not None:
-            self._evaluate(head, self._heldout)
+        self._say_judgement(head)
         return True
 
     def _go(self, head: Head, way: CatchUp) -> None:
@@ -246,11 +287,13 @@ class Participant:
                 self.trainer.take(weights, head.snapshot_version)
             self._now(self.trainer.digest(), head.snapshot_digest)
         for link in way.links:
+            self._measure(head)
             self._now(self._follow(link), link.digest)
+        self._measure(head)
 
     def _follow(self, link: Link) -> str:
         if link.update is None:  # back to older weights, which these are
-            self.trainer.take(self.trainer.weights(), link.version)
+            self.trainer.begin_again(link.version)
             return self._digest
         with self._blob(link.update) as path, path.open("rb") as blob:
             return self.trainer.apply(arrays(decode(blob, self._count), self._shapes), link.version)
@@ -276,23 +319,35 @@ class Participant:
                 )
             )
 
-    def _evaluate(self, head: Head, heldout: Documents) -> None:
-        """The loss of the new weights, and of their parent as it was measured then."""
+    def _measure(self, head: Head) -> None:
+        """The held-out loss of the global weights, if these are what is here, and if it is wanted."""
+        judge = self._judge
+        if judge is not None and not self.trainer.progress.done and judge.wants(head, self._digest):
+            self._progress("evaluating")
+            judge.measure(self._digest)
+
+    def _say_judgement(self, head: Head) -> None:
+        if self._judge is None:
+            return
+        verdict = self._judge.verdict(head)
+        if verdict is not None:
+            self._say(verdict)
+        for variant in head.variants:
+            if variant.site != self.name and variant.change in self._blobs:
+                self._compare(self._judge, head, variant)
+
+    def _compare(self, judge: Judge, head: Head, variant: Variant) -> None:
+        """Say what the version would be without another site; where that fails, nothing."""
         self._progress("evaluating")
-        losses = self.trainer.evaluate(heldout).values()
-        loss = sum(one.nats for one in losses) / max(1, sum(one.tokens for one in losses))
-        before, self._loss = self._loss, (self.version, loss)
-        parent = head.chain[-2].version if len(head.chain) > 1 else head.snapshot_version
-        if head.evaluate and head.chain and before and before[0] == parent:
-            self._say(
-                Evaluated(
-                    site=self.name,
-                    fragment=WHOLE,
-                    version=self.version,
-                    before=before[1],
-                    after=loss if math.isfinite(loss) else None,
-                )
-            )
+        try:
+            with self._blob(variant.change) as path, path.open("rb") as blob:
+                change = arrays(decode(blob, self._count), self._shapes)
+                found = judge.compare(head, variant.site, change)
+        except (Refused, TimeoutError, CodecError, BlocksError) as error:
+            log.warning("version %s without %s: %s", head.version, variant.site, error)
+            return
+        if found is not None:
+            self._say(found)
 
     # --- saying ----------------------------------------------------------------------------
 
@@ -326,7 +381,10 @@ class Participant:
 
     def _fail(self, reason: str) -> None:
         at = self.version
-        self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))
+        try:
+            self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))
+        except OSError as error:  # the spool may lie on the disk that is full
+            log.warning("the run cannot be told: %s", error)
 
 
 class _Brought:

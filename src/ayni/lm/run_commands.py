@@ -1,4 +1,4 @@
-"""`ayni lm train`, and what steers a run: coordinate, pause, resume, set, rollback."""
+"""`ayni lm train`, and what steers a run: coordinate, pause, resume, set, rollback, readmit."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def register(lm: typer.Typer) -> None:
     lm.command(epilog=examples("ayni lm resume run.toml"))(resume)
     lm.command("set", epilog=examples("ayni lm set run.toml lr 0.0002 --from 40"))(set_value)
     lm.command(epilog=examples("ayni lm rollback run.toml --to 12"))(rollback)
+    lm.command(epilog=examples("ayni lm readmit run.toml bogota"))(readmit)
 
 
 def train(
@@ -147,6 +148,19 @@ def rollback(
     _wish(configuration, RollBack(order=secrets.token_hex(8), to=to), as_json)
 
 
+def readmit(
+    configuration: Configuration,
+    site: Annotated[str, typer.Argument(help="A site that was suspended.", metavar="SITE")],
+    as_json: Json = False,
+) -> None:
+    """Let a site that was suspended take part again: what it brings is merged from now on."""
+    from ayni.lm import config
+    from ayni.lm.outer.messages import Readmit
+
+    name = config.load(configuration).at(site).site
+    _wish(configuration, Readmit(site=name, order=secrets.token_hex(8)), as_json)
+
+
 # --- what they share --------------------------------------------------------------------------
 
 
@@ -192,13 +206,14 @@ def _watch(coordination: Coordination, as_json: bool) -> None:
 
 def _coordinate(coordination: Coordination, show: Callable[[Mapping[str, Any]], None]) -> None:
     from ayni.client.errors import HubFailed, HubUnreachable, TransferFailed
+    from ayni.errors import NoRoom
 
     while not coordination.done:
         try:
             coordination.step()
             show(coordination.write_status())
             coordination.wait(_PAUSE)
-        except (HubUnreachable, HubFailed, TransferFailed) as error:
+        except (HubUnreachable, HubFailed, TransferFailed, NoRoom) as error:
             say(f"{error}; trying again")
             time.sleep(_AGAIN)
     show(coordination.write_status())

@@ -100,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = load(given.run)
         name, state = run.at(given.site).site, given.state / run.run
-        heldout = Shards(given.data, "heldout") if run.outer.evaluate else None
+        judges = run.outer.evaluate or run.outer.leave_one_out
+        heldout = Shards(given.data, "heldout") if judges else None
         heldout = heldout if heldout else None  # nothing is held out
         with stopping() as told:
             trainer = build_trainer(run, name, given.data, state, given.checkpoint)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.messages import (
     EVENTS,
+    Compared,
     Contributed,
     Discarded,
     Evaluated,
@@ -31,18 +32,22 @@ from ayni.lm.outer.messages import (
     RollBack,
     Set,
     SiteEvent,
+    Variant,
     Wish,
 )
 from ayni.lm.outer.state import Rules
 
-UP = (Joined, Left, Held, Contributed, Failed, Discarded, Evaluated, Progressed)
+UP = (Joined, Left, Held, Contributed, Failed, Discarded, Evaluated, Compared, Progressed)
 WISHES = (Pause, Resume, RollBack, Set, Readmit)
 NOT_FINITE = "a loss, a gradient or a weight is not finite"
 CANNOT = "its trainer cannot go on; its log says why"
-_REASONS = (NOT_FINITE, CANNOT)
+NO_ROOM = "a disk at the site is full"
+_REASONS = (NOT_FINITE, CANNOT, NO_ROOM)
 _SAID = ("kind", "site", "run")  # by the network, not by the sender
 _HEX = "[0-9a-f]{32}|[0-9a-f]{64}"  # addresses and digests
-_LINKS = 512  # of a head's chain
+_MOST = 1000  # of a list: as many as a run may have sites
+#: What a head has lists of, which travel as lists of their fields.
+_LISTS: Mapping[str, type[BaseModel]] = {"chain": Link, "variants": Variant}
 _LANGUAGES = 512
 _BODY = 64 << 10
 _LARGE = 1e300
@@ -97,8 +102,8 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     for name, said in model.model_json_schema()["properties"].items():
         if name in _left_out(model):
             continue
-        if name == "chain":
-            found |= {f"chain_{key}": rule for key, rule in _links().items()}
+        if name in _LISTS:
+            found |= {f"{name}_{key}": rule for key, rule in _columns(_LISTS[name]).items()}
         elif name == "reason":
             found[name] = {"type": "enumeration", "values": list(_REASONS)}
         else:
@@ -106,11 +111,13 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def _links() -> dict[str, Any]:
-    """A list of links as lists of their fields; no update is an empty text."""
-    rules = {name: _rule(said) for name, said in Link.model_json_schema()["properties"].items()}
-    rules["update"] |= {"pattern": f"|{rules['update']['pattern']}", "optional": False}
-    return {name: rule | {"many": _LINKS} for name, rule in rules.items()}
+def _columns(model: type[BaseModel]) -> dict[str, Any]:
+    """A list of models as lists of their fields; what may be absent is an empty text then."""
+    rules = {name: _rule(said) for name, said in model.model_json_schema()["properties"].items()}
+    for rule in rules.values():
+        if rule.pop("optional", False):
+            rule["pattern"] = f"|{rule['pattern']}"
+    return {name: rule | {"many": _MOST} for name, rule in rules.items()}
 
 
 def _losses() -> dict[str, Any]:
@@ -143,6 +150,8 @@ def _rule(said: Mapping[str, Any]) -> dict[str, Any]:
             return {"type": "number", "minimum": low, "maximum": high}
         case "boolean":
             return {"type": "boolean"}
+        case "array":
+            return _rule(said["items"]) | {"many": _MOST}
     pattern = str(said["pattern"]).removeprefix("^").removesuffix("$")
     pattern = _HEX if ":" in pattern else pattern
     return {"type": "string", "pattern": pattern, "max_length": 64}
@@ -181,10 +190,12 @@ def heard(kind: str, body: Mapping[str, Any], *, run: str, site: str | None = No
 
 def said_head(head: Head) -> dict[str, Any]:
     """A head as a body."""
-    body = head.model_dump(mode="json", exclude={*_SAID, "chain"}, exclude_none=True)
-    links = [link.model_dump() for link in head.chain]
-    lists = {f"chain_{name}": [link[name] or "" for link in links] for name in ("update", "digest")}
-    return body | lists | {"chain_version": [link["version"] for link in links]}
+    body = head.model_dump(mode="json", exclude={*_SAID, *_LISTS}, exclude_none=True)
+    for name, model in _LISTS.items():
+        ones = [one.model_dump() for one in getattr(head, name)]
+        for key in model.model_fields:
+            body[f"{name}_{key}"] = ["" if one[key] is None else one[key] for one in ones]
+    return body
 
 
 def heard_head(body: Mapping[str, Any], *, run: str) -> Head:
@@ -193,10 +204,15 @@ def heard_head(body: Mapping[str, Any], *, run: str) -> Head:
     Raises:
         ValueError: it is none.
     """
-    plain = {name: value for name, value in body.items() if not name.startswith("chain_")}
-    columns = [body.get(f"chain_{name}") or [] for name in ("version", "update", "digest")]
-    chain = tuple(
-        Link(version=version, update=update or None, digest=digest)
-        for version, update, digest in zip(*columns, strict=True)
-    )
-    return Head.model_validate({"lr": None, **plain, "run": run, "chain": chain})
+    found = {"lr": None, **body, "run": run}
+    for name, model in _LISTS.items():
+        columns = [found.pop(f"{name}_{key}", None) or [] for key in model.model_fields]
+        rows = zip(*columns, strict=True)
+        found[name] = tuple(
+            {
+                key: None if value == "" else value
+                for key, value in zip(model.model_fields, row, strict=True)
+            }
+            for row in rows
+        )
+    return Head.model_validate(found)

@@ -204,13 +204,23 @@ class Trainer:
                 self.base[name].copy_(_like(self.base[name], array))
         shapes = {name: tuple(p.shape) for name, p in self.base.items()}
         check_shapes(shapes, seen, whose="the weights")
-        with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(self.base[name])
+        return self.begin_again(version)
+
+    def begin_again(self, version: int) -> int:
+        """Begin from the global weights as they are, as those of a version.
+
+        Returns the tokens of the round that this gives up.
+        """
+        self._to_base()
         lost = self.progress.tokens
         self.progress.rebase(version)
         self.progress.forget_round()
         return lost
+
+    def _to_base(self) -> None:
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(self.base[name])
 
     def _check(self, name: str, array: Floats, whose: str) -> None:
         if name not in self.base:
@@ -233,6 +243,23 @@ class Trainer:
             rows=rows,
             ranks=self.ranks,
         )
+
+    def evaluate_less(self, change: Named, documents: Documents) -> dict[str, Loss]:
+        """The losses of the global weights less a change, which is forgotten then; between rounds only.
+
+        Raises:
+            UserError: the change is not of this model, or not finite.
+        """
+        if self.progress.done:
+            raise ValueError("in the middle of a round the site's own weights would be lost")
+        try:
+            with torch.no_grad():
+                for name, array in change:
+                    self._check(name, array, "the change")
+                    self.parameters[name].copy_(self.base[name] - _like(self.base[name], array))
+            return self.evaluate(documents)
+        finally:
+            self._to_base()
 
     # --- checkpoints -----------------------------------------------------------------------
 

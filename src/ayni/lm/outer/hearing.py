@@ -139,6 +139,8 @@ def _contributed(desk: Desk, site: Site, event: Contributed) -> None:
         event.tokens,
         event.steps,
         desk.state.now,
+        core_seconds=event.core_seconds,
+        gpu_seconds=event.gpu_seconds,
     )
     if reason is None:
         lane.gifts[gift.key] = gift

@@ -17,7 +17,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from ayni.errors import UserError
+from ayni.errors import NoRoom, UserError
 from ayni.lm.outer.messages import Record
 from ayni.lm.outer.state import State, dump, load
 
@@ -133,7 +133,8 @@ class Journal(Kept):
             cursor: how far each source of messages was read; None: as before.
 
         Raises:
-            UserError: the disk is full or gone. The tick is not written then, and must not be acted on.
+            UserError: the disk is full (`NoRoom`) or gone. The tick is not written then, and must not
+                be acted on.
         """
         rows = [(r.key, r.what, r.at, json.dumps(r.data, sort_keys=True)) for r in records]
         at = json.dumps(self.cursor() if cursor is None else cursor, sort_keys=True)
@@ -151,7 +152,8 @@ class Journal(Kept):
                     rows,
                 )
         except sqlite3.Error as error:
-            raise UserError(
+            full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            raise (NoRoom if full else UserError)(
                 f"the journal in {self.folder} cannot be written ({error}); make room there: the run "
                 "goes on from its last round"
             ) from error

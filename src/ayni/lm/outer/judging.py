@@ -11,7 +11,7 @@ from __future__ import annotations
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.hearing import HISTORY, remember_norm
 from ayni.lm.outer.lineage import line, path, round_length
-from ayni.lm.outer.messages import Evaluated, Rebuild, Rebuilt, RollBack
+from ayni.lm.outer.messages import Compared, Evaluated, Rebuild, Rebuilt, RollBack
 from ayni.lm.outer.rounds import begin_merge, new_head
 from ayni.lm.outer.state import (
     GIFT,
@@ -45,6 +45,28 @@ def evaluated(desk: Desk, event: Evaluated) -> None:
         before=event.before,
         after=event.after,
         harm=harm,
+    )
+
+
+def compared(desk: Desk, event: Compared) -> None:
+    """What a version would be without one site, as another one sees it. For the books only."""
+    state = desk.state
+    lane = state.lanes.get(event.fragment)
+    version = lane.versions.get(event.version) if lane else None
+    site, every = state.sites.get(event.site), state.rules.leave_one_out
+    if site is None or site.suspended is not None or version is None or event.site == event.without:
+        return
+    if not every or version.number % every or event.without not in {s.site for s in version.shares}:
+        return
+    desk.note(
+        "compared",
+        f"{event.fragment}/{event.version}/{event.without}/{event.site}",
+        fragment=event.fragment,
+        version=event.version,
+        without=event.without,
+        site=event.site,
+        loss=event.loss,
+        other=event.other,
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice, takewhile
 
-from ayni.lm.outer.messages import Head, Link
+from ayni.lm.outer.messages import Head, Link, Variant
 from ayni.lm.outer.state import GiftState, Lane, State, Version, VersionState
 
 WAITING = (GiftState.OFFERED, GiftState.ACCEPTED)
@@ -61,9 +62,15 @@ def setting(state: State, name: str, version: int) -> float | None:
 
 
 def head(state: State, lane: Lane) -> Head:
-    """What sites are told of a fragment."""
+    """What sites are told of a fragment.
+
+    The chain is longer than the window where it can be: who is a few versions late applies updates,
+    also where a snapshot was made meanwhile, and who judges a version knows its parent.
+    """
     version = lane.versions[lane.head]
-    anchor, links = path(lane, lane.head, lambda v: v.snapshot)
+    recent = list(islice(line(lane), state.rules.window + 2))
+    anchor, _ = path(lane, recent[-1].number, lambda v: v.snapshot)
+    links = list(takewhile(lambda v: v.number != anchor.number, line(lane)))[::-1]
     assert anchor.params is not None
     inner = round_length(state, lane, version)
     return Head(
@@ -82,6 +89,8 @@ def head(state: State, lane: Lane) -> Head:
         snapshot=anchor.params,
         snapshot_digest=anchor.digest,
         chain=tuple(Link(version=v.number, update=v.update, digest=v.digest) for v in links),
+        suspended=tuple(n for n, site in sorted(state.sites.items()) if site.suspended is not None),
+        variants=tuple(Variant(site=n, change=c) for n, c in sorted(version.variants.items())),
     )
 
 
@@ -89,7 +98,7 @@ def tidy(state: State, lane: Lane) -> None:
     """Forget the weights, versions and contributions that nothing needs any more."""
     lineage = list(line(lane))
     for version in lineage[1:]:
-        version.momentum = None
+        version.momentum, version.variants = None, {}
         version.params = version.params if version.snapshot else None
     judged = [i for i, v in enumerate(lineage) if v.state is VersionState.PROVISIONAL]
     depth = max(state.rules.keep, *(i + 2 for i in judged), 1)  # a parent is what one goes back to
@@ -118,7 +127,7 @@ def referenced(state: State) -> set[str]:
     found: set[str | None] = set()
     for lane in state.lanes.values():
         for version in lane.versions.values():
-            found |= {version.update, version.params, version.momentum}
+            found |= {version.update, version.params, version.momentum, *version.variants.values()}
         needed = needed_gifts(lane)
         found |= {gift.blob for key, gift in lane.gifts.items() if key in needed}
     return {blob for blob in found if blob is not None}

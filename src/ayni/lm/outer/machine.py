@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.hearing import hear_site, inspected
-from ayni.lm.outer.judging import advance_judging, evaluated, rebuilt, rolled_back_by
+from ayni.lm.outer.judging import advance_judging, compared, evaluated, rebuilt, rolled_back_by
 from ayni.lm.outer.lineage import head
 from ayni.lm.outer.messages import (
     Action,
+    Compared,
     Evaluated,
     Event,
     Inspect,
@@ -138,6 +139,8 @@ def _hear(desk: Desk, event: Event) -> None:
             rebuilt(desk, event)
         case Evaluated():
             evaluated(desk, event)
+        case Compared():
+            compared(desk, event)
         case Pause():
             desk.state.paused, desk.state.why_paused = True, "ordered"
         case Resume():

@@ -83,6 +83,8 @@ class Contributed(Keyed):
     size: Annotated[int, Field(ge=1, le=1 << 44)]
     tokens: Annotated[int, Field(ge=1, le=1 << 53)]
     steps: Annotated[int, Field(ge=1, le=1 << 32)]
+    core_seconds: Count = 0  # as the site says
+    gpu_seconds: Count = 0
 
 
 class Failed(Keyed):
@@ -117,6 +119,21 @@ class Evaluated(Message):
     after: Finite | None
 
 
+class Compared(Message):
+    """A site's held-out loss of a version, and what it would be without another site's part in it.
+
+    `other` is None where that is not finite.
+    """
+
+    kind: Literal["compared"] = "compared"
+    site: Name
+    fragment: Name
+    version: Count
+    without: Name
+    loss: Finite
+    other: Finite | None
+
+
 class Progressed(Message):
     """Where a site is. Only the highest `seq` counts."""
 
@@ -149,6 +166,13 @@ class Inspected(Keyed):
     problem: Text | None = None
 
 
+class Variant(Message):
+    """A version as it would be without one site's part: its weights less `change`, an encoded vector."""
+
+    site: Name
+    change: Ref
+
+
 class Merged(Message):
     """A merge was done: the encoded update, the weights after the *decoded* one and their digest."""
 
@@ -161,6 +185,7 @@ class Merged(Message):
     digest: Ref
     norm: Norm
     momentum: Ref | None = None
+    variants: tuple[Variant, ...] = Field(default=(), strict=False)
     cosines: dict[str, Finite] = Field(default_factory=dict)  # by two sites, or a site and "before"
 
 
@@ -222,7 +247,16 @@ class Readmit(Message):
 
 
 SiteEvent = (
-    Joined | Left | Held | Contributed | Failed | Discarded | Evaluated | Progressed | Rejected
+    Joined
+    | Left
+    | Held
+    | Contributed
+    | Failed
+    | Discarded
+    | Evaluated
+    | Compared
+    | Progressed
+    | Rejected
 )
 Answer = Inspected | Merged | MergeFailed | Rebuilt
 Wish = Pause | Resume | RollBack | Set | Readmit
@@ -251,8 +285,18 @@ class Input(Message):
     weight: Finite
 
 
+class LeaveOut(Message):
+    """A merge without one site: the weights of the other sites' inputs, in their order."""
+
+    site: Name
+    weights: tuple[Finite, ...] = Field(strict=False)
+
+
 class Merge(Message):
-    """Merge the inputs in their order, step, encode the update, and apply it *decoded* to `params`."""
+    """Merge the inputs in their order, step, encode the update, and apply it *decoded* to `params`.
+
+    `leave_out`: also say how the version would differ without each of these sites.
+    """
 
     kind: Literal["merge"] = "merge"
     fragment: Name
@@ -266,6 +310,7 @@ class Merge(Message):
     params: Ref
     before: Ref | None  # the update that led here
     codec: Codec = Field(strict=False)
+    leave_out: tuple[LeaveOut, ...] = Field(default=(), strict=False)
 
 
 class Rebuild(Message):
@@ -293,7 +338,8 @@ class Head(Message):
 
     `snapshot` are the weights of the version before the chain's first; the chain leads to this one.
     `step`: where the run's inner steps stand; `inner_steps`: how many the round has; `window`: how many
-    versions late a contribution may be.
+    versions late a contribution may be; `suspended`: the sites whose contributions are refused;
+    `variants`: what this version is to be compared with.
     """
 
     kind: Literal["head"] = "head"
@@ -312,6 +358,8 @@ class Head(Message):
     snapshot: Ref
     snapshot_digest: Ref
     chain: tuple[Link, ...] = Field(strict=False)
+    suspended: tuple[Name, ...] = Field(default=(), strict=False)
+    variants: tuple[Variant, ...] = Field(default=(), strict=False)
 
 
 Action = Inspect | Merge | Rebuild | Head

@@ -25,11 +25,13 @@ from ayni.lm.outer.messages import (
     Input,
     Inspect,
     Inspected,
+    LeaveOut,
     Merge,
     Merged,
     MergeFailed,
     Rebuild,
     Rebuilt,
+    Variant,
 )
 
 
@@ -122,6 +124,7 @@ def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
     """Merge, step and encode; then apply what was encoded, decoded again, as every site will."""
     try:
         update, momentum, cosines = _update(action, store)
+        variants = tuple(_variant(action, out, update, store) for out in action.leave_out)
     except _InputError as error:
         return MergeFailed(
             fragment=action.fragment,
@@ -140,6 +143,7 @@ def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
         digest=digest,
         norm=length,
         momentum=momentum,
+        variants=variants,
         cosines=cosines,
     )
 
@@ -154,16 +158,11 @@ def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, flo
         out = stack.enter_context(store.create())
         speed = stack.enter_context(store.create()) if step.momentum else None
 
-        def coming(chunks: Generator[Floats]) -> Generator[Floats]:
-            return stack.enter_context(closing(ahead(chunks)))
-
-        deltas = [coming(_input(one, action.count, store)) for one in action.inputs]
-        past: Chunks | None = None
-        if step.momentum and action.speed is not None:
-            past = coming(_raw(action.speed, action.count, store))
+        deltas = [_ahead(_input(one, action.count, store), stack) for one in action.inputs]
+        past = _past(action, store, stack)
         before: Iterator[Floats] | None = None
         if action.before is not None:
-            before = coming(_own(action.before, action.count, store))
+            before = _ahead(_own(action.before, action.count, store), stack)
         names = [one.key for one in action.inputs]
         cosines = Cosines([*names, "before"] if before else names)
 
@@ -178,6 +177,33 @@ def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, flo
         for piece in stack.enter_context(closing(pieces)):
             out.write(piece)
         return out.keep(), None if speed is None else speed.keep(), cosines.found()
+
+
+def _variant(action: Merge, out: LeaveOut, update: str, store: Store) -> Variant:
+    """How the update would differ without one site: a vector to be taken from the weights after it."""
+    rest = [one for one in action.inputs if one.site != out.site]
+    with ExitStack() as stack:
+        deltas = [_ahead(_input(one, action.count, store), stack) for one in rest]
+        whole = _ahead(_own(update, action.count, store), stack)
+        past = _past(action, store, stack)
+        merged = merge(deltas, out.weights, Step(action.lr, action.momentum), past)
+        changes = (other.update - one for other, one in zip(merged, whole, strict=True))
+        blob = stack.enter_context(store.create())
+        for piece in encode(changes, action.count, action.codec):
+            blob.write(piece)
+        return Variant(site=out.site, change=blob.keep())
+
+
+def _ahead(chunks: Generator[Floats], stack: ExitStack) -> Generator[Floats]:
+    """The chunks, made by a thread that ends with the stack."""
+    return stack.enter_context(closing(ahead(chunks)))
+
+
+def _past(action: Merge, store: Store, stack: ExitStack) -> Chunks | None:
+    """The momentum that is stepped with, if any."""
+    if not action.momentum or action.speed is None:
+        return None
+    return _ahead(_raw(action.speed, action.count, store), stack)
 
 
 def _input(one: Input, count: int, store: Store) -> Generator[Floats]:

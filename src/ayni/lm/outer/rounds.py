@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ayni.lm.outer.desk import Desk
+from ayni.lm.outer.desk import Desk, Value
 from ayni.lm.outer.hearing import remember_norm
 from ayni.lm.outer.lineage import WAITING, round_length, setting, staleness, tidy
-from ayni.lm.outer.messages import Input, Merge, Merged, MergeFailed
+from ayni.lm.outer.messages import Input, LeaveOut, Merge, Merged, MergeFailed
 from ayni.lm.outer.state import (
     GIFT,
     LANE,
@@ -102,9 +102,29 @@ def begin_merge(desk: Desk, lane: Lane, gifts: list[Gift], late: list[int], even
         params=head.params,
         before=head.update,
         codec=rules.codec,
+        leave_out=_leave_out(desk, lane, raw),
     )
     lane.next += 1
     lane.state, lane.grace_until = moved(LANE, lane.state, event), None
+
+
+def _leave_out(desk: Desk, lane: Lane, raw: list[float]) -> tuple[LeaveOut, ...]:
+    """The merge without each of its sites, every so many versions."""
+    every = desk.state.rules.leave_one_out
+    sites = sorted({share.site for share in lane.merging})
+    if not every or lane.next % every or len(sites) < 2:
+        return ()
+    found = []
+    for site in sites:
+        rest = [
+            (share, weight)
+            for share, weight in zip(lane.merging, raw, strict=True)
+            if share.site != site
+        ]
+        others = shares([weight for _, weight in rest])
+        weights = tuple(w * share.clipped for (share, _), w in zip(rest, others, strict=True))
+        found.append(LeaveOut(site=site, weights=weights))
+    return tuple(found)
 
 
 def _inputs(lane: Lane) -> tuple[Input, ...]:
@@ -138,6 +158,7 @@ def merged(desk: Desk, event: Merged) -> None:
         params=event.params,
         momentum=event.momentum,
         shares=lane.merging,
+        variants={one.site: one.change for one in event.variants},
     )
     lane.versions[version.number] = version
     lane.job, lane.merging, lane.tries = None, [], 0
@@ -186,7 +207,14 @@ def _booked(desk: Desk, lane: Lane, version: Version, share: Share) -> None:
         weight=share.weight,
         clipped=share.clipped,
         norm=gift.norm,
+        **_spent(gift),
     )
+
+
+def _spent(gift: Gift) -> dict[str, Value]:
+    """What the site says that it took; nothing where it says nothing."""
+    found = {"core_seconds": gift.core_seconds, "gpu_seconds": gift.gpu_seconds}
+    return {name: seconds for name, seconds in found.items() if seconds}
 
 
 def new_head(desk: Desk, lane: Lane, version: Version) -> None:

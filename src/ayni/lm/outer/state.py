@@ -124,6 +124,7 @@ class Rules(BaseModel):
     harm: float = Field(default=0.05, gt=0, le=10)  # rise of a loss over its best of late, relative
     patience: float = Field(default=600.0, gt=0, allow_inf_nan=False)  # waited for judgements
     most_harms: int = Field(default=3, ge=1)  # in a row, unexplained: then the run pauses
+    leave_one_out: int = Field(default=0, ge=0, le=1 << 20)  # every so many versions; 0: never
     snapshot_every: int = Field(default=10, ge=1)
     keep: int = Field(default=30, ge=1, le=10_000)  # versions that one can go back to
 
@@ -148,6 +149,8 @@ class Gift:
     norm: float | None = None
     limit: float | None = None  # to which its norm is clipped
     reason: str | None = None  # why it was refused
+    core_seconds: int = 0
+    gpu_seconds: int = 0
 
     @property
     def key(self) -> str:
@@ -190,6 +193,7 @@ class Version:
     momentum: str | None = None
     shares: list[Share] = field(default_factory=list)
     votes: dict[str, bool] = field(default_factory=dict)  # site → harm
+    variants: dict[str, str] = field(default_factory=dict)  # site → what changes without it
 
 
 @dataclass(slots=True)
