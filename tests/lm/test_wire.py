@@ -8,6 +8,7 @@ import pytest
 
 from ayni.lm import wire
 from ayni.lm.outer.messages import (
+    Compared,
     Contributed,
     Discarded,
     Evaluated,
@@ -49,6 +50,8 @@ SAID: list[SiteEvent] = [
     Discarded(base=2, steps=3, tokens=4, **KEY),
     Evaluated(version=2, before=1.5, after=None, **KEY),
     Evaluated(version=2, before=1.5, after=1.25, **KEY),
+    Compared(version=2, without="sur", loss=1.5, other=None, **KEY),
+    Compared(version=2, without="sur", loss=1.5, other=1.75, **KEY),
     Progressed(site="norte", seq=1, doing="training", step=3, of=5),
 ]  # fmt: skip
 WISHED: list[Wish] = [

@@ -12,6 +12,7 @@ for _library in ("langcodes", "numpy", "pyarrow", "regex", "selectolax", "tokeni
         raise ModuleNotFoundError(f"No module named {_library!r}", name=_library)
 
 from ayni.lm import (  # noqa: E402
+    contribution_commands,
     corpus_commands,
     model_commands,
     plan_commands,
@@ -29,5 +30,6 @@ def register(app: typer.Typer) -> None:
     model_commands.register(lm)
     plan_commands.register(lm)
     run_commands.register(lm)
+    contribution_commands.register(lm)
     watch_commands.register(lm)
     app.add_typer(lm, name="lm")

@@ -75,11 +75,18 @@ class Lines:
 class Coordination:
     """One run, coordinated. `step` does all that can be done now."""
 
-    def __init__(self, run: Run, folder: Path, connect: Callable[[int], Lines]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        connect: Callable[[int], Lines],
+        members: Mapping[str, str] | None = None,
+    ) -> None:
         """Go on, or begin.
 
         Args:
             connect: gives the channels of a model of so many values.
+            members: of the alliance, to which the sites belong; for the books.
 
         Raises:
             UserError: the folder is another run's, or another coordinator is at work in it.
@@ -90,6 +97,7 @@ class Coordination:
         self.journal = Journal(folder)
         self.coordinator = Coordinator(self.journal, self.store, lambda: first(run, self.store))
         self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
+        self.journal.commit(self.coordinator.state, _belonging(members or {}))
         self._books: list[Record] = []
         self._read = 0  # of the books
         self._tallies: dict[str, Tally] = {}
@@ -293,6 +301,19 @@ def first(run: Run, store: FolderStore) -> State:
     ref, digest = store_vector(store, chunks(found))
     size = count({name: tuple(tensor.shape) for name, tensor in net.items()})
     return begin(run.outer, {WHOLE: Origin(size, ref, digest)}, time.time())
+
+
+def _belonging(members: Mapping[str, str]) -> list[Record]:
+    """Records of who belongs to whom; the journal keeps the first of each, and changes."""
+    return [
+        Record(
+            key=f"member/{site}/{member}",
+            what="member",
+            at=time.time(),
+            data={"site": site, "member": member},
+        )
+        for site, member in sorted(members.items())
+    ]
 
 
 def _rejected(message: ChannelMessage, reason: str) -> Rejected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from itertools import pairwise
 from pathlib import Path
 
 from ayni.lm.files import written
@@ -33,11 +34,15 @@ class Judge:
         self._site, self._trainer, self._documents = site, trainer, documents
         self._path, self._every = path, every
         self._losses = _read(path)
+        self._said: set[int] = set()  # versions
 
     def wants(self, head: Head, digest: str) -> bool:
-        """Whether the weights with this digest must be measured: a version to be judged, or its parent."""
-        asked = digest in (head.digest, _parent(head)) and (self._every or bool(head.variants))
-        return asked and digest not in self._losses
+        """Whether the weights with this digest must be measured, to judge a version by them."""
+        if digest in self._losses:
+            return False
+        asked = {other for _, other, _ in _recent(head)} if self._every else set()
+        asked |= {head.digest} if head.variants else set()
+        return digest in asked
 
     def measure(self, digest: str) -> None:
         """Measure the weights as they are.
@@ -51,18 +56,30 @@ class Judge:
         with written(self._path) as file:
             file.write(json.dumps(self._losses).encode())
 
-    def verdict(self, head: Head) -> Evaluated | None:
-        """What a version did to the loss; None: it is not to be judged, or its parent was never here."""
-        before = self._losses.get(_parent(head), math.nan)
-        after = self._losses.get(head.digest)
-        if not (head.evaluate and head.chain) or after is None or not math.isfinite(before):
-            return None
+    def verdicts(self, head: Head) -> list[Evaluated]:
+        """What each of the latest versions did to the loss, once; nothing of those that were never here.
+
+        Not the head alone: two versions may come in quick succession, and where the first did harm,
+        the second one's parent is bad already.
+        """
+        found = []
+        for (_, parent, _), (version, digest, changed) in pairwise(_recent(head)):
+            before = self._losses.get(parent, math.nan)
+            after = self._losses.get(digest)
+            known = after is not None and math.isfinite(before)
+            if self._every and changed and known and version not in self._said:
+                self._said.add(version)
+                found.append(self._evaluated(version, before, after))
+        return found
+
+    def _evaluated(self, version: int, before: float, after: float | None) -> Evaluated:
+        finite = after is not None and math.isfinite(after)
         return Evaluated(
             site=self._site,
             fragment=WHOLE,
-            version=head.version,
+            version=version,
             before=before,
-            after=after if math.isfinite(after) else None,
+            after=after if finite else None,
         )
 
     def compare(self, head: Head, without: str, change: Named) -> Compared | None:
@@ -93,10 +110,11 @@ def _mean(losses: dict[str, Loss]) -> float:
     return sum(one.nats for one in losses.values()) / max(1, sum(o.tokens for o in losses.values()))
 
 
-def _parent(head: Head) -> str:
-    """The digest of the version before the head, as far as the head says."""
-    chain = head.chain
-    return chain[-2].digest if len(chain) > 1 else head.snapshot_digest
+def _recent(head: Head) -> list[tuple[int, str, bool]]:
+    """The versions that may still be judged: number, digest, and whether the weights changed."""
+    ways = [(head.snapshot_version, head.snapshot_digest, False)]
+    ways += [(link.version, link.digest, link.update is not None) for link in head.chain]
+    return ways[-(head.window + 2) :]
 
 
 def _read(path: Path) -> dict[str, float]:

@@ -50,6 +50,12 @@ def wishes(network: Network, run: Run) -> Channel:
     return network.make_channel(run.wishes, wire.wishes_schema(), retention=run.retention)
 
 
+def members(network: Network, run: Run) -> dict[str, str]:
+    """The members of the alliance to which the run's sites belong, as the hub says."""
+    named = {one.site for one in run.sites}
+    return {s.name: s.member for s in network.sites() if s.name in named and s.member}
+
+
 def drafts(run: Run, folder: Path) -> dict[str, Draft]:
     """The task of each site.
 

@@ -329,8 +329,7 @@ class Participant:
     def _say_judgement(self, head: Head) -> None:
         if self._judge is None:
             return
-        verdict = self._judge.verdict(head)
-        if verdict is not None:
+        for verdict in self._judge.verdicts(head):
             self._say(verdict)
         for variant in head.variants:
             if variant.site != self.name and variant.change in self._blobs:

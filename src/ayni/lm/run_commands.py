@@ -178,7 +178,8 @@ def _coordination(run: Run, folder: Path) -> Coordination:
 
     network = open_network()
     launch.check_project(network, run)
-    return Coordination(run, folder, lambda count: launch.connect(network, run, count))
+    belong = launch.members(network, run)
+    return Coordination(run, folder, lambda count: launch.connect(network, run, count), belong)
 
 
 def _wish(configuration: Path, wish: Wish, as_json: bool) -> None:

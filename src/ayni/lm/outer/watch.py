@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.lineage import staleness
@@ -78,6 +79,8 @@ class Tally:
 
     tokens: int = 0
     bytes: int = 0
+    core_seconds: int = 0
+    gpu_seconds: int = 0
     merged: int = 0
     late: int = 0
     clipped: int = 0
@@ -116,6 +119,8 @@ def _add(tally: Tally, record: Record) -> None:
     data = record.data
     tally.tokens += _whole(data["tokens"])
     tally.bytes += _whole(data["bytes"])
+    tally.core_seconds += _whole(data.get("core_seconds", 0))
+    tally.gpu_seconds += _whole(data.get("gpu_seconds", 0))
     tally.merged += 1
     tally.late += _whole(data["staleness"]) > 0
     tally.clipped += float(data["clipped"] or 0) < 1
@@ -126,3 +131,65 @@ def _add(tally: Tally, record: Record) -> None:
 def _whole(value: object) -> int:
     assert isinstance(value, int)
     return value
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a site brought to a version, and what came of it.
+
+    `core_seconds`, `gpu_seconds`: as the site's task says. `stands`: the version was not rolled back.
+    `effect`: what the part did to the loss of the *other* sites, in nats a token, their mean: negative
+    where it helped; None: that was not measured.
+    """
+
+    fragment: str
+    version: int
+    site: str
+    member: str | None
+    base: int
+    tokens: int
+    bytes: int
+    core_seconds: int
+    gpu_seconds: int
+    weight: float
+    stands: bool
+    effect: float | None
+
+
+def parts(books: Iterable[Record]) -> list[Part]:
+    """Every contribution that was merged, by version and site."""
+    records = list(books)
+    back = {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
+    members = {r.data["site"]: str(r.data["member"]) for r in records if r.what == "member"}
+    effects = _effects(records)
+    found = []
+    for data in (record.data for record in records if record.what == "merged"):
+        fragment, version = str(data["fragment"]), _whole(data["version"])
+        site = str(data["site"])
+        found.append(
+            Part(
+                fragment=fragment,
+                version=version,
+                site=site,
+                member=members.get(site),
+                base=_whole(data["base"]),
+                tokens=_whole(data["tokens"]),
+                bytes=_whole(data["bytes"]),
+                core_seconds=_whole(data.get("core_seconds", 0)),
+                gpu_seconds=_whole(data.get("gpu_seconds", 0)),
+                weight=float(data["weight"] or 0),
+                stands=(fragment, version) not in back,
+                effect=effects.get((fragment, version, site)),
+            )
+        )
+    return sorted(found, key=lambda part: (part.version, part.fragment, part.site, part.base))
+
+
+def _effects(records: Iterable[Record]) -> dict[tuple[str, int, str], float]:
+    seen: dict[tuple[str, int, str], list[float]] = {}
+    for data in (record.data for record in records if record.what == "compared"):
+        loss, other = data["loss"], data["other"]
+        if isinstance(loss, float) and isinstance(other, float):
+            key = str(data["fragment"]), _whole(data["version"]), str(data["without"])
+            seen.setdefault(key, []).append(loss - other)
+    return {key: fmean(found) for key, found in seen.items()}
