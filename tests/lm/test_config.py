@@ -90,6 +90,7 @@ def test_phases_may_be_written_out(tmp_path: Path) -> None:
         ('data = "/state/shards"', 'data = "shards"', "sites.1.data: "),
         ('data = "/state/shards"', "", "sites.1.data: is missing"),
         ("cores = 4", 'cores = "four"', "sites.1.cores: "),
+        ("cores = 4", "gpus = 3", "sites: cdmx has 3 ranks, which cannot share"),
         ("[model.shape]", "[model", "not TOML"),
     ],
 )  # fmt: skip
@@ -165,3 +166,18 @@ def test_a_site_gets_the_shape_of_a_checkpoint_and_its_weights_by_the_channel(
         "/work/run.json",
         "/work/checkpoint/config.json",
     }
+
+
+def test_a_site_of_several_ranks_starts_them_on_each_of_its_nodes(tmp_path: Path) -> None:
+    text = GOOD.replace("cores = 4", "cores = 4\ngpus = 2\nnodes = 2")
+    run = config.load(written(tmp_path, text))
+    site = run.at("cdmx")
+    assert (site.ranks_a_node, site.all_ranks, site.all_cores, site.all_gpus) == (2, 4, 8, 4)
+    config.keep(run, tmp_path)
+    made = launch.drafts(run, tmp_path)
+    tasks = {name: document(one.task("ayni://quinua/r")) for name, one in made.items()}
+    commands = {name: " ".join(one["executors"][0]["command"]) for name, one in tasks.items()}
+    assert "ayni.lm.node" in commands["cdmx"] and "ayni.lm.site" in commands["bogota"]
+    wishes = tasks["cdmx"]["resources"]["backend_parameters"]
+    assert (wishes["nodes"], wishes["gpus"]) == ("2", "2") and "network" in wishes
+    assert "network" not in tasks["bogota"]["resources"]["backend_parameters"]

@@ -20,6 +20,7 @@ from ayni.lm.config import Run, Site
 from ayni.lm.coordinate import Coordination, Lines
 from ayni.lm.inner import checkpoint, model, ranks
 from ayni.lm.inner.checkpoint import Checkpoints
+from ayni.lm.inner.lead import Leader
 from ayni.lm.inner.progress import Paused
 from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
@@ -56,6 +57,20 @@ def run(**rules: Any) -> Run:
     )
 
 
+def trainer_of(of: Run, name: str, state: Path, seed: int | None = None) -> Trainer:
+    """This process's trainer, alone or as one of several ranks, as its checkpoints left it."""
+    settings, here = of.training, ranks.join("cpu")
+    trainer = Trainer(
+        settings,
+        model.build(model.config_of(small.SHAPE), seed=settings.seed if seed is None else seed),
+        small.order(settings, name),
+        here,
+        checkpoints=Checkpoints(state / "checkpoints", here),
+    )
+    trainer.resume()
+    return trainer
+
+
 class World:
     """Channels that outlive whoever speaks on them, and folders that do."""
 
@@ -80,20 +95,13 @@ class World:
     def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Participant:
         """A new attempt at a site: what its volume has is all that it knows."""
         assert self.lines is not None
-        state, here = self.folder / name, ranks.join("cpu")
-        settings = self.run.training
-        trainer = Trainer(
-            settings,
-            model.build(model.config_of(small.SHAPE), seed=changed.get("seed", settings.seed)),
-            small.order(settings, name),
-            here,
-            checkpoints=Checkpoints(state / "checkpoints", here),
-        )
-        trainer.resume()
+        state = self.folder / name
+        trainer = trainer_of(self.run, name, state, **changed)
+        leads = Leader(trainer) if trainer.ranks.count > 1 else trainer
         self.sites[name] = Participant(
             self.run,
             name,
-            trainer,
+            leads,
             Up(self.lines.up, name),
             Down(self.lines.down, state / "in"),
             state,
@@ -369,7 +377,8 @@ def test_a_site_that_harms_is_found_by_the_others_and_suspended_until_readmitted
     assert {one["site"] for one in merged} == {"bogota", "cdmx"}
     monkeypatch.setattr(participant, "_SUSPENDED", -1.0)
     with pytest.raises(Suspended, match=r"ayni lm readmit run\.toml santiago"):
-        bad.step()
+        while bad.step():
+            pass
     assert world.lines is not None
     world.lines.wishes.send(*wire.said(Readmit(site="santiago", order="one")))
     back = world.version
@@ -482,7 +491,8 @@ def test_what_the_sites_compare_with_is_the_merge_without_one(tmp_path: Path) ->
         world.hub.step()
         site.step()
         gradients[name] = {n: a.copy() for n, a in site.trainer.pseudo_gradient()}
-    world.until(1)
+    world.hub.step()
+    assert world.version == 1
     (head,) = world.hub.coordinator.heads()
     gifts = {one["site"]: float(one["weight"]) for one in world.books("merged")}
     assert [one.site for one in head.variants] == list(NAMES)

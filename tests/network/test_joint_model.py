@@ -58,6 +58,7 @@ first = 5
 last = 15
 grace = 60.0
 snapshot_every = 3
+leave_one_out = 2
 """
 SITE = """
 [[sites]]
@@ -129,7 +130,7 @@ def pack(folder: Path, env: dict[str, str]) -> int:
     for site in WORDS:
         lm(
             "corpus", "pack", str(folder / site), *rules, "--tokenizer", tokenizer,
-            "--member", "CL", "--site", site, "--out", str(folder / f"textos-{site}"),
+            "--member", "CL", "--site", site, "--held-out", "0.2", "--out", str(folder / f"textos-{site}"),
         )  # fmt: skip
     return load_manifest(folder / "textos-norte").tokenizer.size
 
@@ -173,13 +174,13 @@ def version(folder: Path) -> int:
     return int(json.loads(path.read_text())["version"]) if path.exists() else 0
 
 
-def trainer(world: World, task: str) -> int:
-    """The process that trains at a task's site."""
+def process_of(world: World, task: str, module: bytes) -> int:
+    """The process of a task that runs a module."""
     attempt = world.net.show(task)["attempts"][-1]["id"]
     (found,) = (
         process
         for process in processes(attempt)
-        if b"ayni.lm.site" in Path(f"/proc/{process}/cmdline").read_bytes()
+        if module in Path(f"/proc/{process}/cmdline").read_bytes()
     )
     return found
 
@@ -193,7 +194,8 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     world: World, tmp_path: Path
 ) -> None:
     toml, folder = tmp_path / "run.toml", tmp_path / "prueba"
-    sites = "".join(SITE.format(site=site) for site in WORDS)
+    norte, sur = (SITE.format(site=site) for site in WORDS)
+    sites = f"{norte}ranks = 2\n{sur}"
     toml.write_text(RUN.format(words=world.words) + sites)
     first = subprocess.Popen(
         [*AYNI, "lm", "train", str(toml), "--json"],
@@ -206,8 +208,8 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
         first.kill()
         first.communicate()
     tasks = tasks_of(folder)
-    os.kill(trainer(world, tasks["norte"]), signal.SIGUSR1)
-    os.kill(trainer(world, tasks["sur"]), signal.SIGKILL)
+    os.kill(process_of(world, tasks["norte"], b"ayni.lm.node"), signal.SIGUSR1)
+    os.kill(process_of(world, tasks["sur"], b"ayni.lm.site"), signal.SIGKILL)
     world.net.wait(tasks["sur"], "EXECUTOR_ERROR")
     world.lm("set", str(toml), "lr", "0.002", "--from", "3")
     world.lm("train", str(toml), "--json")
@@ -227,6 +229,12 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
         state = journal.state()
     assert state is not None
     assert [(one.value, one.from_version) for one in state.settings] == [(0.002, 3)]
+    brought = json.loads(world.lm("contributions", str(toml), "--json"))
+    assert [(one["site"], one["member"]) for one in brought["sites"]] == [
+        ("norte", "CL"), ("sur", "MX"),
+    ]  # fmt: skip
+    assert all(one["tokens"] and one["core_seconds"] for one in brought["sites"])
+    assert any(one["effect"] is not None for one in brought["rounds"])
     losses = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
     for site in WORDS:
         own = [one["losses"]["es"] for one in losses if one["site"] == site]

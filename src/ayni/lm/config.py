@@ -138,6 +138,13 @@ class Run(Section):
             raise ValueError(
                 f"outer.snapshot_every: a head would be too long to send; write {_MOST_LINKS} or less"
             )
+        batch = self.training.data.batch
+        for one in self.sites:
+            if batch % one.all_ranks:
+                raise ValueError(
+                    f"sites: {one.site} has {one.all_ranks} ranks, which cannot share training.data."
+                    f"batch = {batch} rows evenly; change one of them"
+                )
         if self.outer.quorum > len(names):
             raise ValueError(
                 f"outer.quorum: {self.outer.quorum} of {len(names)} sites can never be there; "

@@ -9,9 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from ayni.lm.files import written
+from ayni.lm.inner.lead import SiteTrainer
 from ayni.lm.inner.order import Documents
 from ayni.lm.inner.progress import Loss
-from ayni.lm.inner.train import Trainer
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.messages import Compared, Evaluated, Head
 from ayni.lm.parameters import Named
@@ -28,7 +28,7 @@ class Judge:
     """
 
     def __init__(
-        self, site: str, trainer: Trainer, documents: Documents, path: Path, *, every: bool
+        self, site: str, trainer: SiteTrainer, documents: Documents, path: Path, *, every: bool
     ) -> None:
         """`every`: each version is judged, and not only compared with what it is said to be compared."""
         self._site, self._trainer, self._documents = site, trainer, documents

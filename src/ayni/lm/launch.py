@@ -16,7 +16,7 @@ from ayni.lm.coordinate import Lines
 from ayni.lm.files import written
 
 TASKS = "tasks.json"
-_COMMAND = 'exec python3 -m ayni.lm.site run.json --site "$SITE" --state "$AYNI_ROOT/state" --data '
+_COMMAND = 'exec python3 -m ayni.lm.{} run.json --site "$SITE" --state "$AYNI_ROOT/state" --data '
 
 
 def check_project(network: Network, run: Run) -> None:
@@ -74,8 +74,9 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         inputs["data"] = site.data
     if run.model.checkpoint is not None:
         inputs["checkpoint/config.json"] = str(run.model.checkpoint / "config.json")
+    command = _COMMAND.format("site" if site.all_ranks == 1 else "node")
     return draft(
-        _COMMAND + ("data" if site.dataset else '"$AYNI_ROOT$DATA"'),
+        command + ("data" if site.dataset else '"$AYNI_ROOT$DATA"'),
         name=f"{run.run}-{site.site}",
         inputs=inputs,
         # Else a trainer has as many threads as the node has cores, whatever it was given of them.
@@ -86,6 +87,8 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         mem=site.mem,
         disk=site.disk,
         gpus=site.gpus,
+        nodes=site.nodes if site.nodes > 1 else None,
+        network=site.nodes > 1,  # ranks on several nodes talk over it
         partition=site.partition,
         time=site.time,
         chain=site.chain,

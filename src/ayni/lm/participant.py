@@ -19,9 +19,10 @@ from ayni.errors import UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run
 from ayni.lm.files import unwritten, written
+from ayni.lm.inner.lead import SiteTrainer
 from ayni.lm.inner.order import Documents
 from ayni.lm.inner.progress import Contribution, Round
-from ayni.lm.inner.train import Diverged, Trainer
+from ayni.lm.inner.train import Diverged
 from ayni.lm.judge import Judge
 from ayni.lm.outer.blocks import BlocksError
 from ayni.lm.outer.catchup import CatchUp, catch_up
@@ -86,7 +87,7 @@ class Participant:
         self,
         run: Run,
         name: str,
-        trainer: Trainer,
+        trainer: SiteTrainer,
         up: Up,
         down: Down,
         state: Path,

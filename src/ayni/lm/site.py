@@ -12,7 +12,8 @@ from pathlib import Path
 from ayni.channel import Channel
 from ayni.errors import UserError
 from ayni.lm.config import Run, load
-from ayni.lm.inner.progress import Paused
+from ayni.lm.inner.lead import Leader, follow
+from ayni.lm.inner.order import Documents
 from ayni.lm.inner.train import Trainer
 from ayni.lm.participant import Participant, Up
 from ayni.terminal import one_line
@@ -21,12 +22,15 @@ _PAUSE = 0.3  # seconds between two looks
 _LAST_WORDS = 60.0  # seconds at the end, for what was said to be taken
 
 
-def build_trainer(run: Run, name: str, data: Path, state: Path, checkpoint: Path) -> Trainer:
+def build_trainer(
+    run: Run, name: str, data: Path, state: Path, checkpoint: Path, meeting: Path | None = None
+) -> Trainer:
     """The trainer of a site, as its last checkpoint left it.
 
     Args:
         checkpoint: a folder with the `config.json` of the checkpoint that the run continues, if any;
             its weights come by the channel.
+        meeting: where the site's ranks find each other, if there are several.
 
     Raises:
         UserError: what is missing or does not fit.
@@ -37,9 +41,7 @@ def build_trainer(run: Run, name: str, data: Path, state: Path, checkpoint: Path
     from ayni.lm.inner.order import Order
 
     settings, shape = run.training, run.model.shape
-    here = ranks.join()
-    if here.count > 1:
-        raise UserError("a run over the network has one rank at a site for now: start one process")
+    here = ranks.join(meeting=meeting)
     config = model.config_of(shape) if shape else model.read_config(checkpoint)
     attention = "flex_attention" if here.device.type == "cuda" else "sdpa"
     order = Order(
@@ -71,9 +73,7 @@ def work(site: Participant, told: Callable[[], bool]) -> None:
         if site.step():
             continue
         if told():
-            site.trainer.save()
-            progress = site.trainer.progress
-            raise Paused(progress.done, progress.round.steps if progress.round else 0)
+            site.trainer.pause()
         time.sleep(_PAUSE)
 
 
@@ -84,9 +84,32 @@ def _until_taken(up: Up) -> None:
         time.sleep(_PAUSE)
 
 
+def _lead(
+    run: Run,
+    name: str,
+    trainer: Trainer,
+    state: Path,
+    heldout: Documents | None,
+    told: Callable[[], bool],
+) -> None:
+    """Speak for the site, as its only rank or the first of several."""
+    leader = Leader(trainer) if trainer.ranks.count > 1 else None
+    up, down = Channel(run.up), Channel(run.down)
+    site = Participant(run, name, leader or trainer, up, down, state, heldout=heldout, stop=told)
+    try:
+        work(site, told)
+    except (UserError, OSError):
+        _until_taken(up)
+        raise
+    if leader is not None:
+        leader.leave()
+    _until_taken(up)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The task at a site; exit code 75 asks for a successor."""
     from ayni.lm.corpus.shards import Shards
+    from ayni.lm.inner import ranks
     from ayni.lm.inner.stop import stopping
 
     parser = argparse.ArgumentParser(prog="python -m ayni.lm.site")
@@ -95,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="the folder of its shards")
     parser.add_argument("--state", type=Path, required=True, help="its volume")
     parser.add_argument("--checkpoint", type=Path, default=Path("checkpoint"))
+    parser.add_argument("--meeting", type=Path, help="of the site's ranks, where there are several")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -104,15 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         heldout = Shards(given.data, "heldout") if judges else None
         heldout = heldout if heldout else None  # nothing is held out
         with stopping() as told:
-            trainer = build_trainer(run, name, given.data, state, given.checkpoint)
-            up, down = Channel(run.up), Channel(run.down)
-            site = Participant(run, name, trainer, up, down, state, heldout=heldout, stop=told)
-            try:
-                work(site, told)
-            except (UserError, OSError):
-                _until_taken(up)
-                raise
-            _until_taken(up)
+            checkpoint, meeting = given.checkpoint, given.meeting
+            trainer = build_trainer(run, name, given.data, state, checkpoint, meeting)
+            if not trainer.ranks.first:
+                follow(trainer, heldout, told)
+            else:
+                _lead(run, name, trainer, state, heldout, told)
+        ranks.leave()
     except (UserError, OSError) as error:
         print(one_line(str(error)), file=sys.stderr)
         return 2

@@ -94,7 +94,7 @@ def _meet(folder: Path, rank: int, patience: float = 600.0) -> None:
     if rank == 0:
         with socket.socket() as free:
             free.bind(("", 0))
-            said = f"{socket.gethostname()} {free.getsockname()[1]}"
+            said = f"{_host()} {free.getsockname()[1]}"
         aside = path.with_suffix(".part")
         aside.write_text(said)
         aside.rename(path)
@@ -104,6 +104,12 @@ def _meet(folder: Path, rank: int, patience: float = 600.0) -> None:
             raise UserError(f"the first rank did not come to {folder}: look at its log")
         time.sleep(0.2)
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = path.read_text().split()
+
+
+def _host() -> str:
+    """Where the first rank listens: inside the node, where all of them are; no network is needed then."""
+    alone = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
+    return "127.0.0.1" if alone else socket.gethostname()
 
 
 def leave() -> None:

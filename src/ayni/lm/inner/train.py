@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -267,6 +267,15 @@ class Trainer:
         """Write a checkpoint, if this trainer keeps any; else in the background where it can."""
         if self.checkpoints:
             self.checkpoints.save(self._tensors(), self.progress, self.ranks, wait=wait)
+
+    def pause(self) -> NoReturn:
+        """Write a checkpoint, for a successor to go on from.
+
+        Raises:
+            Paused: always.
+        """
+        self.save()
+        raise Paused(self.progress.done, self.progress.round.steps if self.progress.round else 0)
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint; False where there is none.
