@@ -78,6 +78,16 @@ def test_one_that_fails_ends_the_others_and_its_code_is_the_task_s() -> None:
     assert node.run([sys.executable, "-c", one], ranks=2) == 3
 
 
+def test_where_another_rank_fails_the_first_may_still_say_so(tmp_path: Path) -> None:
+    says = (
+        "import os, pathlib, sys, time\n"
+        "if os.environ['RANK'] == '1': sys.exit(9)\n"
+        "time.sleep(0.5); pathlib.Path('said').touch(); sys.exit(2)"
+    )
+    assert node.run([sys.executable, "-c", says], ranks=2) in (2, 9)
+    assert (tmp_path / "said").exists()
+
+
 def test_the_warning_reaches_every_rank_and_a_successor_is_asked_for(tmp_path: Path) -> None:
     def warn() -> None:
         while not all((tmp_path / f"rank-{n}").exists() for n in range(2)):

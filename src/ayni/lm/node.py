@@ -22,6 +22,7 @@ from ayni.lm.inner.progress import GO_ON
 from ayni.terminal import one_line
 
 _LOOK = 0.2  # seconds
+_LAST_WORDS = 75.0  # seconds, after a rank failed, for the first one to tell the run
 _GRACE = 10.0  # seconds, between being told to end and being ended
 
 
@@ -54,7 +55,7 @@ def run(command: Sequence[str], *, ranks: int, nodes: int = 1) -> int:
             env = os.environ | _places(local, ranks, node, nodes)
             running.append(subprocess.Popen(whole, env=env))
         signal.signal(signal.SIGUSR1, warn)
-        return _ended(running)
+        return _ended(running, node == 0)
     finally:
         _end(running)
         signal.signal(signal.SIGUSR1, before)
@@ -85,11 +86,16 @@ def _places(local: int, ranks: int, node: int, nodes: int) -> Mapping[str, str]:
     return found
 
 
-def _ended(running: Sequence[subprocess.Popen[bytes]]) -> int:
+def _ended(running: Sequence[subprocess.Popen[bytes]], first: bool) -> int:
+    """The exit code of all; `first`: the site's first rank is the first of these, and speaks for it."""
+    end: float | None = None
     while True:
         codes = [one.poll() for one in running]
         failed = next((code for code in codes if code not in (None, 0, GO_ON)), None)
-        if failed is not None:
+        if failed is not None and end is None:
+            end = time.monotonic() + _LAST_WORDS
+        spoken = first and codes[0] is not None
+        if failed is not None and (spoken or None not in codes or time.monotonic() > (end or 0)):
             return failed if failed > 0 else 128 - failed
         if None not in codes:
             return max(code for code in codes if code is not None)

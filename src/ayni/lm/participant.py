@@ -133,11 +133,12 @@ class Participant:
         except Suspended:
             raise
         except (Diverged, CodecError) as error:
-            self._fail(wire.NOT_FINITE)
+            self.fail(wire.NOT_FINITE)
             raise UserError(str(error)) from error
         except (UserError, OSError) as error:
-            self._fail(wire.NO_ROOM if is_full(error) else wire.CANNOT)
-            if isinstance(error, OSError):
+            full = is_full(error)
+            self.fail(wire.NO_ROOM if full else wire.CANNOT)
+            if full and isinstance(error, OSError):
                 raise unwritten(Path(error.filename or self._state), error) from error
             raise
 
@@ -379,7 +380,8 @@ class Participant:
             )
         )
 
-    def _fail(self, reason: str) -> None:
+    def fail(self, reason: str) -> None:
+        """Say that this site brings nothing to the version in hand."""
         at = self.version
         try:
             self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))

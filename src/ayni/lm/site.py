@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ayni.channel import Channel
 from ayni.errors import UserError
+from ayni.lm import wire
 from ayni.lm.config import Run, load
 from ayni.lm.inner.lead import Leader, follow
 from ayni.lm.inner.order import Documents
@@ -101,6 +102,12 @@ def _lead(
     except (UserError, OSError):
         _until_taken(up)
         raise
+    except RuntimeError as error:  # all that is said of a rank that is gone
+        if leader is None:
+            raise
+        site.fail(wire.CANNOT)
+        _until_taken(up)
+        raise UserError(f"a rank of this site is gone, see its log: {error}") from error
     if leader is not None:
         leader.leave()
     _until_taken(up)
