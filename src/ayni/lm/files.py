@@ -35,6 +35,15 @@ def written(path: Path) -> Iterator[BinaryIO]:
             aside.unlink()  # if it is still there, it is no whole file
 
 
+@contextmanager
+def consumed(path: Path) -> Iterator[Path]:
+    """A file that goes when it was used."""
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def add_lines(path: Path, lines: Iterable[str]) -> None:
     """Put lines behind a file's last one, also where a kill cut that off.
 

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from ayni.channel import Message, Refused
 from ayni.errors import UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run
-from ayni.lm.files import unwritten, written
+from ayni.lm.files import consumed, unwritten, written
 from ayni.lm.inner.lead import SiteTrainer
 from ayni.lm.inner.order import Documents
 from ayni.lm.inner.progress import Contribution, Round
@@ -305,8 +306,8 @@ class Participant:
         if digest != wanted:
             raise _Elsewhere(f"version {self.version} has other weights here than elsewhere")
 
-    def _blob(self, ref: str) -> _Brought:
-        return _Brought(self._down.fetch(self._blobs[ref], timeout=_PATIENCE))
+    def _blob(self, ref: str) -> AbstractContextManager[Path]:
+        return consumed(self._down.fetch(self._blobs[ref], timeout=_PATIENCE))
 
     def _discard(self) -> None:
         progress = self.trainer.progress
@@ -387,16 +388,3 @@ class Participant:
             self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))
         except OSError as error:  # the spool may lie on the disk that is full
             log.warning("the run cannot be told: %s", error)
-
-
-class _Brought:
-    """A blob that came, and goes when it was read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Path:
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
-        self._path.unlink(missing_ok=True)
