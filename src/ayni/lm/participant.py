@@ -159,7 +159,8 @@ class Participant:
         self.done = head.status == "done"
         if not self.done and self._waits(out):
             return False
-        if self.done or self._has_sent() or (head.status == "paused" and not progress.round):
+        held = head.status == "judging" or (head.status == "paused" and not progress.round)
+        if self.done or held or self._has_sent():
             return False
         self._measure(head)
         peak = self.run.training.optimiser.lr

@@ -316,3 +316,15 @@ def test_the_run_ends_with_its_last_step(network: Make) -> None:
     net.hear(net.sites["a"].bring(net.hub.head(), net.store, steps=1, tokens=1))
     net.hear(at=1e9)
     assert net.version == 2
+
+
+def test_the_last_version_is_judged_before_the_run_is_over(network: Make) -> None:
+    schedule = Schedule(steps=5, phases=(Phase(from_step=0, inner_steps=5),))
+    net = network(evaluate=True, schedule=schedule)
+    net.round()
+    assert net.hub.head().status == "judging"
+    vote(net, 1, harm="bc")
+    assert [share.site for share in net.hub.lane().versions[3].shares] == ["b", "c"]
+    assert net.hub.head().status == "judging"
+    vote(net, 3)
+    assert net.hub.head().status == "done" and net.hub.state.sites["a"].suspended is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice, takewhile
+from typing import Literal
 
 from ayni.lm.outer.messages import Head, Link, Variant
 from ayni.lm.outer.state import GiftState, Lane, State, Version, VersionState
@@ -79,7 +80,7 @@ def head(state: State, lane: Lane) -> Head:
         count=lane.count,
         version=version.number,
         digest=version.digest,
-        status="done" if inner == 0 else "paused" if state.paused else "running",
+        status=_status(state, version, inner),
         step=version.step,
         inner_steps=inner,
         window=state.rules.window,
@@ -92,6 +93,14 @@ def head(state: State, lane: Lane) -> Head:
         suspended=tuple(n for n, site in sorted(state.sites.items()) if site.suspended is not None),
         variants=tuple(Variant(site=n, change=c) for n, c in sorted(version.variants.items())),
     )
+
+
+def _status(
+    state: State, version: Version, inner: int
+) -> Literal["running", "paused", "judging", "done"]:
+    if inner == 0:
+        return "judging" if version.state is VersionState.PROVISIONAL else "done"
+    return "paused" if state.paused else "running"
 
 
 def tidy(state: State, lane: Lane) -> None:

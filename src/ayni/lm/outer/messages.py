@@ -348,7 +348,9 @@ class Head(Message):
     count: int
     version: int
     digest: Ref
-    status: Literal["running", "paused", "done"]
+    status: Literal[
+        "running", "paused", "judging", "done"
+    ]  # judging: the last version, before done
     step: int
     inner_steps: int
     window: int
