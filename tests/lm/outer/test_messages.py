@@ -24,6 +24,8 @@ GOOD: dict[str, object] = {
     "size": 10,
     "tokens": 5,
     "steps": 5,
+    "core_seconds": 3,
+    "gpu_seconds": 2,
 }
 
 
