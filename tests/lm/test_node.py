@@ -102,9 +102,10 @@ def test_the_warning_reaches_every_rank_and_a_successor_is_asked_for(tmp_path: P
 
 def alone():  # type: ignore[no-untyped-def]
     """A run of one site, that judges."""
+    from ayni.lm.outer.codec import Codec
     from tests.lm.test_run import run
 
-    whole = run(quorum=1, evaluate=True)
+    whole = run(quorum=1, evaluate=True, codec=Codec.INT8)
     return whole.model_copy(update={"sites": whole.sites[:1]})
 
 

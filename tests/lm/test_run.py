@@ -24,7 +24,7 @@ from ayni.lm.inner.lead import Leader
 from ayni.lm.inner.progress import Paused
 from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
-from ayni.lm.outer.codec import decode
+from ayni.lm.outer.codec import Codec, decode
 from ayni.lm.outer.files import FolderWriter
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.messages import Pause, Readmit, Resume, RollBack
@@ -488,7 +488,7 @@ def test_versions_are_compared_with_what_they_would_be_without_each_site(
 
 def test_what_the_sites_compare_with_is_the_merge_without_one(tmp_path: Path) -> None:
     """Of the first merge: the others' mean instead of everybody's, to what 8 bits keep of it."""
-    world = World(tmp_path, run(leave_one_out=1)).begin()
+    world = World(tmp_path, run(leave_one_out=1, codec=Codec.INT8)).begin()
     gradients = {}
     for name, site in world.sites.items():
         world.hub.step()
