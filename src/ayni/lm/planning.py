@@ -140,7 +140,7 @@ def _said(site: Site, facts: Facts) -> _Said:
         memory=_number(facts.of("memory", name), _size, "memory"),
         link=_number(facts.of("link", name) or site.link, devices.speed, "link") or LINK,
         mfu=_number(facts.of("mfu", name), _share, "mfu") or MFU,
-        cores=site.cores or 1,
+        cores=site.all_cores,
     )
 
 
@@ -151,7 +151,7 @@ def _machine(site: Site, facts: Facts, *, half: bool) -> tuple[Machine, str, lis
         return _processor(site, said), f"{said.cores} cores", []
     device = _device(said.device) if said.device else devices.ASSUMED
     half = half and device.half is not None
-    count = site.gpus or 1
+    count = site.all_gpus or 1
     machine = Machine(
         site=site.site,
         count=count,
