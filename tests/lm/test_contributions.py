@@ -52,7 +52,7 @@ def test_the_books_say_tokens_hours_bytes_weight_and_effect(net: Net) -> None:
         ("a", 7200, 1800), ("b", 7200, 1800), ("c", 0, 0),
     }  # fmt: skip
     effects = {(p.version, p.site): p.effect for p in found if p.effect is not None}
-    assert effects == {(2, "b"): pytest.approx((2.0 - 2.5 + 2.0 - 2.25) / 2)}
+    assert effects == {(2, "b"): pytest.approx((2.5 - 2.0 + 2.25 - 2.0) / 2)}
 
 
 def test_nobody_compares_itself_nor_what_was_not_put_up(net: Net) -> None:
@@ -76,12 +76,12 @@ def test_the_table_is_by_site_member_or_round(net: Net, tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     (b,) = (one for one in found["sites"] if one["site"] == "b")
     assert (b["rounds"], b["tokens"], b["core_seconds"]) == (2, 1000, 14400)
-    assert b["weight"] == pytest.approx(2 / 3) and b["effect"] == pytest.approx(-0.375)
+    assert b["weight"] == pytest.approx(2 / 3) and b["effect"] == pytest.approx(0.375)
     assert len(found["rounds"]) == 9 and not found["rounds"][-1]["stands"]
     for by, words in {
-        "site": ("SITE", "4.00", "-0.3750"),
+        "site": ("SITE", "4.00", "+0.3750"),
         "member": ("MEMBER", "8.00"),
-        "round": ("VERSION", "2.00", "-0.3750"),
+        "round": ("VERSION", "2.00", "+0.3750"),
     }.items():
         text = ayni(toml, "--folder", tmp_path / "run", "--by", by).stdout
         assert all(word in text for word in words), text

@@ -38,7 +38,7 @@ def register(lm: typer.Typer) -> None:
         epilog=examples(
             "ayni lm contributions run.toml",
             "ayni lm contributions run.toml --by round",
-            note="EFFECT: nats a token that the part added to the other sites' loss; negative helped.",
+            note="EFFECT: how much lower the other sites' loss is with it, in nats a token.",
         )
     )(contributions)
 

@@ -138,8 +138,8 @@ class Part:
     """What a site brought to a version, and what came of it.
 
     `core_seconds`, `gpu_seconds`: as the site's task says. `stands`: the version was not rolled back.
-    `effect`: what the part did to the loss of the *other* sites, in nats a token, their mean: negative
-    where it helped; None: that was not measured.
+    `effect`: by how much the loss of the *other* sites, their mean, is lower with this part than without
+    it, in nats a token: negative where it harmed; None: that was not measured.
     """
 
     fragment: str
@@ -191,5 +191,5 @@ def _effects(records: Iterable[Record]) -> dict[tuple[str, int, str], float]:
         loss, other = data["loss"], data["other"]
         if isinstance(loss, float) and isinstance(other, float):
             key = str(data["fragment"]), _whole(data["version"]), str(data["without"])
-            seen.setdefault(key, []).append(loss - other)
+            seen.setdefault(key, []).append(other - loss)
     return {key: fmean(found) for key, found in seen.items()}
