@@ -169,7 +169,7 @@ class History:
             return
         point, who = self.point(version), site if isinstance(site, str) else None
         plain = (record.at, version, point.step, point.tokens)
-        if record.what == "compared":
+        if record.what == "compared" and data["other"] is not None:
             yield Row(*plain, "effect", str(data["without"]), None, _effect(data))
         for name, value in data.items():
             if isinstance(value, str | None) or not math.isfinite(value):
