@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -79,13 +78,9 @@ def pack(run: Run, texts: Path, tokenizer: Path, work: Path) -> dict[str, Path]:
     return folders
 
 
-def train(job: Job, run: Run, shards: Mapping[str, Path]) -> tuple[Losses, int, float]:
-    """Train as a site of the run does, without the others, and measure it on all that is held out.
-
-    Returns losses, tokens and seconds.
-    """
+def train(job: Job, run: Run, shards: Mapping[str, Path]) -> tuple[Losses, int]:
+    """Train as a site of the run does, without the others; losses on all that is held out, and tokens."""
     torch.set_num_threads(1)
-    began = time.perf_counter()
     data = run.training.data.model_copy(update={"batch": job.rows})
     settings = run.training.model_copy(update={"data": data})
     order = Order(
@@ -109,9 +104,10 @@ def train(job: Job, run: Run, shards: Mapping[str, Path]) -> tuple[Losses, int, 
         languages={
             name: Loss(loss=one.mean, tokens=one.tokens, bytes=size[name])
             for name, one in found.items()
+            if one.tokens
         },
     )
-    return losses, brought.tokens, time.perf_counter() - began
+    return losses, brought.tokens
 
 
 def _known_by(net: Any) -> str:
@@ -158,14 +154,14 @@ def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> 
         def say(found: Mapping[str, Any]) -> None:
             file.write(json.dumps(found) + "\n")
 
-        def measured(name: str, losses: Losses, tokens: int, seconds: float) -> None:
-            say(asdict(Measured(name, bits(losses), tokens, seconds)))
+        def measured(name: str, losses: Losses, tokens: int) -> None:
+            say(asdict(Measured(name, bits(losses), tokens)))
 
         running = {job.name: pool.submit(train, job, run, shards) for job in jobs(run)}
         say({"own": own(shards)})
         publish(run, folder, exported, Wanted(tokenizer=tokenizer), network=Network())
         joint = losses_of(exported, list(shards.values()), length=run.training.data.length)
-        measured(JOINT, joint, *_effort(folder))
+        measured(JOINT, joint, _tokens(folder))
         text = generate(exported, PROMPT, tokens=48, temperature=0.5, seed=1)
         say({"prompt": PROMPT, "text": one_line(text)})
         for name, one in running.items():
@@ -178,10 +174,10 @@ def _card_name(name: str) -> str:
     return name if name == ONE_PLACE else f"{HOME[name]} alone"
 
 
-def _effort(folder: Path) -> tuple[int, float]:
-    """What the sites trained on in the rounds that were merged; how long is not known of all of them."""
+def _tokens(folder: Path) -> int:
+    """What the sites trained on in the rounds that were merged."""
     status = json.loads((folder / "status.json").read_text())
-    return sum(int(site["tokens"]) for site in status["sites"]), 0.0
+    return sum(int(site["tokens"]) for site in status["sites"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

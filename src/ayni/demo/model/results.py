@@ -14,7 +14,7 @@ SPANISH = "es"
 
 @dataclass(frozen=True)
 class Measured:
-    """Bits per byte of held-out text, by language. `tokens` were trained on, in so many `seconds`.
+    """Bits per byte of held-out text, by language. `tokens` were trained on.
 
     `name` is `JOINT`, `ONE_PLACE`, or the site that trained alone.
     """
@@ -22,7 +22,6 @@ class Measured:
     name: str
     bits: Mapping[str, float]
     tokens: int
-    seconds: float
 
     @property
     def mean(self) -> float:

@@ -317,19 +317,18 @@ def _row(one: Measured, found: Comparison) -> Iterator[str]:
 
 def findings(found: Comparison) -> list[str]:
     """What the comparison says, also where it speaks against the joint model."""
-    best = min(found.alone, key=lambda one: one.mean)
-    joint, whole = found.joint, found.one_place
+    best, joint = min(found.alone, key=lambda one: one.mean), found.joint
+    theirs = min(found.alone, key=lambda one: one.bits[one.worst])
     lines = [
-        f"Joint against the best country alone ({HOME[best.name]}): {gap(joint.mean, best.mean)} bits "
-        f"in the mean over {len(joint.bits)} languages; against one place: "
-        f"{gap(joint.mean, whole.mean)}",
-        f"Its worst language is {called(joint.worst)}, "
-        f"{gap(joint.bits[joint.worst], best.bits[best.worst])} against the worst of "
-        f"{HOME[best.name]} alone ({called(best.worst)})",
+        f"Mean over {len(joint.bits)} languages: joint {gap(joint.mean, best.mean)} bits against the "
+        f"best country alone ({HOME[best.name]}), {gap(joint.mean, found.one_place.mean)} against one "
+        "place",
+        f"Worst language: joint {gap(joint.bits[joint.worst], theirs.bits[theirs.worst])} against the "
+        f"best country alone ({HOME[theirs.name]})",
     ]
     if worse := found.worse_than_at_home():
+        own = sum(map(len, found.own.values()))
         lines.append(
-            f"Worse than its own country alone it knows {len(worse)}: "
-            f"{', '.join(map(called, worse))}"
+            f"What a country has alone it may know better alone: {len(worse)} of {own} such languages"
         )
     return lines

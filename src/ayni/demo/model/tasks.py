@@ -105,6 +105,7 @@ batch = {ROWS}
 
 [outer]
 steps = {STEPS}
+codec = "int8"
 grace = 1.0
 """
 _PHASE = """
