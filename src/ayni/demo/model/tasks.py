@@ -18,7 +18,7 @@ _FILES = f"ayni://{PROJECT}/model"
 
 LENGTH, ROWS = 64, 8  # tokens of a row, rows of a step
 STEPS = 240
-PHASES = ((0, 10), (40, 20), (100, 35))  # from a step on, rounds of so many
+PHASES = ((0, 8), (40, 12), (160, 16))  # from a step on, rounds of so many
 
 
 def parameters() -> list[dict[str, str]]:
