@@ -41,7 +41,7 @@ def test_it_is_said_which_languages_their_own_country_knows_better(found: Compar
     told = findings(found)
     assert gap(2.5, 3.02) == "-17.2 %" and gap(2.5, 3.02) in told[0] and "+5.0 %" in told[0]
     assert gap(3.0, 3.9) in told[1] and "México" in told[1]
-    assert told[-1].endswith("1 of 4 such languages")
+    assert told[-1].endswith("1 of 4 languages")
 
 
 def test_the_picture_has_every_language_of_every_model_and_every_curve(found: Comparison) -> None:

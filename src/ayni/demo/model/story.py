@@ -247,11 +247,14 @@ class ModelStory:
 
     def show(self, found: Comparison) -> None:
         """The table, and what it says."""
-        table = Table("trained", title="Bits per byte of text not seen", title_justify="left")
-        for heading in ("mean", "worst", "of the worst", "español"):
-            table.add_column(heading, justify="left" if heading == "worst" else "right")
-        for site in found.own:
-            table.add_column(f"{HOME[site]}'s own", justify="right")
+        title = (
+            "Bits per byte of text not seen: of all languages, of Spanish, of what one country has"
+        )
+        table = Table("", title=title, title_justify="left", box=None, padding=(0, 1))
+        table.add_column("mean", justify="right")
+        table.add_column("worst", no_wrap=True)
+        for heading in ("español", *(HOME[site] for site in found.own)):
+            table.add_column(heading, justify="right")
         for one in found.ordered:
             table.add_row(*_row(one, found))
         self.story.console.print(table)
@@ -305,11 +308,10 @@ def _failure(process: Process) -> str | None:
 
 
 def _row(one: Measured, found: Comparison) -> Iterator[str]:
-    names: dict[str, str] = {JOINT: "the three together", ONE_PLACE: "all in one place"}
+    names: dict[str, str] = {JOINT: "[bold]together[/bold]", ONE_PLACE: "one place"}
     yield names.get(one.name) or f"{HOME[one.name]} alone"
     yield f"{one.mean:.3f}"
-    yield called(one.worst)
-    yield f"{one.bits[one.worst]:.3f}"
+    yield f"{one.bits[one.worst]:.3f} {called(one.worst)}"
     for group in ((SPANISH,), *found.own.values()):
         value = one.over(group)
         yield "" if value is None else f"{value:.3f}"
@@ -329,6 +331,7 @@ def findings(found: Comparison) -> list[str]:
     if worse := found.worse_than_at_home():
         own = sum(map(len, found.own.values()))
         lines.append(
-            f"What a country has alone it may know better alone: {len(worse)} of {own} such languages"
+            f"Each country's own model knows better what only that country has: {len(worse)} of {own} "
+            "languages"
         )
     return lines
