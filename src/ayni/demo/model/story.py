@@ -247,12 +247,11 @@ class ModelStory:
 
     def show(self, found: Comparison) -> None:
         """The table, and what it says."""
-        title = (
-            "Bits per byte of text not seen: of all languages, of Spanish, of what one country has"
-        )
-        table = Table("", title=title, title_justify="left", box=None, padding=(0, 1))
+        title = "Bits per byte of text not seen (a country: what only it has)"
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
+        table.add_column("", no_wrap=True)
         table.add_column("mean", justify="right")
-        table.add_column("worst", no_wrap=True)
+        table.add_column("worst", no_wrap=True, max_width=20)
         for heading in ("español", *(HOME[site] for site in found.own)):
             table.add_column(heading, justify="right")
         for one in found.ordered:
