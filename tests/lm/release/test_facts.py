@@ -28,7 +28,8 @@ def record(what: str, key: str, **data: Any) -> Record:
 def merged(version: int, site: str, weight: float, staleness: int = 0) -> Record:
     return record(
         "merged", f"{version}/{site}", version=version, site=site, weight=weight,
-        staleness=staleness, tokens=100, bytes=10, clipped=1.0,
+        staleness=staleness, tokens=100, bytes=10, clipped=1.0, base=version - 1, core_seconds=1800,
+        gpu_seconds=0,
     )  # fmt: skip
 
 
@@ -56,6 +57,9 @@ def folder(tmp_path: Path) -> Path:
         refused(2),
         record("evaluated", "4/a", version=4, site="a", before=3.0, after=2.0),
         record("evaluated", "4/b", version=4, site="b", before=3.0, after=None),
+        record("compared", "4/a/b", version=4, site="a", without="b", loss=2.0, other=2.25),
+        record("compared", "4/c/b", version=4, site="c", without="b", loss=2.0, other=2.0),
+        record("member", "b/PE", site="b", member="PE"),
         merged(5, "b", 1.0), made(5),
         refused(3),
     ]  # fmt: skip
@@ -72,6 +76,8 @@ def test_the_books_of_a_version_end_where_the_next_begins(folder: Path) -> None:
     assert (a.merged, a.revoked, a.refused, a.tokens) == (2, 1, 2, 200)
     assert (b.merged, b.late) == (2, 1)
     assert sum(a.weights.values()) == 0.75 and books.heldout == {"a": 2.0}
+    assert books.effects == {"b": -0.125} and books.members == {"b": "PE"}
+    assert books_of(folder, 2).effects == {}
 
 
 def test_a_version_that_was_rolled_back_later_has_what_was_merged_into_it(folder: Path) -> None:

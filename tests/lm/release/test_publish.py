@@ -296,4 +296,5 @@ def test_a_hub_that_does_not_answer_leaves_a_card_without_hours(
     network.sites = away  # type: ignore[method-assign]
     found = released(world, tmp_path / "out", words, network=network)
     assert "the card will lack members and hours" in caplog.text
-    assert {part.hours for part in found.parts} == {None}
+    assert not any(part.hours.accounted for part in found.parts)
+    assert "Hours are as the sites' tasks say" in (tmp_path / "out" / "README.md").read_text()

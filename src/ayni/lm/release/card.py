@@ -14,6 +14,9 @@ from ayni.terminal import one_line
 
 FILE = "README.md"
 _SHOWN = 60  # languages whose losses are listed; facts.json has all
+_CONTRIBUTED = (
+    "site", "member", "rounds", "late", "tokens", "bytes", "weight", "core-hours", "GPU-hours", "effect",
+)  # fmt: skip
 #: What the record says of memory; it stands in every card, measured or not.
 MEMORY = (
     "Texts and optimisers stayed at their sites: what left were encoded updates of the weights, counts "
@@ -93,25 +96,16 @@ def _contributions(facts: Facts) -> Iterator[str]:
         return
     yield (
         f"{facts.rounds:,} rounds stand; {facts.rolled_back:,} were rolled back and are not counted. "
-        "*Weight* is a site's mean share of what was merged; *bytes* are encoded updates."
+        "*Weight* is a site's mean share of what was merged; *bytes* are encoded updates; *effect* is "
+        "what a site's part did to the held-out loss of the others, in nats a token, in the rounds in "
+        "which that was measured: negative helped."
     )
-    columns = [
-        "site",
-        "member",
-        "rounds",
-        "late",
-        "tokens",
-        "bytes",
-        "weight",
-        "core-hours",
-        "GPU-hours",
-    ]
     rows = [_brought(part) for part in facts.parts]
     members = _by_member(facts.parts)
     rows += [_brought(part) for part in members] if len(members) > 1 else []
-    yield _table(columns, rows)
-    if any(part.hours is None for part in facts.parts):
-        yield "Hours: the network's usage records were not at hand."
+    yield _table(_CONTRIBUTED, rows)
+    if any(part.hours is not None and not part.hours.accounted for part in facts.parts):
+        yield "Hours are as the sites' tasks say: the network's usage records were not at hand."
     for part in facts.parts:
         if part.refused or part.discarded_tokens or part.revoked or part.clipped:
             yield (
@@ -133,6 +127,7 @@ def _brought(part: Part) -> tuple[str, ...]:
         f"{part.weight:.1%}",
         "" if hours is None else f"{hours.core:,.2f}",
         "" if hours is None else f"{hours.gpu:,.2f}",
+        "" if part.effect is None else f"{part.effect:+.4f}",
     )
 
 
@@ -148,10 +143,7 @@ def _by_member(parts: Iterable[Part]) -> list[Part]:
             for name in ("rounds", "late", "tokens", "bytes", "weight")
         }
         if part.hours is not None:
-            hours = before.hours or type(part.hours)()
-            sums["hours"] = type(hours)(
-                core=hours.core + part.hours.core, gpu=hours.gpu + part.hours.gpu
-            )
+            sums["hours"] = part.hours.plus(before.hours)
         found[part.member] = before.model_copy(update=sums)
     return [found[name] for name in sorted(found)]
 

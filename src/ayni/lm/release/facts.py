@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +19,9 @@ from ayni.errors import UserError
 from ayni.lm.config import Run
 from ayni.lm.files import written
 from ayni.lm.outer.messages import Record
+from ayni.lm.outer.watch import Part as Contributed
 from ayni.lm.outer.watch import Tally, contributions
+from ayni.lm.outer.watch import parts as contributed
 from ayni.lm.release.evidence import Exposure, Loss, Losses, pooled
 from ayni.lm.release.held import Way
 from ayni.lm.watching.record import History
@@ -35,17 +38,29 @@ class _Facts(BaseModel):
 
 
 class Hours(_Facts):
-    """What a site's tasks were given, as its usage records say."""
+    """Of cores and GPUs: of the accounting, or as the site's own tasks say."""
 
     core: float = 0.0
     gpu: float = 0.0
+    accounted: bool = True
+
+    def plus(self, other: Hours | None) -> Hours:
+        """The sum; accounted, if both are."""
+        if other is None:
+            return self
+        return Hours(
+            core=self.core + other.core,
+            gpu=self.gpu + other.gpu,
+            accounted=self.accounted and other.accounted,
+        )
 
 
 class Part(_Facts):
     """What one site brought. `weight`: its mean share of the rounds; `late`: of those merged.
 
-    `losses`: of its last round's training, by language, in nats a token; `heldout`: of the released
-    version, over all that is held out there.
+    `effect`: what its part did to the loss of the *other* sites, in nats a token, the mean over the
+    rounds in which that was measured: negative where it helped. `losses`: of its last round's training,
+    by language, in nats a token; `heldout`: of the released version, over all that is held out there.
     """
 
     site: str
@@ -62,6 +77,7 @@ class Part(_Facts):
     bytes: int = 0
     weight: float = 0.0
     hours: Hours | None = None
+    effect: float | None = None
     losses: dict[str, float] = {}
     heldout: float | None = None
 
@@ -122,7 +138,7 @@ def gather(
     Args:
         ways: that its weights are made by.
         folder: the coordinator's, with the books; None: they are not at hand.
-        members, hours: by site, where the network was asked.
+        members, hours: by site, where the network was asked; what the books have is not asked for.
     """
     first = ways[0]
     books = Books(History.read(folder), first.version) if folder is not None else None
@@ -168,10 +184,25 @@ class Books:
             and r.data["version"] == version
             and r.data["after"] is not None
         }
+        self.members = {
+            str(r.data["site"]): str(r.data["member"]) for r in history.books if r.what == "member"
+        }
+        compared = [r for r in history.books if r.what == "compared" and _number(r) <= version]
+        others = [record for record in self._records if record.what != "compared"]
+        self.effects = _effects(contributed([*others, *compared]))
         self.losses = {one.site: one.losses for one in history.reports if one.base < version}
 
     def _versions(self, what: str) -> set[tuple[Any, Any]]:
         return {(r.data["fragment"], r.data["version"]) for r in self._records if r.what == what}
+
+
+def _effects(found: Iterable[Contributed]) -> dict[str, float]:
+    """By site, the mean over what stands."""
+    seen: dict[str, list[float]] = {}
+    for one in found:
+        if one.stands and one.effect is not None:
+            seen.setdefault(one.site, []).append(one.effect)
+    return {site: fmean(effects) for site, effects in seen.items()}
 
 
 def _until(records: Sequence[Record], version: int) -> Iterator[Record]:
@@ -200,18 +231,17 @@ def _parts(
     run: Run, books: Books, members: Mapping[str, str], hours: Mapping[str, Hours] | None
 ) -> tuple[Part, ...]:
     names = sorted({one.site for one in run.sites} | books.tallies.keys())
-    return tuple(
-        _part(name, books, books.tallies.get(name, Tally()), members.get(name), hours)
-        for name in names
-    )
+    return tuple(_part(name, books, members, hours) for name in names)
 
 
 def _part(
-    site: str, books: Books, tally: Tally, member: str | None, hours: Mapping[str, Hours] | None
+    site: str, books: Books, members: Mapping[str, str], hours: Mapping[str, Hours] | None
 ) -> Part:
+    tally = books.tallies.get(site, Tally())
+    said = Hours(core=tally.core_seconds / 3600, gpu=tally.gpu_seconds / 3600, accounted=False)
     return Part(
         site=site,
-        member=member,
+        member=books.members.get(site, members.get(site)),
         rounds=tally.merged,
         late=tally.late,
         clipped=tally.clipped,
@@ -223,7 +253,8 @@ def _part(
         discarded_tokens=tally.discarded_tokens,
         bytes=tally.bytes,
         weight=sum(tally.weights.values()) / max(1, books.rounds),
-        hours=None if hours is None else hours.get(site, Hours()),
+        hours=said if hours is None else hours.get(site, Hours()),
+        effect=books.effects.get(site),
         losses=books.losses.get(site, {}),
         heldout=books.heldout.get(site),
     )
@@ -248,11 +279,8 @@ def hours_of(network: Network, run: str) -> dict[str, Hours]:
                 f"{kind}_seconds": used.get(f"{kind}s", 0) * used.get("wall", 0.0)
                 for kind in ("core", "gpu")
             }
-            before = found.get(attempt.site, Hours())
-            found[attempt.site] = Hours(
-                core=before.core + given.get("core_seconds", 0.0) / 3600,
-                gpu=before.gpu + given.get("gpu_seconds", 0.0) / 3600,
-            )
+            hours = {kind: given.get(f"{kind}_seconds", 0.0) / 3600 for kind in ("core", "gpu")}
+            found[attempt.site] = Hours(**hours).plus(found.get(attempt.site))
     return found
 
 
