@@ -28,7 +28,7 @@ from ayni.lm.inner.train import Trainer
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.release import facts, sums
 from ayni.lm.release.evidence import Exposure, Loss, Losses, Planted, Spread, save
-from ayni.lm.release.facts import Given, Hours
+from ayni.lm.release.facts import Given, Used
 from ayni.lm.release.publish import Wanted, amend, publish
 from ayni.lm.tokenizer import model as tokenizers
 from tests.lm.inner import small
@@ -173,7 +173,10 @@ def test_a_message_that_is_no_head_is_passed_over(
 
 def test_the_card_has_the_facts_of_the_record(world: World, words: Path, tmp_path: Path) -> None:
     used = {"cores": 4, "gpus": 1, "wall": 1800.0}
-    accounted = {**used, "allocation": {"core_seconds": 7200.0, "gpu_seconds": 0.0}}
+    accounted = {
+        **used,
+        "allocation": {"core_seconds": 7200.0, "gpu_seconds": 0.0, "energy": 1.8e6},
+    }
     attempts = [
         SimpleNamespace(site="bogota", usage=used),
         SimpleNamespace(site="bogota", usage=accounted),
@@ -183,7 +186,8 @@ def test_the_card_has_the_facts_of_the_record(world: World, words: Path, tmp_pat
     found = released(world, tmp_path / "out", words, network=network)
     assert found.rounds == 6 and found.rolled_back == 0
     parts = {part.site: part for part in found.parts}
-    assert parts["bogota"].hours == Hours(core=4.0, gpu=0.5) and parts["cdmx"].hours == Hours()
+    assert parts["bogota"].hours == Used(core=4.0, gpu=0.5, energy=0.5)
+    assert parts["cdmx"].hours == Used() and found.energy == {"bogota": 0.5}
     assert sum(part.weight for part in parts.values()) == pytest.approx(1.0)
     assert sum(part.tokens for part in parts.values()) == sum(
         one["tokens"] for one in world.books("merged")
@@ -194,7 +198,7 @@ def test_the_card_has_the_facts_of_the_record(world: World, words: Path, tmp_pat
     assert front["language"] == ["es", "quy"] and front["library_name"] == "transformers"
     assert "| bogota | CO | 6 |" in text and "| *all sites of* | MX | 6 |" in text
     assert "may have memorised passages" in text and "no canaries are on record" in text
-    assert "no licence" in text and "Not measured: the usage records have no energy" in text
+    assert "no licence" in text and "| bogota | 0.50 |" in text
     shown = json.loads(re.findall(r"```json\n(.*?)```", text, re.S)[0])
     assert shown["training"]["optimiser"]["name"] == "adamw"
     assert not re.search(r"/shards|\"volume\"", text)

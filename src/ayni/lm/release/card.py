@@ -267,11 +267,14 @@ def _exposed(one: Exposure) -> Iterator[tuple[str, ...]]:
 
 def _energy(facts: Facts) -> str:
     if not facts.energy:
-        return "Not measured: the usage records have no energy, and no site gave any."
+        return "Not measured: the sites' accounting has no energy, and no site gave any."
     rows = [(site, f"{kwh:,.2f}") for site, kwh in sorted(facts.energy.items())]
     missing = [one["site"] for one in _sites(facts) if one["site"] not in facts.energy]
     rest = f" Not measured at {', '.join(missing)}." if missing else ""
-    return _table(("site", "kWh"), rows) + f"\n\nAs the sites measured it themselves.{rest}"
+    return (
+        _table(("site", "kWh"), rows)
+        + f"\n\nAs the sites measured it, of whole nodes or not.{rest}"
+    )
 
 
 def _configuration(facts: Facts) -> str:

@@ -29,6 +29,7 @@ from ayni.terminal import one_line
 
 FILE = "facts.json"
 TAG = "ayni-lm"  # of a run's tasks
+_KWH = 3.6e6  # joules
 _MOST = 16 << 20  # bytes of facts.json
 _PLACES: Any = {"sites": {"__all__": {"data", "volume", "image", "partition"}}, "project": True}
 
@@ -37,22 +38,28 @@ class _Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Hours(_Facts):
-    """Of cores and GPUs: of the accounting, or as the site's own tasks say."""
+class Used(_Facts):
+    """Core- and GPU-hours, of the accounting or as the site's own tasks say; and kWh, where measured."""
 
     core: float = 0.0
     gpu: float = 0.0
     accounted: bool = True
+    energy: float | None = None
 
-    def plus(self, other: Hours | None) -> Hours:
-        """The sum; accounted, if both are."""
+    def plus(self, other: Used | None) -> Used:
+        """The sum; accounted, if both are, and of what energy is known."""
         if other is None:
             return self
-        return Hours(
+        return Used(
             core=self.core + other.core,
             gpu=self.gpu + other.gpu,
             accounted=self.accounted and other.accounted,
+            energy=_added(self.energy, other.energy),
         )
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
 
 
 class Part(_Facts):
@@ -76,7 +83,7 @@ class Part(_Facts):
     discarded_tokens: int = 0
     bytes: int = 0
     weight: float = 0.0
-    hours: Hours | None = None
+    hours: Used | None = None
     effect: float | None = None
     losses: dict[str, float] = {}
     heldout: float | None = None
@@ -86,7 +93,8 @@ class Facts(_Facts):
     """All that is known of a release.
 
     `state`: of the version, as the coordinator or the channel had it; `parts`: None where the
-    coordinator's books were not at hand; `energy`: kWh by site, where it was measured.
+    coordinator's books were not at hand; `energy`: kWh by site, of
+    the accounting, or as the site says.
     """
 
     format: Literal["ayni-release/1"] = "ayni-release/1"
@@ -131,7 +139,7 @@ def gather(
     precision: str,
     folder: Path | None = None,
     members: Mapping[str, str] | None = None,
-    hours: Mapping[str, Hours] | None = None,
+    hours: Mapping[str, Used] | None = None,
 ) -> Facts:
     """The facts of a version.
 
@@ -155,6 +163,7 @@ def gather(
         rolled_back=books.rolled_back if books else None,
         parts=_parts(run, books, members or {}, hours) if books else None,
         configuration=configuration(run),
+        energy={n: one.energy for n, one in (hours or {}).items() if one.energy is not None},
         made_with={"ayni": __version__},
     )
 
@@ -228,17 +237,17 @@ def _number(record: Record) -> int:
 
 
 def _parts(
-    run: Run, books: Books, members: Mapping[str, str], hours: Mapping[str, Hours] | None
+    run: Run, books: Books, members: Mapping[str, str], hours: Mapping[str, Used] | None
 ) -> tuple[Part, ...]:
     names = sorted({one.site for one in run.sites} | books.tallies.keys())
     return tuple(_part(name, books, members, hours) for name in names)
 
 
 def _part(
-    site: str, books: Books, members: Mapping[str, str], hours: Mapping[str, Hours] | None
+    site: str, books: Books, members: Mapping[str, str], hours: Mapping[str, Used] | None
 ) -> Part:
     tally = books.tallies.get(site, Tally())
-    said = Hours(core=tally.core_seconds / 3600, gpu=tally.gpu_seconds / 3600, accounted=False)
+    said = Used(core=tally.core_seconds / 3600, gpu=tally.gpu_seconds / 3600, accounted=False)
     return Part(
         site=site,
         member=books.members.get(site, members.get(site)),
@@ -253,7 +262,7 @@ def _part(
         discarded_tokens=tally.discarded_tokens,
         bytes=tally.bytes,
         weight=sum(tally.weights.values()) / max(1, books.rounds),
-        hours=said if hours is None else hours.get(site, Hours()),
+        hours=said if hours is None else hours.get(site, Used()),
         effect=books.effects.get(site),
         losses=books.losses.get(site, {}),
         heldout=books.heldout.get(site),
@@ -268,9 +277,9 @@ def members_of(network: Network) -> dict[str, str]:
     return {site.name: site.member for site in network.sites() if site.member}
 
 
-def hours_of(network: Network, run: str) -> dict[str, Hours]:
-    """What the run's tasks were given at each site: by the accounting, else cores times seconds."""
-    found: dict[str, Hours] = {}
+def hours_of(network: Network, run: str) -> dict[str, Used]:
+    """What the run's tasks took at each site: by the accounting, else cores times seconds."""
+    found: dict[str, Used] = {}
     for task in network.tasks(tag=(TAG, run)):
         for attempt in task.attempts:
             if (used := attempt.usage) is None:
@@ -280,7 +289,9 @@ def hours_of(network: Network, run: str) -> dict[str, Hours]:
                 for kind in ("core", "gpu")
             }
             hours = {kind: given.get(f"{kind}_seconds", 0.0) / 3600 for kind in ("core", "gpu")}
-            found[attempt.site] = Hours(**hours).plus(found.get(attempt.site))
+            energy = given.get("energy")
+            one = Used(**hours, energy=None if energy is None else energy / _KWH)
+            found[attempt.site] = one.plus(found.get(attempt.site))
     return found
 
 
@@ -321,7 +332,7 @@ def complete(facts: Facts, given: Given, weights: str) -> Facts:
         sites = {str(one["site"]) for one in facts.configuration["sites"]}
         if unknown := set(given.energy) - sites:
             raise UserError(f"--energy: the run has no site {', '.join(sorted(unknown))}")
-        changed["energy"] = dict(given.energy)
+        changed["energy"] = {**facts.energy, **given.energy}
     return facts.model_copy(update=changed)
 
 
