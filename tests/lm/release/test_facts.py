@@ -76,7 +76,7 @@ def test_the_books_of_a_version_end_where_the_next_begins(folder: Path) -> None:
     assert (a.merged, a.revoked, a.refused, a.tokens) == (2, 1, 2, 200)
     assert (b.merged, b.late) == (2, 1)
     assert sum(a.weights.values()) == 0.75 and books.heldout == {"a": 2.0}
-    assert books.effects == {"b": -0.125} and books.members == {"b": "PE"}
+    assert books.effects == {"b": 0.125} and books.members == {"b": "PE"}
     assert books_of(folder, 2).effects == {}
 
 

@@ -97,8 +97,8 @@ def _contributions(facts: Facts) -> Iterator[str]:
     yield (
         f"{facts.rounds:,} rounds stand; {facts.rolled_back:,} were rolled back and are not counted. "
         "*Weight* is a site's mean share of what was merged; *bytes* are encoded updates; *effect* is "
-        "what a site's part did to the held-out loss of the others, in nats a token, in the rounds in "
-        "which that was measured: negative helped."
+        "by how much the held-out loss of the other sites is lower with a site's part than without it, in "
+        "nats a token, in the rounds in which that was measured: negative harmed."
     )
     rows = [_brought(part) for part in facts.parts]
     members = _by_member(facts.parts)

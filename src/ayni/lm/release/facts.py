@@ -65,9 +65,9 @@ def _added(one: float | None, other: float | None) -> float | None:
 class Part(_Facts):
     """What one site brought. `weight`: its mean share of the rounds; `late`: of those merged.
 
-    `effect`: what its part did to the loss of the *other* sites, in nats a token, the mean over the
-    rounds in which that was measured: negative where it helped. `losses`: of its last round's training,
-    by language, in nats a token; `heldout`: of the released version, over all that is held out there.
+    `effect`: by how much the loss of the *other* sites is lower with its part, in nats a token, the mean
+    over the rounds in which that was measured. `losses`: of its last round's training, by language, in
+    nats a token; `heldout`: of the released version, over all that is held out there.
     """
 
     site: str
