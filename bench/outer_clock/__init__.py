@@ -3,8 +3,8 @@
     python -m bench.outer_clock [--steps N] [--tokens N] [--ratio R] [--chart FILE]
 
 The machine of the outer loop (`lm.outer`) runs as it is, on a clock that events move. A site's inner step
-takes what one H200 needs at 45 % of its peak; codec, digests, inspection and merge take what they take
-here, measured first; links have one rate and delay, both directions at once; a message waits a second
+takes what one H200 needs at 45 % of its peak; codec, digests, inspection and merge take what one core
+needs here, measured first; links have one rate and delay, both directions at once; a message waits a second
 more, as channels do. Data-parallel is a ring in bfloat16 that is overlapped with the whole of the compute:
 no better one is possible on such links.
 

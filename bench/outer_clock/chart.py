@@ -19,6 +19,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         common = {"y": side, "yOffset": {"field": "way"}}
         return {
             "width": 330,
+            "height": 130,
             "layer": [
                 {
                     "mark": "bar",
@@ -34,15 +35,20 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             ],
         }  # fmt: skip
 
+    links = dict.fromkeys(row["link"] for row in rows)
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "data": {"values": rows},
-        "facet": {"row": {"field": "link", "title": None, "sort": None}},
-        "spec": {
-            "hconcat": [
-                bars("faster", "times shorter than data-parallel", 50, {}),
-                bars("utilisation", "utilisation", 0.95, {"format": "%"}),
-            ]
-        },
+        "background": "white",
+        "vconcat": [
+            {
+                "title": link,
+                "data": {"values": [row for row in rows if row["link"] == link]},
+                "hconcat": [
+                    bars("faster", "times shorter than data-parallel", 50, {}),
+                    bars("utilisation", "utilisation", 0.95, {"format": "%"}),
+                ],
+            }
+            for link in links
+        ],
     }
     path.write_text(str(vl_convert.vegalite_to_svg(json.dumps(spec))) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What an exchange takes here, for each value: a site's part on one thread, the coordinator's as it is."""
+"""What an exchange takes here, for each value, on one core: seconds of the processor, not of the clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VALUES = 1 << 25  # in the coordinator's part
 
 
 def measured(codec: Codec, sites: int) -> Rates:
-    """Seconds for a value. Of one thread its own time, the best of a few tries."""
+    """Seconds for a value, the best of a few tries: what runs beside this does not count."""
     values = (1e-3 * np.random.default_rng(0).laplace(size=CHUNK)).astype(np.float32)
     blob = b"".join(encode(chunks(values), CHUNK, codec))
 
@@ -57,13 +57,13 @@ def _seconds(do: Callable[[], object]) -> float:
 
 
 def _coordinator(codec: Codec, sites: int) -> tuple[float, float]:
-    """Seconds of the wall clock for an inspection, and for a merge, its update made and applied."""
+    """Seconds for an inspection, and for a merge, its update made and applied; of all threads together."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         store = FolderStore(Path(folder))
         params, _ = store_vector(store, laplace(_VALUES, 999))
         inputs = tuple(_input(store, codec, site, sites) for site in range(sites))
         size = store.path(inputs[0].blob).stat().st_size
-        began = time.perf_counter()
+        began = time.process_time()
         found = perform(
             Inspect(
                 fragment="all", base=0, site="s0", attempt=0, blob=inputs[0].blob, size=size,
@@ -71,7 +71,7 @@ def _coordinator(codec: Codec, sites: int) -> tuple[float, float]:
             ),
             store,
         )  # fmt: skip
-        inspected = time.perf_counter()
+        inspected = time.process_time()
         assert isinstance(found, Inspected) and found.problem is None
         merged = perform(
             Merge(
@@ -81,7 +81,7 @@ def _coordinator(codec: Codec, sites: int) -> tuple[float, float]:
             store,
         )  # fmt: skip
         assert isinstance(merged, Merged)
-        return (inspected - began) / _VALUES, (time.perf_counter() - inspected) / _VALUES
+        return (inspected - began) / _VALUES, (time.process_time() - inspected) / _VALUES
 
 
 def _input(store: FolderStore, codec: Codec, site: int, sites: int) -> Input:

@@ -87,13 +87,36 @@ def exchange(folder: Path, values: int, venv: Path = VENV, sites: int = 3) -> Ro
         told = json.loads(report.read_text())
         peak = peak_of(link.pid) / 1024
     finally:
+        _end(folder)
         for process in running:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     found = Round(_version(venv), values, told["seconds"], told["peak_kib"] / 1024, peak)
     shutil.rmtree(folder)
     return found
+
+
+def _end(home: Path) -> None:
+    """kill -9 all that was started for this home: Flower's processes start others in their own sessions."""
+    needle = f"FLWR_HOME={home}".encode()
+    while found := [pid for pid in _processes() if needle in _environment(pid)]:
+        for pid in found:
+            with suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _processes() -> list[int]:
+    return [
+        int(p.name)
+        for p in Path("/proc").iterdir()
+        if p.name.isdigit() and p.name != str(os.getpid())
+    ]
+
+
+def _environment(pid: int) -> list[bytes]:
+    with suppress(OSError):  # it ended meanwhile, or is another user's
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def _version(venv: Path) -> str:

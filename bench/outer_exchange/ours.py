@@ -73,15 +73,22 @@ class World:
             for member, name, institution in where
         ]  # fmt: skip
         self.stage = Stage(folder, _roomy(ALLIANCE), specs)
-        prepare(self.stage)
+        try:
+            prepare(self.stage)
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
         self.stage.start_hub()
-        for spec in specs:
-            self.stage.prepare_site(spec.name)
-            self.stage.sites[spec.name].start()
+        for name in self.stage.specs:
+            self.stage.prepare_site(name)
+            self.stage.sites[name].start()
         token = self.stage.secrets["tokens"]["researcher"]
         self.env = {
             **self.stage.base_env(), "AYNI_HUB": self.stage.url, "AYNI_TOKEN": token,
-            "HOME": str(folder), "OMP_NUM_THREADS": "1",
+            "HOME": str(self.folder), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
         self.network = Network(self.stage.url, token)
         self.bench = self.network.make_channel("bench", _BENCH)
