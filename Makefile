@@ -11,7 +11,7 @@ SITES  ?= local
 WORKERS := -n auto --maxprocesses=8 --dist=loadfile
 SLURM  := $(or $(AYNI_SLURM_DIR),/var/tmp/ayni-slurm)/clusters.json
 
-.PHONY: help demo test blackbox lint types live slurm-up slurm-down fault bench messages clean
+.PHONY: help demo test blackbox lint types live slurm-up slurm-down fault joint bench messages clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ slurm-down:  ## end them, and leave nothing of them behind
 
 fault: $(VENV)/.dev  ## kill everything at random and look whether anything was lost (SITES=slurm: on three clusters)
 	$(BIN)/python -m tests.fault --kills $(KILLS) --seed $(SEED) $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
+
+joint: $(VENV)/.lm  ## a training run that is disturbed beside three that are not (SITES=slurm: on three clusters)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.joint $(if $(filter slurm,$(SITES)),--slurm $(SLURM)) $(ARGS)
 
 bench: $(VENV)/.dev  ## where the figures in docs/performance.md come from
 	$(BIN)/python -m bench $(ARGS)

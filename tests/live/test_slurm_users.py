@@ -10,11 +10,9 @@ import contextlib
 import json
 import os
 import pwd
-import shutil
 import signal
 import stat
 import subprocess
-import sysconfig
 import threading
 import uuid
 from collections.abc import Iterator
@@ -25,7 +23,6 @@ from typing import Any
 import pytest
 
 from ayni.agent import config, identity
-from ayni.agent.supervisor import helper
 from ayni.protocol.attempts import FINAL, AttemptState
 from ayni.protocol.messages import Assignment
 from tests.agent.assignments import assignment
@@ -33,13 +30,21 @@ from tests.agent.executors.slurm.pooled import until
 from tests.agent.fakehub import KEY, FakeHub
 from tests.live.conftest import SLURM
 from tests.live.test_slurm import PYTHON, admin, being
+from tests.live.users import (
+    AGENT,
+    ANA,
+    CLUSTER,
+    LUIS,
+    USERS,
+    agents_environment,
+    configuration,
+    installed_helper,
+    shared_folder,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.needs("slurm", "sudo")]
 
 S = AttemptState
-AGENT, ANA, LUIS = "ayni", "ayni-ana", "ayni-luis"
-CLUSTER = "santiago"
-USERS = {"fisica": ANA, "lenguas": LUIS}
 
 
 @pytest.fixture(scope="module")
@@ -50,34 +55,14 @@ def clusters() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shared(clusters: dict[str, Any]) -> Iterator[Path]:
-    """The agent's folder on the shared file system."""
-    folder = Path(clusters["work"]) / f"live-{uuid.uuid4().hex[:8]}"
-    with being(AGENT):
-        folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder)
+    with shared_folder(clusters) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def program(clusters: dict[str, Any], shared: Path) -> Iterator[Path]:
-    """The helper as root installs it, and the line that lets the agent use it."""
-    folder = SLURM.parent / f"helper-{uuid.uuid4().hex[:8]}"
-    folder.mkdir(mode=0o755)
-    found = folder / "ayni-helper"
-    shutil.copy(helper.__file__, found)
-    found.chmod(0o755)
-    sbatch = shutil.which("sbatch")
-    assert sbatch is not None
-    conf = clusters["clusters"][CLUSTER]["conf"]
-    settings = {"root": str(shared), "bin": str(Path(sbatch).parent), "conf": conf}
-    Path(f"{found}.json").write_text(json.dumps(settings))
-    sudoers = Path("/etc/sudoers.d") / f"ayni-live-{folder.name[-8:]}"
-    sudoers.write_text(f'{AGENT} ALL=({ANA},{LUIS}) NOPASSWD: {found} ""\n')
-    sudoers.chmod(0o440)
-    subprocess.run(["visudo", "-cqf", sudoers], check=True)
-    yield found
-    sudoers.unlink()
-    shutil.rmtree(folder)
+    with installed_helper(clusters, shared) as found:
+        yield found
 
 
 class Store:
@@ -110,28 +95,8 @@ class Agent:
         self.shared = shared
         self.path = shared / "agent.toml"
         self.name = uuid.uuid4().hex[:6]
-        self.text = f"""
-            hub = "{self.hub.url}"
-            state = "{shared}/state"
-            policy.network = true
-            policy.max_nodes = 2
-            https.private_hosts = ["{self.store.host}"]
-            [executor]
-            kind = "slurm"
-            [executor.slurm]
-            shared = "{shared}"
-            conf = "{conf}"
-            python = "{PYTHON}"
-            partitions = ["main"]
-            helper = "{program}"
-            [executor.slurm.projects.fisica]
-            user = "{ANA}"
-            account = "fisica"
-            qos = "small"
-            [executor.slurm.projects.lenguas]
-            user = "{LUIS}"
-            account = "lenguas"
-        """
+        opened = f'https.private_hosts = ["{self.store.host}"]\n'
+        self.text = opened + configuration(self.hub.url, shared, program, conf)
         with being(AGENT):
             self.path.write_text(self.text)
             self.config = config.load(self.path)
@@ -141,17 +106,10 @@ class Agent:
 
     def start(self) -> None:
         words = [PYTHON, "-m", "ayni", "site", "run", "--config", str(self.path)]
-        source = Path(helper.__file__).parents[
-            3
-        ]  # not the tests' own Python: it may be root's alone
-        env = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{source}:{sysconfig.get_path('purelib')}",
-        }
         user = pwd.getpwnam(AGENT)
         with (self.shared / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                words, env=env, stderr=log, cwd="/", user=user.pw_uid, group=user.pw_gid,
+                words, env=agents_environment(), stderr=log, cwd="/", user=user.pw_uid, group=user.pw_gid,
                 extra_groups=os.getgrouplist(AGENT, user.pw_gid), umask=0o022,
             )  # fmt: skip
 

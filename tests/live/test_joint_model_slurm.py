@@ -1,0 +1,41 @@
+"""One model trained over three real Slurm clusters, while what may happen there happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("regex")
+
+from tests.joint.configuration import Plan
+from tests.joint.network import SHORT, countries, disturb
+from tests.joint.reference import train
+from tests.joint.texts import prepare
+from tests.live.conftest import SLURM
+
+pytestmark = [pytest.mark.live, pytest.mark.needs("slurm")]
+
+
+def test_walltimes_a_drained_site_and_a_killed_coordinator_change_no_bit(tmp_path: Path) -> None:
+    """All three contributions of each round are waited for, so the tokens are the same, too.
+
+    How far a run ends that does not wait: `make joint SITES=slurm`.
+    """
+    texts = prepare(tmp_path)
+    plan = Plan(texts.words, inner_steps=10, time=30, warning=16, partition=SHORT)
+    how = {"seed": 1, "steps": 140}
+    with countries(texts, SLURM) as world:
+        training = world.train(plan.write(tmp_path, "prueba", quorum=3, **how), "prueba")
+        disturb(training, missed=0)
+        links = {site: training.links(site) for site in texts.shards}
+        disturbed = training.result()
+    for site, states in links.items():
+        assert len(states) >= 2, site
+        assert set(states[:-1]) == {"unfinished"}, site
+        assert states[-1] == "complete", site
+    alone = train(plan.load(tmp_path, "sola", **how), tmp_path / "here", texts.shards)
+    assert disturbed.merged == alone.merged == dict.fromkeys(texts.shards, 14)
+    assert disturbed.tokens == alone.tokens
+    assert (disturbed.digest, disturbed.loss) == (alone.digest, alone.loss)
