@@ -109,7 +109,7 @@ def test_killed_hub_processes_lose_nothing_of_an_array(
             "executors": [
                 {
                     "image": "host",
-                    "command": ["sh", "-c", "sleep 0.3; echo grain {{index}} > /out/g"],
+                    "command": ["sh", "-c", "sleep 0.15; echo grain {{index}} > /out/g"],
                 }
             ],
             "outputs": [{"path": "/out/g", "url": f"ayni://{PROJECT}/grains/{{{{index}}}}"}],
