@@ -73,6 +73,7 @@ class Countries:
     stage: Stage
     texts: Texts
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    trainings: list[Training] = field(default_factory=list)
 
     # --- a run ---
 
@@ -95,7 +96,14 @@ class Countries:
     def train(self, toml: Path, name: str) -> Training:
         """Begin a run."""
         self.permit(name)
-        return Training(self, toml)
+        self.trainings.append(Training(self, toml))
+        return self.trainings[-1]
+
+    def stop(self) -> None:
+        """End what coordinates, then the network."""
+        for training in self.trainings:
+            training.kill()
+        self.stage.stop()
 
     def task(self, number: str) -> dict[str, Any]:
         token = self.stage.secrets["tokens"]["researcher"]
@@ -234,10 +242,11 @@ def countries(texts: Texts, slurm: Path | None = None) -> Iterator[Countries]:
             stack.enter_context(cluster.short_jobs())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ayni-joint-")))
         stage = Stage(folder, ALLIANCE, sites(cores=4, slurm=told))
-        stack.callback(stage.stop)
+        world = Countries(stage, texts, found)
+        stack.callback(world.stop)
         stage.start_hub()
         with ThreadPoolExecutor() as pool:
             list(pool.map(stage.prepare_site, stage.specs))
         for site in stage.sites.values():
             site.start()
-        yield Countries(stage, texts, found)
+        yield world
