@@ -75,6 +75,7 @@ SPEAK = """
 import os, pathlib, signal, sys, tempfile, time
 sys.path.append("/channel")
 from ayni_channel import Channel
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 os.umask(0o077)
 state = pathlib.Path("/state/n")
 n = int(state.read_text()) + 1 if state.exists() else 1
@@ -95,9 +96,7 @@ for message in back.receive(timeout=60):
         print(back.fetch(message, timeout=60).read_text(), flush=True)
         break
 if n < 2:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-    while signal.sigtimedwait([signal.SIGUSR1], 0.2) is None:
-        pass
+    signal.sigwait([signal.SIGUSR1])  # it may have come before
     sys.exit(75)
 """
 
@@ -208,7 +207,8 @@ def test_what_a_local_user_closes_in_its_volume_is_counted_and_goes_with_it(worl
     data = world.data("fisica", "vieja")
     with being(AGENT):
         assert disk.measure(data) >= 3_000_000
-    world.net.call("DELETE", "/api/v1/volumes/andes/vieja", "fisica")
+    path = "/api/v1/volumes/andes/vieja"
+    until(lambda: world.net.call("DELETE", path, "fisica").is_success or None, "it to be told of")
     trash = world.shared / "work" / f".trash-{pwd.getpwnam(ANA).pw_gid}"
     until(lambda: None if data.exists() or any(trash.iterdir()) else True, "its files to go")
 
@@ -221,7 +221,7 @@ def test_links_speak_on_channels_and_go_on_from_a_volume_though_the_agent_is_kil
         parts, back = (network.make_channel(name, SCHEMA) for name in ("parts", "back"))
         number = world.submit(
             "fisica", "python3", "-c", SPEAK, volume="voz:/state", chain="3",
-            channels="parts:out,back:in", walltime="40", warning="30",
+            channels="parts:out,back:in", walltime="60", warning="57",
         )  # fmt: skip
         heard: list[tuple[int, str]] = []
         blob = stage.folder / "blob"
@@ -255,7 +255,7 @@ def test_a_link_over_two_nodes_is_warned_on_each(world: World) -> None:
     """
     number = world.submit(
         "lenguas", "sh", "-c", script, volume="dos:/state", chain="2", nodes="2", network="true",
-        walltime="40", warning="30",
+        walltime="60", warning="55",
     )  # fmt: skip
     world.ends(number, "lenguas")
     codes = [one["logs"][0]["exit_code"] for one in world.net.full(number, "lenguas")["logs"]]

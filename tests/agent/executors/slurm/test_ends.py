@@ -74,6 +74,7 @@ def exit_file(reason: str = "exited", code: int = 0, ended: float = 100.0, state
         (exit_file(code=137), 101.0, True),
         (exit_file(code=143), 120.0, False),  # long before
         (exit_file(code=0), 90.0, False),  # it ended well all the same
+        (exit_file("canceled", code=75), 90.0, False),  # it has saved, and asks to go on
         (exit_file(code=3), 90.0, False),
         (exit_file("timeout", code=143), 90.0, False),
         (exit_file("memory", code=137), 90.0, False),

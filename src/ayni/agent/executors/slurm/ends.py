@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +51,11 @@ def is_cut_short(found: dict[str, Any], signaled: float | None) -> bool:
     """Whether the scheduler's signal to the batch job, and not the task, made this end."""
     if signaled is None or found["state"] != "ended":
         return False
+    codes = [result["exit_code"] for result in found["results"]]
+    if codes[-1:] == [os.EX_TEMPFAIL]:  # it has saved, and asks to go on
+        return False
     if found["reason"] == "canceled":
         return True
-    codes = [result["exit_code"] for result in found["results"]]
     killed = bool(codes) and codes[-1] in _BY_SIGNAL
     return found["reason"] == "exited" and killed and found["ended"] >= signaled - _NEAR
 
