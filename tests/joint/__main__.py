@@ -45,7 +45,7 @@ def main() -> int:
         here = Path(folder)
         texts = prepare(here, whole=not given.passages)
         partition = SHORT if given.slurm else None
-        plan = Plan(texts.words, given.inner_steps, time=45, warning=15, partition=partition)
+        plan = Plan(texts.words, given.inner_steps, time=75, warning=30, partition=partition)
         with countries(texts, given.slurm) as world:
             found = _all(world, plan, here, given)
     if given.json:

@@ -22,7 +22,7 @@ from tests.joint.reference import Result, judge
 from tests.joint.texts import Texts
 
 SHORT = "joint"  # a partition of each cluster while this network is there
-MINUTES = 3  # … its time limit: less than a run takes. The agent keeps two of them
+MINUTES = 4  # … its time limit: less than a whole run takes. The agent keeps two of them
 WAITING = ("unfinished", "assigned", "accepted", "pending")  # attempts that do not run
 LIMIT = 300.0  # seconds in which anything must happen
 

@@ -84,7 +84,12 @@ def test_the_warning_reaches_a_rank_s_command_and_leaves_one_that_does_not_liste
 ) -> None:
     ready = "print('up', flush=True); time.sleep(5)"
     listens = "import signal, sys, time; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(75)); "
-    for code, ends in ((listens + ready, 75), ("import time; " + ready, 0)):
+    later = "import time; print('up', flush=True); time.sleep(1); "
+    for code, ends in (
+        (listens + ready, 75),
+        ("import time; " + ready.replace("5", "1"), 0),
+        (later + listens + "time.sleep(60)", 75),
+    ):
         files.write_json(files.job_file(str(state), "a"), spec(state, sys.executable, "-c", code))
         srun = subprocess.Popen(
             boot.command("ranks", str(state), "a", 0),

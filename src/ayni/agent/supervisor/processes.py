@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+WARN_AGAIN = (
+    0.5  # seconds, while nobody listens to a warning: a large program may still be starting
+)
 MARKER = "AYNI_ATTEMPT"  # in the environment of every process of a job
 _GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -92,9 +95,11 @@ def send(pids: Collection[int], number: int) -> None:
             os.kill(pid, number)
 
 
-def send_to_listeners(pids: Collection[int], number: int) -> None:
-    """Signal those that listen for it: to the others, most signals are deadly."""
-    send([pid for pid in pids if _listens(pid, number)], number)
+def send_to_listeners(pids: Collection[int], number: int) -> int:
+    """Signal those that listen for it: to the others, most signals are deadly. How many there were."""
+    found = [pid for pid in pids if _listens(pid, number)]
+    send(found, number)
+    return len(found)
 
 
 def _listens(pid: int, number: int) -> bool:

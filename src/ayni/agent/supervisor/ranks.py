@@ -90,10 +90,13 @@ def main(state: str, job_id: str, index: int) -> None:
         processes.send(processes.tree(os.getpid(), wrappers).pids, number)
 
     def warn(number: int, frame: object) -> None:
-        processes.send_to_listeners(processes.tree(os.getpid(), wrappers).pids, number)
+        found = processes.tree(os.getpid(), wrappers).pids
+        if not processes.send_to_listeners(found, signal.SIGUSR1):
+            signal.setitimer(signal.ITIMER_REAL, processes.WARN_AGAIN)
 
     signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGUSR1, warn)
+    signal.signal(signal.SIGALRM, warn)
     poller = select.poll()
     poller.register(control.fileno(), select.POLLIN)
     while poller.poll():

@@ -216,8 +216,8 @@ class Supervisor:
             limit = self._limits["walltime"]
             self._end(TIMEOUT, f"it ran longer than its walltime of {limit} s")
         elif self._warn_at is not None and now >= self._warn_at:
-            self._warn_at = None
-            processes.send_to_listeners(self._tree().pids, signal.SIGUSR1)
+            heard = processes.send_to_listeners(self._tree().pids, signal.SIGUSR1)
+            self._warn_at = None if heard else now + processes.WARN_AGAIN
         if now >= self._next_lease and self._has_lost_a_lease():
             self._end(FENCED, _ANOTHERS, 0)
         if now >= self._next_look:

@@ -61,6 +61,14 @@ def test_a_task_has_its_volume_and_is_warned_before_the_end_of_its_walltime(site
     assert (data / "pid").exists()
 
 
+def test_a_task_that_listens_late_is_warned_all_the_same(site):
+    """A large program takes a while to start, on a busy node longer than it has until the warning."""
+    script = "sleep 1.5; trap 'exit 75' USR1; while :; do sleep 0.1; done"
+    job = site.job("sh", "-c", script)
+    status = site.run(replace(job, limits=replace(job.limits, walltime=60, warning=60)))
+    assert [result.exit_code for result in status.results] == [75]
+
+
 def test_a_task_whose_volume_is_another_s_starts_nothing(site, tmp_path):
     lease = tmp_path / "lease"
     lease.write_text('{"attempt": "another"}')
