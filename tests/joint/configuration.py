@@ -34,7 +34,7 @@ decay_steps = {decay_steps}
 
 [training.data]
 length = 64
-batch = 12
+batch = 8
 
 [outer]
 steps = {steps}

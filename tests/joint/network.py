@@ -92,6 +92,15 @@ class Countries:
                 site, [folder], version="1", licence="own", release="nothing",
                 channel=f"{PROJECT}/{run}-up", **{"channel-limit": "1GiB"},
             )  # fmt: skip
+        end = time.monotonic() + LIMIT
+        while len(self._offered(f"{PROJECT}/{run}-up")) < len(self.texts.shards):
+            assert time.monotonic() < end, "the hub does not hear of the texts"
+            time.sleep(0.2)
+
+    def _offered(self, channel: str) -> list[str]:
+        """The texts that the hub knows to let that channel out."""
+        found = self._get("/datasets")["datasets"]
+        return [one["name"] for one in found if channel in one.get("channels", ())]
 
     def train(self, toml: Path, name: str) -> Training:
         """Begin a run."""
@@ -106,9 +115,12 @@ class Countries:
         self.stage.stop()
 
     def task(self, number: str) -> dict[str, Any]:
+        return self._get(f"/tasks/{number}")
+
+    def _get(self, path: str) -> dict[str, Any]:
         token = self.stage.secrets["tokens"]["researcher"]
         answer = httpx.get(
-            f"{self.stage.url}/api/v1/tasks/{number}", trust_env=False, timeout=60,
+            f"{self.stage.url}/api/v1{path}", trust_env=False, timeout=60,
             headers={"Authorization": f"Bearer {token}"},
         )  # fmt: skip
         found: dict[str, Any] = answer.raise_for_status().json()

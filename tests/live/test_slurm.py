@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.live, pytest.mark.needs("slurm")]
 
 USER = "ayni"
 PYTHON = "/usr/bin/python3"  # one that the user may run; the tests' own may lie in root's home
-SILENT = "bogota-n4"  # the only one of its partition
+SILENT = "santiago-n4"  # the only one of its partition
 NewSite = Callable[..., Site]
 ENDED, LOST = JobState.ENDED, JobState.LOST
 
@@ -203,9 +203,9 @@ def test_the_sandbox_holds_in_a_batch_job_too(new_site):
 @pytest.fixture(scope="module")
 def silent(open_site: NewSite) -> Iterator[tuple[Site, Job]]:
     """A task on a node that falls silent: Slurm gives it up after 45 seconds, while other tests run."""
-    site = open_site("bogota")
+    site = open_site("santiago")
     with being(USER):
-        job = site.waiting(partition="large")
+        job = site.waiting(partition="large", walltime=1800)
         site.submit(job)
         site.running(job)
     assert site.told[job.id].host == SILENT
@@ -265,7 +265,9 @@ def over_nodes(site: Site, *argv: str, **changes: Any) -> Job:
 
 
 def test_every_rank_knows_its_place_and_sees_nothing_of_the_site(sandboxed):
-    text = f'echo "$SLURM_PROCID $([ -e {sandboxed.folder} ] && echo leak)"; ls / | grep -c home'
+    text = (
+        f'echo "$SLURM_PROCID $([ -e {sandboxed.folder} ] && echo leak)"; ls / | grep -c home; true'
+    )
     job = over_nodes(sandboxed, "sh", "-c", text)
     assert sandboxed.run(job).state is ENDED
     lines = (job.folder / "logs/0.stdout").read_text().split()
@@ -568,11 +570,11 @@ def test_a_node_that_fell_silent_has_lost_its_task_and_is_used_again_when_it_is_
 ):
     site, job = silent
     said(site.over(job), LOST, None, "the compute node failed", "NODE_FAIL")
-    others = new_site("bogota")
+    others = new_site("santiago")
     said(others.run(others.job("true")), ENDED, EndReason.EXITED)
     servers("start", f"slurmd-{SILENT}")
     state = ("sinfo", "-h", "-N", "-n", SILENT, "-o", "%T")
-    until(lambda: admin(clusters, "bogota", *state) == "idle")
+    until(lambda: admin(clusters, "santiago", *state) == "idle")
     said(site.run(site.job("true", partition="large")), ENDED, EndReason.EXITED)
 
 
