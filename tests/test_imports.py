@@ -35,7 +35,7 @@ HARMLESS = {
     "__future__", "abc", "base64", "binascii", "bisect", "collections", "contextlib",
     "dataclasses", "datetime", "enum", "fnmatch", "functools", "hashlib", "heapq", "hmac",
     "itertools", "json", "math", "operator", "re", "statistics", "string", "types", "typing",
-    "urllib", "zoneinfo",
+    "unicodedata", "urllib", "zoneinfo",
 }  # fmt: skip
 #: What the agent must run without: its extra brings no Django and no torch.
 NOT_AT_A_SITE = {"django", "ninja", "granian", "obstore", "psycopg", "torch", "numpy", "orjson"}

@@ -25,7 +25,7 @@ from ayni.agent import volumes
 from ayni.agent.sections import VolumesSection
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.supervisor import sharing
-from ayni.agent.volumes import Key, Mounted, Volumes, Waits
+from ayni.agent.volumes import InUse, Key, Mounted, Volumes
 from ayni.protocol.release import FREE, Gate, Release, Rule
 from ayni.tes.volumes import Mount
 
@@ -109,7 +109,7 @@ def test_a_hostile_name_of_a_project_leads_nowhere(rig: Rig, project: str) -> No
 
 def test_one_writes_at_a_time_and_others_read_beside_it(rig: Rig) -> None:
     rig.mount("a")
-    with pytest.raises(Waits, match="attempt a writes to it"):
+    with pytest.raises(InUse, match="attempt a writes to it"):
         rig.mount("b")
     rig.mount("reader", RO)
     rig.table.release("a")
@@ -122,7 +122,7 @@ def test_an_attempt_that_asks_again_gets_the_same(rig: Rig) -> None:
 
 def test_all_volumes_are_given_or_none(rig: Rig) -> None:
     rig.mount("a", Mount("one", "/one"))
-    with pytest.raises(Waits):
+    with pytest.raises(InUse):
         rig.mount("b", Mount("two", "/two"), Mount("one", "/one"))
     rig.mount("c", Mount("two", "/two"))
 
@@ -178,7 +178,7 @@ def test_no_one_reads_what_becomes_restricted_while_it_is_judged_to_be_free(rig:
     rig.mount("a")
     rig.table.release("a")
     rig.mount("reader", RO)
-    with pytest.raises(Waits, match="reads it under another rule"):
+    with pytest.raises(InUse, match="reads it under another rule"):
         rig.mount("writer", rule=SOME)
     rig.mount("beside", Mount("new", "/n"), rule=SOME)
     rig.table.release("reader")
@@ -243,11 +243,11 @@ def test_after_a_writer_that_nobody_saw_end_the_next_one_waits_until_it_must_hav
 ) -> None:
     rig.mount("a")
     rig.table.release("a", sure=False)
-    with pytest.raises(Waits, match="last writer must have ended"):
+    with pytest.raises(InUse, match="last writer must have ended"):
         rig.mount("b")
     assert (lease(rig) or {})["attempt"] == "b"
     rig.start()  # the wait is not forgotten
-    with pytest.raises(Waits):
+    with pytest.raises(InUse):
         rig.mount("b")
     rig.time.now += volumes.FENCE
     rig.mount("b")
@@ -257,7 +257,7 @@ def test_an_agent_that_starts_again_knows_who_has_what(rig: Rig) -> None:
     binds = rig.mount("a").binds
     rig.start()
     rig.table.recall("a", binds)
-    with pytest.raises(Waits, match="attempt a writes"):
+    with pytest.raises(InUse, match="attempt a writes"):
         rig.mount("b")
     rig.table.release("a")
     rig.mount("b")
@@ -334,7 +334,7 @@ def test_what_is_asked_to_go_goes_once_nobody_has_it(rig: Rig) -> None:
     rig.table.unwanted = frozenset({told.id})
     rig.table.sweep()
     assert rig.data().exists()
-    with pytest.raises(Waits, match="being deleted"):
+    with pytest.raises(InUse, match="being deleted"):
         rig.mount("b")
     rig.table.release("a")
     rig.table.sweep()

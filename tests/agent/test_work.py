@@ -13,10 +13,11 @@ from ayni.agent.life import OVER_QUOTA
 from ayni.agent.staging.errors import StagingError, broken_promise
 from ayni.agent.staging.finish import Finished
 from ayni.agent.staging.inputs import Prepared
-from ayni.agent.volumes import Waits
+from ayni.agent.volumes import InUse
 from ayni.agent.work import TRIES, Work
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import LogReport, OutputReport
+from ayni.protocol.policy import Reason
 from tests.agent.assignments import assignment
 
 S = AttemptState
@@ -296,7 +297,7 @@ def test_an_attempt_waits_for_its_volume_for_as_long_as_it_takes_and_says_so_onc
 ) -> None:
     at(work, "a", S.INITIALIZING)
     for turn in range(5 * TRIES):
-        work.staged("a", Waits("waits for volume state", 2.0), 10.0 * turn)
+        work.staged("a", InUse("waits for volume state", 2.0), 10.0 * turn)
         work.due(10.0 * turn + 1.0)
         assert work.take_acts().stage == [], "it is asked for again too soon"
         work.due(10.0 * turn + 2.0)
@@ -307,9 +308,18 @@ def test_an_attempt_waits_for_its_volume_for_as_long_as_it_takes_and_says_so_onc
     assert list(work.take_acts().submit) == ["a"]
 
 
+def test_what_its_operator_has_refused_is_refused_at_the_door(work: Work) -> None:
+    no = Reason(code="charter", message="this site's operator refused the charter of channel up")
+    work.refuses = lambda given: no if given.attempt == "a" else None
+    for name in ("a", "b"):
+        work.accept(assignment(name), 1.0, None)
+    assert told(work, "a") is S.REFUSED and work.told["a"].report.reason == no
+    assert told(work, "b") is S.ACCEPTED
+
+
 def test_one_that_waits_for_its_volume_is_given_back_at_once(work: Work) -> None:
     at(work, "a", S.INITIALIZING)
-    work.staged("a", Waits("waits for volume state"), 1.0)
+    work.staged("a", InUse("waits for volume state"), 1.0)
     work.withdraw("a", 2.0)
     assert told(work, "a") is S.WITHDRAWN
 

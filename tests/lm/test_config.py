@@ -181,3 +181,35 @@ def test_a_site_of_several_ranks_starts_them_on_each_of_its_nodes(tmp_path: Path
     wishes = tasks["cdmx"]["resources"]["backend_parameters"]
     assert (wishes["nodes"], wishes["gpus"]) == ("2", "2") and "network" in wishes
     assert "network" not in tasks["bogota"]["resources"]["backend_parameters"]
+
+
+CHARTER = """
+[charter]
+data = "Textos públicos; se quedan en su sitio."
+licences = "CC BY 4.0; el modelo, Apache 2.0."
+holders = "Los miembros, y quien los pida cuando el modelo se publique."
+leaving = '''
+Avisa; sus aportes hasta allí se quedan.
+Nada más sale de su sitio.
+'''
+"""
+
+
+def test_a_charter_is_the_same_text_each_time_and_all_of_it_is_in_it(tmp_path: Path) -> None:
+    run = config.load(written(tmp_path, GOOD + CHARTER))
+    assert config.load(config.keep(run, tmp_path / "run")).charter_text == run.charter_text
+    assert run.charter_text == (
+        "# Charter of the training run prueba\n\nSites: bogota, cdmx\n\n"
+        "## Data\n\nTextos públicos; se quedan en su sitio.\n\n"
+        "## Licences\n\nCC BY 4.0; el modelo, Apache 2.0.\n\n"
+        "## Who may hold the weights\n\n"
+        "Los miembros, y quien los pida cuando el modelo se publique.\n\n"
+        "## How a party leaves\n\n"
+        "Avisa; sus aportes hasta allí se quedan.\nNada más sale de su sitio.\n"
+    )
+    assert config.load(written(tmp_path)).charter_text == ""
+
+
+def test_a_charter_that_leaves_something_out_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"charter\.holders: is missing"):
+        config.load(written(tmp_path, GOOD + CHARTER.replace("holders =", "more =")))

@@ -291,6 +291,49 @@ def test_a_task_that_is_cancelled_says_no_more(world: World) -> None:
         world.net.wait(number, "CANCELED")
 
 
+# --- charters ---------------------------------------------------------------------------------
+
+
+def test_a_task_waits_until_the_operator_accepts_its_channels_charter(world: World) -> None:
+    def site(*arguments: str) -> str:
+        config = world.net.stage.site_folder("norte") / "agent.toml"
+        done = ayni("site", *arguments, "--config", str(config), env=world.net.stage.base_env())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    say = 'echo \'{"kind": "note", "body": {"word": "begun"}}\' > /channel/carta/out/1.json; '
+    with world.client() as client:
+        charter = "# Carta\n\nLas sumas son de todos.\n"
+        carta = client.make_channel("carta", SUMS, charter=charter)
+        number = world.net.submit(
+            sh(say + FOREVER, site="norte", channels="carta:out", walltime="60")
+        )
+        digest = str(carta.info.charter_digest)
+        until(lambda: carta.info.answers or None, "the hub to hear that it is asked for")
+        shown = world.net.full(number)
+        assert f"ayni site charter accept {digest[:12]}" in why(shown), shown
+        assert world.net.show(number)["state"] == "INITIALIZING" and carta.info.last == 0
+        assert "Las sumas son de todos." in site("charters")
+        site("charter", "accept", digest[:12])
+        assert next(carta.receive(timeout=100)).sender.site == "norte"
+        assert [(a.site, a.state) for a in carta.info.answers] == [("norte", "accepted")]
+        site("charter", "refuse", digest[:12], "--why", "left")
+        world.net.call("POST", f"/api/v1/tasks/{number}/cancel")
+        until(
+            lambda: (
+                [a for a in carta.info.answers if (a.state, a.why) == ("refused", "left")] or None
+            ),
+            "the hub to hear of the refusal",
+        )
+        again = world.net.submit(sh("true", site="norte", channels="carta:out"))
+        until(
+            lambda: "refused the charter of channel carta: left"
+            in json.dumps(world.net.get(f"/tasks/{again}/why")) or None,
+            "the site's verdict",
+        )  # fmt: skip
+        world.net.call("POST", f"/api/v1/tasks/{again}/cancel")
+
+
 # --- kill -9 ----------------------------------------------------------------------------------
 
 STREAM = """

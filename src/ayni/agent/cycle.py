@@ -34,7 +34,7 @@ from ayni.agent.watch import Watch
 from ayni.agent.work import Acts, Work
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.exchange import AgentSide
-from ayni.protocol.messages import MAX_WAIT, SyncReply
+from ayni.protocol.messages import MAX_WAIT, Assignment, SyncReply
 from ayni.protocol.policy import Reason, not_now
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class Cycle:
     """The parts in hand and the loop over them.
 
     Attributes:
+        refuses: as of `Work`.
         wall: Unix time, for what is written down.
         clock: monotonic time, for pauses.
     """
@@ -87,13 +88,14 @@ class Cycle:
     offer: Offer
     relay: Relay
     inbox: queue.SimpleQueue[Message]
+    refuses: Callable[[Assignment], Reason | None] = lambda assignment: None
     note: Callable[[Cycle], None] = lambda cycle: None
     wall: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.work = Work(self.config)
+        self.work = Work(self.config, self.refuses)
         self.watch = Watch(self.folders, self.offer.datasets)
         self._unsure: set[str] = set()  # ask the executor afresh
         self._ask_after = float("-inf")

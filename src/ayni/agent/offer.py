@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ayni import __version__
 from ayni.agent import closures
+from ayni.agent.charters import Charters
 from ayni.agent.closures import Closures
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
@@ -160,6 +161,7 @@ class Offer:
     folders: Folders
     sandbox: str
     volumes: Volumes | None = None
+    charters: Charters | None = None
     findings: Sequence[Finding] = ()
     partitions: list[PartitionStatus] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
@@ -226,6 +228,7 @@ class Offer:
             draining=self.closures.draining,
             windows=self.closures.windows,
             volumes=None if self.volumes is None else self.volumes.offer(),
+            charters=None if self.charters is None else self.charters.told(),
         )
 
     def against(self, partition: str, walltime: float, now: float) -> Reason | None:

@@ -119,6 +119,7 @@ def assemble_cycle(
             mover=staging.mover,
             folders=staging.folders,
             say=lambda attempt, line: inbox.put(Remark(attempt, line)),
+            charters=staging.charters,
             max_bytes=config.policy.max_channel_bytes,
         ),
         lambda assignment: rule_now(
@@ -142,8 +143,10 @@ def assemble_cycle(
             staging.folders,
             power.sandbox,
             staging.volumes,
+            staging.charters,
         ),
         inbox=inbox,
+        refuses=staging.charters.objection,
         note=lambda cycle: _note(config, _words(who, cycle)),
     )
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from ayni.agent.executors.base import Bind
 from ayni.agent.sections import VolumesSection
-from ayni.agent.staging.errors import StagingError
+from ayni.agent.staging.errors import StagingError, Waits
 from ayni.agent.supervisor import disk, files, namespaces, sharing
 from ayni.protocol import volumes
 from ayni.protocol.messages import MAX_VOLUMES, GateStatus, VolumesOffer, VolumeStatus
@@ -49,12 +49,11 @@ _META, _LEASE, _DATA, _REMOVE = "volume.json", "lease", "data", "remove"
 Judge = Callable[[Rule], None]
 
 
-class Waits(StagingError):
-    """The volume is another's for now; to be asked for again after so many seconds."""
+class InUse(Waits):
+    """The volume is another's for now."""
 
     def __init__(self, message: str, seconds: float = AGAIN) -> None:
-        super().__init__(CODE, message, retryable=True)
-        self.seconds = seconds
+        super().__init__(CODE, message, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +151,7 @@ class Volumes:
             judge: told the rule with the volumes counted; raises if the attempt cannot be under it.
 
         Raises:
-            Waits: another attempt has one of them.
+            InUse: another attempt has one of them.
             StagingError: it cannot have them.
             OSError: the disk refuses.
         """
@@ -208,7 +207,7 @@ class Volumes:
                 CODE, f"there is no volume {key.name} here; a task that may write to it makes it"
             )
         if volume is not None and self._is_going(key, volume):
-            raise Waits(f"volume {key.name} is being deleted")
+            raise InUse(f"volume {key.name} is being deleted")
         group = None if volume is None else self.group_of(key.project)
         if group is not None and self._data(key).stat().st_gid != group:
             raise StagingError(
@@ -220,15 +219,15 @@ class Volumes:
         """Whether it may have a volume now.
 
         Raises:
-            Waits, StagingError: it may not.
+            InUse, StagingError: it may not.
         """
         if not mount.write:
             return
         others = [a for a, has in self._mounts.items() if key in has and a != attempt]
         if writer := next((a for a in others if self._mounts[a][key]), None):
-            raise Waits(f"waits for volume {key.name}: attempt {writer} writes to it")
+            raise InUse(f"waits for volume {key.name}: attempt {writer} writes to it")
         if others and volume is not None and rule != self._rule(volume):
-            raise Waits(
+            raise InUse(
                 f"waits for volume {key.name}: attempt {others[0]} reads it under another rule"
             )
         if self._used(key.project) >= (quota := self.rules.quota_of(key.project)):
@@ -256,7 +255,7 @@ class Volumes:
         """Leases in the attempt's name.
 
         Raises:
-            Waits: the last holder may not have seen yet that it is another's.
+            InUse: the last holder may not have seen yet that it is another's.
         """
         leases = []
         wait = 0.0
@@ -271,7 +270,7 @@ class Volumes:
             wait = max(wait, float(held["after"]) - self.wall())
             leases.append(path)
         if wait > 0:
-            raise Waits("waits until the volume's last writer must have ended", min(wait, FENCE))
+            raise InUse("waits until the volume's last writer must have ended", min(wait, FENCE))
         return tuple(leases)
 
     # --- what there is ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ All of it may be repeated after a kill: that is how a restart goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +27,9 @@ from ayni.agent.life import (
     note_status,
     verdict,
 )
-from ayni.agent.staging.errors import StagingError, broken_promise
+from ayni.agent.staging.errors import StagingError, Waits, broken_promise
 from ayni.agent.staging.finish import Ended, Finished
 from ayni.agent.staging.inputs import Prepared
-from ayni.agent.volumes import Waits
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.messages import Assignment, PartitionStatus, Report
 from ayni.protocol.policy import Reason
@@ -65,6 +64,7 @@ class Work:
     """The attempts in hand.
 
     Attributes:
+        refuses: why the operator's word on its channels keeps an attempt from here.
         entries: those that are not over.
         speaking: those of them that use channels.
         told: their reports changed and are to be journaled and told.
@@ -74,6 +74,7 @@ class Work:
     """
 
     config: Config
+    refuses: Callable[[Assignment], Reason | None] = lambda assignment: None
     partitions: Sequence[PartitionStatus] = ()
     entries: dict[str, Entry] = field(default_factory=dict)
     speaking: dict[str, Entry] = field(default_factory=dict)
@@ -138,7 +139,8 @@ class Work:
         queues = [p for p in self.partitions if p.name == assignment.partition]
         if self.partitions and not queues:
             return Reason(code="partition", message=f"has no partition {assignment.partition}")
-        return next(objections(self.config, task, shape, assignment.who, queues), None)
+        no = next(objections(self.config, task, shape, assignment.who, queues), None)
+        return no or self.refuses(assignment)
 
     def withdraw(self, attempt: str, now: float) -> None:
         """Give an attempt back if it has not run yet."""

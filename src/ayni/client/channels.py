@@ -28,12 +28,27 @@ PAGE = 100  # messages in one answer
 _RETENTION = 30  # days
 
 
+class CharterAnswer(Answer):
+    """What a site's operator said of a charter: `accepted`, `refused`, or `asked` where nothing yet."""
+
+    site: str
+    state: str
+    at: datetime
+    why: str = ""
+
+
 class ChannelInfo(Answer):
-    """A channel. `last` is the number of its newest message, `retention` in days."""
+    """A channel. `last` is the number of its newest message, `retention` in days.
+
+    `charter_digest`: the SHA-256 of the charter's text, by which operators accept it; None: it has none.
+    """
 
     name: str
     rules: dict[str, Any] = Field(alias="schema")
     retention: int
+    charter: str = ""
+    charter_digest: str | None = None
+    answers: list[CharterAnswer] = []
     last: int
     person: str
     created: datetime
@@ -180,10 +195,16 @@ class Channel:
 
 
 def make(
-    network: Network, name: str, schema: Mapping[str, Any], retention: int = _RETENTION
+    network: Network,
+    name: str,
+    schema: Mapping[str, Any],
+    retention: int = _RETENTION,
+    charter: str = "",
 ) -> Channel:
     """Make a channel; the same again is the same channel."""
     asked = {"name": name, "schema": dict(schema), "retention": retention}
+    if charter:
+        asked["charter"] = charter.replace("\r\n", "\n")
     network.connection.post("/channels", asked)
     return Channel(network, name)
 

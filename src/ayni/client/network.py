@@ -138,18 +138,22 @@ class Network:
             )
         return Channel(self, name)
 
-    def make_channel(self, name: str, schema: Mapping[str, Any], *, retention: int = 30) -> Channel:
+    def make_channel(
+        self, name: str, schema: Mapping[str, Any], *, retention: int = 30, charter: str = ""
+    ) -> Channel:
         """Make a channel; the same again is the same channel.
 
         Args:
             schema: what may be said on it; see docs/users/channels.md.
             retention: days that messages are kept.
+            charter: plain text or Markdown (data, licences, who may hold the results, how a party
+                leaves) that each site's operator must accept before a task uses the channel there.
 
         Raises:
-            BadRequest: the message names the field of the schema.
-            Conflict: there is one of this name with another schema.
+            BadRequest: the message names the field of the schema, or what is wrong with the charter.
+            Conflict: there is one of this name with another schema, retention or charter.
         """
-        return make(self, name, schema, retention)
+        return make(self, name, schema, retention, charter)
 
     def volumes(self) -> list[Volume]:
         """What sites keep for the project between its tasks."""

@@ -109,6 +109,29 @@ def _schedule(rules: dict[str, Any]) -> Any:
         raise ValueError(f"{', '.join(given)}: {error}") from error
 
 
+Paragraph = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class Charter(Section):
+    """What the run promises; each site's operator accepts it before the site's first round."""
+
+    data: Paragraph  # what is trained on, and what stays where
+    licences: Paragraph  # of the texts, and of the model
+    holders: Paragraph  # who may hold the weights
+    leaving: Paragraph  # how a party leaves, and what becomes of what it brought
+    more: Paragraph | None = None
+
+
+#: Its sections, as they are headed.
+_HEADS = {
+    "data": "Data",
+    "licences": "Licences",
+    "holders": "Who may hold the weights",
+    "leaving": "How a party leaves",
+    "more": "And further",
+}
+
+
 class Run(Section):
     """A whole run."""
 
@@ -120,6 +143,7 @@ class Run(Section):
     project: str | None = None  # if given, the token must be of it
     tokenizer: Path | None = None  # its folder; a release takes it along
     retention: Annotated[int, Field(ge=1, le=3650)] = 30  # days, of the channels' messages
+    charter: Charter | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -156,6 +180,16 @@ class Run(Section):
     def tokens_per_step(self) -> int:
         """The most that a site's step sees."""
         return self.training.data.batch * self.training.data.length
+
+    @property
+    def charter_text(self) -> str:
+        """The charter as operators read it: the same bytes of the same `run.toml`; empty: there is none."""
+        if self.charter is None:
+            return ""
+        parts = [f"# Charter of the training run {self.run}", f"Sites: {self.named_sites}"]
+        for name, said in self.charter.model_dump(exclude_none=True).items():
+            parts += [f"## {_HEADS[name]}", said.strip()]
+        return "\n\n".join(parts) + "\n"
 
     @property
     def up(self) -> str:

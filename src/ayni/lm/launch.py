@@ -37,10 +37,11 @@ def connect(network: Network, run: Run, count: int) -> Lines:
     Raises:
         AyniError: there are others of these names; the remedy is to name the run anew.
     """
-    up = wire.up_schema(run.outer, count)
+    up, down = wire.up_schema(run.outer, count), wire.down_schema(count)
+    kept, charter = run.retention, run.charter_text
     return Lines(
-        up=network.make_channel(run.up, up, retention=run.retention),
-        down=network.make_channel(run.down, wire.down_schema(count), retention=run.retention),
+        up=network.make_channel(run.up, up, retention=kept, charter=charter),
+        down=network.make_channel(run.down, down, retention=kept, charter=charter),
         wishes=wishes(network, run),
     )
 

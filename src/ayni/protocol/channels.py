@@ -288,12 +288,16 @@ class Words(BaseModel):
 
 
 class ChannelUse(Words):
-    """A channel that an attempt may use, as it was when the attempt was assigned."""
+    """A channel that an attempt may use, as it was when the attempt was assigned.
+
+    `charter`: the digest of its charter, if it has one; the site asks for the text and believes only that.
+    """
 
     name: ChannelName
     rules: Schema
     sends: bool
     reads: bool
+    charter: Sha256 | None = None
 
 
 class Blob(Words):
@@ -372,6 +376,13 @@ class Incoming(Words):
 class ReadReply(Words):
     messages: list[Incoming] = []
     problems: dict[str, Problem] = {}  # by `ATTEMPT/CHANNEL`: it may not read there
+
+
+class CharterRequest(Words):
+    """The text of a charter is wanted, for an attempt that is to use the channel."""
+
+    attempt: str = Field(max_length=64)
+    channel: ChannelName
 
 
 class BlobRequest(Words):

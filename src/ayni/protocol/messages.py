@@ -18,6 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.channels import ChannelUse
+from ayni.protocol.charters import MAX_TOLD, CharterStatus
 from ayni.protocol.policy import Many, Model, Policy, Reason, Who, Window
 
 VERSION = 1
@@ -208,6 +209,8 @@ class SiteStatus(Message):
     draining: Annotated[str, _cut(500)] | None = None  # why the operator takes nothing new now
     windows: Windows = []  # maintenance, announced
     volumes: VolumesOffer | None = None  # None: an agent that does not know them
+    # Of channels' charters; None: an agent that does not know them.
+    charters: Annotated[Many[CharterStatus], Field(max_length=MAX_TOLD)] | None = None
 
 
 class CommandReport(Message):

@@ -16,6 +16,7 @@ from ayni.agent.channels.book import Book
 from ayni.agent.channels.desk import Desk
 from ayni.agent.channels.spool import Spool
 from ayni.agent.channels.spot import Spot, Tools
+from ayni.agent.charters import Charters
 from ayni.agent.hub import HubError
 from ayni.agent.staging.beneath import Root
 from ayni.agent.staging.hub import HubFiles
@@ -145,6 +146,7 @@ class Bench:
     schema: dict[str, Any] = field(default_factory=lambda: SCHEMA)
     rule: release.Rule = release.FREE
     max_bytes: int | None = None
+    charter: str | None = None  # its digest
     hub: FakeHub = field(default_factory=FakeHub)
     lines: list[str] = field(default_factory=list)
     now: float = 0.0
@@ -169,10 +171,14 @@ class Bench:
             mover=self.mover,  # type: ignore[arg-type]
             folders=Folders(self.base),  # type: ignore[arg-type]
             say=lambda attempt, line: self.lines.append(line),
+            charters=Charters(self.base),
             max_bytes=self.max_bytes,
             clock=lambda: self.now,
         )
-        use = ChannelUse(name="sums", rules=read_schema(self.schema), sends=True, reads=True)
+        use = ChannelUse(
+            name="sums", rules=read_schema(self.schema), sends=True, reads=True,
+            charter=self.charter,
+        )  # fmt: skip
         given = assignment("a1").model_copy(update={"channels": [use]})
         self.desk = Desk(Spot(tools, given, use, self.folder, lambda: self.rule))
         return self.desk

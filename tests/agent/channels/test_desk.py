@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from ayni.agent.channels import outbox, spool, spot
 from ayni.agent.channels.spot import Later
+from ayni.agent.charters import Answer, Charters
 from ayni.agent.supervisor import sharing
 from ayni.channel import Refused
-from ayni.protocol import release
+from ayni.protocol import charters, release
 from ayni.protocol.channels import Problem
 from ayni.protocol.messages import DatasetUse
 from ayni.transfer import TransferError
+from tests.agent.assignments import WHO
 from tests.agent.channels.support import (
     SCHEMA,
     WRITES,
@@ -284,6 +286,28 @@ def test_a_full_quota_is_waited_for_and_told_once(bench: Bench) -> None:
     bench.mover.error = None
     bench.send()
     assert bench.said == [1]
+
+
+# --- the operator's word ----------------------------------------------------------------------
+
+
+def test_nothing_leaves_any_more_once_the_charter_is_refused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, charter=charters.digest("carta"))
+    bench.write("1", part(1))
+    bench.send()
+    bench.hub.down = True
+    bench.write("2", part(2))
+    with pytest.raises(Later):
+        bench.send()
+    bench.hub.down = False
+    (tmp_path / "charters").mkdir()
+    said = {"project": WHO.project, "digest": bench.charter, "by": "op", "at": 1.0, "why": "left"}
+    Charters(tmp_path).say(Answer.model_validate({**said, "answer": "refused"}))
+    bench.task.send("delta", {"n": 3}, blob=b"weights")
+    bench.send()
+    assert bench.said == [1] and bench.hub.blobs == {}
+    assert [(e["code"], "left" in e["error"]) for e in bench.errors] == 2 * [("charter", True)]
+    assert bench.left() == [] and bench.beside() == []
 
 
 # --- hostile tasks ----------------------------------------------------------------------------

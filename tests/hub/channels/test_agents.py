@@ -11,12 +11,14 @@ from django.test import Client
 from django.utils import timezone
 
 from ayni.hub.calls.models import Project
-from ayni.hub.channels import keep
+from ayni.hub.channels import find, keep
 from ayni.hub.channels.models import Channel, Listener, Message
 from ayni.hub.network import peer
+from ayni.hub.network.models import Site
 from ayni.hub.store.models import File, Upload
 from ayni.hub.tasks import dispatch, ids
 from ayni.hub.tasks.models import Attempt
+from ayni.protocol import charters
 from ayni.protocol.attempts import AttemptState
 from tests.hub import factories as make
 from tests.hub.channels.support import SCHEMA, SUMS, Agent, attempt, channel
@@ -56,6 +58,30 @@ def test_a_message_is_taken_once(agent: Agent, project: Project, means: Channel)
     other = agent.say(row, 1, {"count": 9, "total": 1})
     assert other["problem"]["code"] == "conflict"
     assert Message.objects.count() == 1
+
+
+def test_a_site_asks_for_the_text_of_a_charter_and_an_older_agent_is_kept_away(
+    agent: Agent, project: Project
+) -> None:
+    text = "# Carta\n"
+    channel(project, charter=text)
+    channel(project, "plain")
+    row = attempt(project, agent.site, "means,plain:in")
+    [means, plain] = find.uses(project.pk, ["means", "plain:in"])
+    assert (means.charter, plain.charter) == (charters.digest(text), None)
+
+    def ask(name: str, attempt: str = ids.show(row.pk)) -> Any:
+        return agent.call("channels/charter", {"attempt": attempt, "channel": name})
+
+    assert ask("means").json() == {"text": text}
+    for other in (ask("plain"), ask("none"), ask("means", "zzz")):
+        assert other.status_code == 404
+    problem = agent.say(row, 1)["problem"]
+    assert (problem["code"], problem["retryable"]) == ("charter", True)
+    assert [p["code"] for p in agent.hear(row)["problems"].values()] == ["charter"]
+    Site.objects.update(status={"charters": []})
+    assert agent.say(row, 1) == {"sequence": 1}
+    assert agent.hear(row)["problems"] == {}
 
 
 def test_two_attempts_of_a_task_count_for_themselves(

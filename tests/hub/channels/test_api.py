@@ -10,6 +10,8 @@ import pytest
 
 from ayni.hub.channels.models import Channel, Message
 from ayni.hub.store.models import File
+from ayni.protocol import charters
+from tests.hub import factories as make
 from tests.hub.channels.support import SCHEMA, SUMS, channel
 from tests.hub.conftest import API, Api
 from tests.hub.store.support import blocks, content, put, read
@@ -44,6 +46,35 @@ def test_another_schema_under_the_same_name_is_refused(api: Api) -> None:
     assert "take another name" in other.json()["detail"]
 
 
+CHARTER = "# Carta\n\nLos textos se quedan.\n"
+
+
+def test_a_charter_is_never_changed_and_shows_who_accepted_it(api: Api) -> None:
+    asked = {"name": "means", "schema": SCHEMA, "charter": CHARTER}
+    for _ in range(2):
+        made = api.post(f"{API}/channels", asked)
+        assert made.status_code == 201, made.content
+    for other in (CHARTER + "x", ""):
+        refused = api.post(f"{API}/channels", {**asked, "charter": other})
+        assert refused.status_code == 409 and "another charter" in refused.json()["detail"]
+    digest = charters.digest(CHARTER)
+    said = {"digest": digest, "at": 5.0, "why": ""}
+    for name, project, state in (
+        ("norte", api.project.name, "accepted"),
+        ("oeste", "another", "accepted"),
+        ("sur", api.project.name, "asked"),
+    ):
+        one = {**said, "project": project, "state": state}
+        make.site(name=name, status={"charters": [{**one, "digest": "0" * 64}, one]})
+    make.site(name="vieja", status={"charters": None})
+    shown = api.get(f"{API}/channels/means").json()
+    assert (shown["charter"], shown["charter_digest"]) == (CHARTER, digest)
+    assert [(a["site"], a["state"]) for a in shown["answers"]] == [
+        ("norte", "accepted"),
+        ("sur", "asked"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -53,6 +84,9 @@ def test_another_schema_under_the_same_name_is_refused(api: Api) -> None:
         ({"schema": {"kinds": {}}}, "schema.kinds"),
         ({"schema": {"kinds": {"a": {"fields": {"x": {"type": "text"}}}}}}, "schema.kinds.a.fields.x"),
         ({"other": 1}, "other"),
+        ({"charter": "  "}, "charter"),
+        ({"charter": "a\x1b[2J"}, "charter"),
+        ({"charter": "x" * (1 << 16)}, "charter"),
     ],
 )  # fmt: skip
 def test_what_is_no_channel_is_named(api: Api, change: dict[str, Any], field: str) -> None:

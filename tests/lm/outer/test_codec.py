@@ -286,3 +286,59 @@ def test_memory_is_that_of_a_chunk_however_long_the_vector() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * 4 * CHUNK
+
+
+# --- nothing beside the values ----------------------------------------------------------------
+
+
+def strictly(data: bytes, count: int) -> np.ndarray:
+    return np.concatenate(list(decode(io.BytesIO(data), count, strict=True)))
+
+
+def changed(data: bytes, count: int, change: dict[int, int]) -> bytes:
+    """A blob of one chunk with other bytes in its body, and a check that holds."""
+    _, codec, _, block, _, _ = struct.unpack("<8sBBHIQ", data[:HEADER])
+    body = bytearray(data[HEADER + CHECK :])
+    for at, byte in change.items():
+        body[at] = byte
+    return forged(bytes(body), Header(Codec(codec), block, count))
+
+
+EXTREME = st.one_of(
+    st.just(0.0),
+    st.floats(-(2.0**99), 2.0**99, width=32),
+    st.floats(-(2.0**-95), 2.0**-95, width=32),
+    st.floats(-1, 1, width=32),
+)
+
+
+@given(arrays(np.float32, st.integers(1, 300), elements=EXTREME), st.sampled_from(CODED))
+def test_what_an_encoder_writes_is_read_strictly(vector: np.ndarray, codec: Codec) -> None:
+    data = blob(vector, codec)
+    assert strictly(data, vector.size).tobytes() == back(data, vector.size).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("codec", "vector", "change"),
+    [
+        # a block of 128 zeros: a scale of 2 bytes, then its steps
+        (Codec.INT8, np.zeros(128), {2: 65, 3: 66}),
+        (Codec.INT4, np.zeros(64), {2: 0x76}),
+        # behind the last of three values
+        (Codec.INT8, np.ones(3), {2 + 3: 1}),
+        (Codec.INT8, np.ones(3), {2 + 127: 127}),
+        (Codec.INT4, np.ones(2), {2 + 1: 0x78}),
+        # another scale than the largest value's
+        (Codec.INT8, np.ones(128), {n: 100 for n in range(2, 130)}),
+        (Codec.INT4, np.ones(64), {n: 0xDD for n in range(2, 34)}),
+        (Codec.INT8, np.ones(128), {0: 0, 1: 0}),
+        (Codec.INT8, np.ones(128), {0: 1, 1: 0}),
+    ],
+)
+def test_bits_that_say_no_value_are_refused(
+    codec: Codec, vector: np.ndarray, change: dict[int, int]
+) -> None:
+    data = blob(vector.astype(np.float32), codec)
+    assert changed(data, vector.size, {}) == data
+    with pytest.raises(CodecError, match="no encoder writes"):
+        strictly(changed(data, vector.size, change), vector.size)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ayni.agent.hub import Hub, HubError
 from ayni.protocol.channels import (
     BlobRequest,
+    CharterRequest,
     Outgoing,
     Posted,
     PostReply,
@@ -19,6 +20,7 @@ from ayni.protocol.channels import (
     ReadRequest,
     Want,
 )
+from ayni.protocol.charters import CharterReply
 from ayni.transfer import Manifest
 
 TIMEOUT = 30.0  # seconds, beside what the hub may hold a question
@@ -63,6 +65,15 @@ class ChannelHub:
         """
         asked = BlobRequest(attempt=attempt, channel=channel, sequence=sequence)
         return self._ask("blob", asked, Manifest)
+
+    def charter(self, attempt: str, channel: str) -> str:
+        """The text of a channel's charter, as the hub has it.
+
+        Raises:
+            HubError: there is none (404), or no answer.
+        """
+        asked = CharterRequest(attempt=attempt, channel=channel)
+        return self._ask("charter", asked, CharterReply).text
 
     def _ask(self, what: str, body: BaseModel, kind: type[M], wait: float = 0.0) -> M:
         path = f"/agent/v1/channels/{what}"

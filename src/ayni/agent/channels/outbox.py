@@ -196,6 +196,10 @@ class Outbox:
 
     def _message(self, taken: Taken, stop: threading.Event) -> words.Outgoing | None:
         """As it travels, its blob sent before; None if that cannot be, which is told."""
+        if (no := self.spot.withdrawn) is not None:
+            self._done([taken])
+            self.spot.refuse(taken.name, "charter", no)
+            return None
         try:
             blob = None if taken.blob is None else self._send_blob(taken, stop)
         except TransferError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ayni.agent.channels.book import Book
 from ayni.agent.channels.hub import ChannelHub
 from ayni.agent.channels.spool import MOST_FILES, Spool, TooMany
+from ayni.agent.charters import Charters
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.hub import HubFiles
 from ayni.protocol import release
@@ -42,6 +43,7 @@ class Tools:
     mover: Mover
     folders: Folders
     say: Callable[[str, str], None]
+    charters: Charters
     max_bytes: int | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -69,6 +71,12 @@ class Spot:
     def place(self) -> tuple[str, str]:
         """Its key in the book."""
         return self.attempt, self.use.name
+
+    @property
+    def withdrawn(self) -> str | None:
+        """Why nothing more leaves here: the operator has taken the acceptance of the charter back."""
+        no = self.tools.charters.objection(self.assignment, self.use)
+        return None if no is None else no.message
 
     def guarded(self, action: Callable[[], int]) -> int:
         """Do something in the task's folders, which it may have replaced or locked."""

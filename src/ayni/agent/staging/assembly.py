@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import httpx
 
 from ayni.agent.channels.book import Book
+from ayni.agent.channels.hub import ChannelHub
+from ayni.agent.charters import Charters
 from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
+from ayni.agent.hub import HubError
 from ayni.agent.staging.addresses import Rules
 from ayni.agent.staging.cache import Cache
+from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.filling import Settings
 from ayni.agent.staging.finish import Finisher
 from ayni.agent.staging.folders import Folders, Unlock
@@ -20,6 +24,7 @@ from ayni.agent.staging.hub import HubFiles
 from ayni.agent.staging.inputs import Stager
 from ayni.agent.volumes import Volumes
 from ayni.protocol import release
+from ayni.protocol.messages import Assignment
 from ayni.transfer import Mover
 from ayni.transfer.http import trust
 
@@ -36,6 +41,7 @@ class Staging:
     hub: HubFiles
     mover: Mover
     book: Book
+    charters: Charters
     _web: Web
 
     def close(self) -> None:
@@ -96,6 +102,18 @@ def assemble(
         dataset = datasets.get(name)
         return None if dataset is None else release.rule_of(dataset.status)
 
+    charters, channels = Charters(config.state), ChannelHub(http)
+
+    def text_of(attempt: str, channel: str) -> str:
+        try:
+            return channels.charter(attempt, channel)
+        except HubError as error:
+            message = f"the charter of channel {channel} cannot be read: {error}"
+            raise StagingError("charter", message, retryable=error.status != 404) from error
+
+    def admit(assignment: Assignment) -> None:
+        charters.admit(assignment, text_of)
+
     volumes = Volumes(config.volumes_folder, config.volumes, folders.throw_away, rule_of, group_of)
     return Staging(
         folders=folders,
@@ -105,6 +123,7 @@ def assemble(
         mover=mover,
         book=book,
         volumes=volumes,
-        stager=Stager(settings, folders, datasets, hub, cache, web, volumes),
+        charters=charters,
+        stager=Stager(settings, folders, datasets, hub, cache, web, volumes, admit),
         _web=web,
     )

@@ -45,6 +45,14 @@ class StagingError(Exception):
         )
 
 
+class Waits(StagingError):
+    """It must wait, for as long as it takes; to be looked at again after so many seconds."""
+
+    def __init__(self, code: str, message: str, seconds: float) -> None:
+        super().__init__(code, message, retryable=True)
+        self.seconds = seconds
+
+
 def broken_promise(code: str, message: str) -> StagingError:
     """The commands ended well and yet did not do what the task says."""
     return StagingError(code, message, state=AttemptState.EXECUTOR_ERROR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -67,12 +67,18 @@ class Stager:
         cache: Cache,
         web: Web,
         volumes: Volumes,
+        admit: Callable[[Assignment], None] = lambda assignment: None,
     ) -> None:
+        """
+        Args:
+            admit: raises where an attempt may not use its channels (yet); may ask the hub.
+        """
         self.settings = settings
         self._folders = folders
         self._datasets = datasets
         self._volumes = volumes
         self._hub = hub
+        self._admit = admit
         self._attempts = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-stage")
         self._files = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-input")
         self._tools = Tools(settings, datasets, hub, cache, web, self._files)
@@ -114,9 +120,9 @@ class Stager:
             yield job.result()
 
     def must_fetch(self, assignment: Assignment) -> bool:
-        """Whether bytes must come from elsewhere, so that it may take its time."""
+        """Whether something must come from elsewhere, so that it may take its time."""
         own = f"{SCHEME}{self.settings.site}/"
-        return any(
+        return any(use.charter for use in assignment.channels) or any(
             entry.get("content") is None and not (entry.get("url") or "").startswith(own)
             for entry in assignment.task.get("inputs") or ()
         )
@@ -161,6 +167,7 @@ class Stager:
         task = assignment.task
         inputs, outputs = task.get("inputs") or (), task.get("outputs") or ()
         channels = _channels(assignment)
+        self._admit(assignment)
         mounted = self._mount(assignment, len(outputs))
         folder = self._folders.make(assignment.attempt)
         volumes = task.get("volumes") or ()

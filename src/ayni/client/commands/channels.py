@@ -30,19 +30,31 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="channels")
 
 
-@commands.command(epilog=console.examples("ayni channels create sums --schema sums.toml"))
+@commands.command(
+    epilog=console.examples(
+        "ayni channels create sums --schema sums.toml",
+        "ayni channels create deltas --schema deltas.toml --charter charter.md",
+    )
+)
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits and hyphens.")],
     schema: Annotated[
         Path, typer.Option(help="What may be said on it: a .toml, .yaml or .json file.")
     ],
     retention: Annotated[int, typer.Option(help="Days that messages are kept.")] = 30,
+    charter: Annotated[
+        Path | None,
+        typer.Option(
+            help="A text that each site's operator must accept before a task uses it there."
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Make a channel. Its schema is never changed: what it does not list never leaves a site."""
     document = _document(schema)
+    text = "" if charter is None else _text(charter)
     with console.open_network() as hub:
-        made = hub.make_channel(name, document, retention=retention)
+        made = hub.make_channel(name, document, retention=retention, charter=text)
         if json_:
             console.emit(made.info)
             return
@@ -73,7 +85,7 @@ def list_(json_: Json = False) -> None:
 
 @commands.command(epilog=console.examples("ayni channels show sums"))
 def show(name: Name, json_: Json = False) -> None:
-    """A channel with its schema."""
+    """A channel with its schema, its charter, and which sites accepted that."""
     with console.open_network() as hub:
         info = hub.channel(name).info
     whole = {**info.model_dump(mode="json", exclude={"rules"}), "schema": info.rules}
@@ -181,6 +193,13 @@ def _document(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AyniError(f"{path} holds no schema; see docs/users/channels.md")
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AyniError(f"--charter: {path} cannot be read: {error}") from error
 
 
 def _fields(text: str) -> dict[str, Any]:

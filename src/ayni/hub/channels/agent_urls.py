@@ -10,5 +10,6 @@ from ayni.hub.http import methods
 urlpatterns: list[URLPattern | URLResolver] = [
     path("post", methods(POST=agent_views.posting)),
     path("read", methods(POST=agent_views.reading)),
+    path("charter", methods(POST=agent_views.charter)),
     path("blob", methods(POST=agent_views.blob)),
 ]

@@ -29,6 +29,7 @@ from ayni.protocol.channels import (
     MAX_BODY,
     MAX_MESSAGES,
     BlobRequest,
+    CharterRequest,
     Outgoing,
     PostRequest,
     ReadRequest,
@@ -80,6 +81,7 @@ def _letter(
     channel = channels.get((user.project, message.channel))
     if not user.sends(message.channel) or channel is None:
         raise Refused("not_a_channel", f"the task does not send on channel {message.channel}")
+    _check_agent(site, channel)
     return Letter(
         channel=channel.pk,
         key=str(message.number),
@@ -132,6 +134,11 @@ def _look(site: Site, wants: list[Want]) -> dict[str, list[object] | dict[str, o
             refused = Refused("not_a_channel", f"the task does not read channel {want.channel}")
             problems[f"{want.attempt}/{want.channel}"] = _problem(refused)
             continue
+        try:
+            _check_agent(site, channel)
+        except Refused as refused:
+            problems[f"{want.attempt}/{want.channel}"] = _problem(refused)
+            continue
         if channel.last <= want.after:
             continue
         left = MAX_MESSAGES - len(messages)
@@ -165,6 +172,19 @@ def _note_listener(site: Site, wants: list[Want]) -> None:
         )
 
 
+def charter(request: HttpRequest) -> HttpResponse:
+    """The text of the charter of a channel that an attempt is to use."""
+    site = site_caller(request)
+    asked = _parse(request, CharterRequest)
+    user = find.users(site, {asked.attempt}).get(asked.attempt)
+    channel = (
+        find.of_users([user], {asked.channel}).get((user.project, asked.channel)) if user else None
+    )
+    if user is None or asked.channel not in user.ways or channel is None or not channel.charter:
+        raise ProblemError(404, "No such charter", "the task uses no channel of this name with one")
+    return json_response({"text": channel.charter})
+
+
 def blob(request: HttpRequest) -> HttpResponse:
     """Where the blocks of a message's blob are: signed URLs, good for an hour."""
     site = site_caller(request)
@@ -181,6 +201,21 @@ def blob(request: HttpRequest) -> HttpResponse:
         raise ProblemError(404, "No such blob", "the message has none, or it is past its retention")
     [found] = files.manifests([file])
     return json_response(found)
+
+
+def _check_agent(site: Site, channel: Channel) -> None:
+    """An agent that knows no charters would let tasks begin that nobody accepted.
+
+    Raises:
+        Refused: it is such a one.
+    """
+    if channel.charter and (site.status or {}).get("charters") is None:
+        raise Refused(
+            "charter",
+            f"channel {channel.name} has a charter, which this site's agent does not know of; its "
+            "operator should update it",
+            retryable=True,
+        )
 
 
 # --- shared -----------------------------------------------------------------------------------

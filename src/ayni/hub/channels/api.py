@@ -19,6 +19,7 @@ from ayni.hub.store import paths, uploads
 from ayni.hub.store.api import UploadOut
 from ayni.hub.store.declaration import Blocks, Declaration, Refused
 from ayni.hub.tasks.waiting import look_until
+from ayni.protocol import charters
 from ayni.protocol.channels import Blob, ChannelName, KindName, Sha256, read_schema
 
 router = Router(tags=["channels"])
@@ -35,16 +36,33 @@ class ChannelIn(Asked):
     # The document of docs/users/channels.md.
     rules: dict[str, Any] = Field(alias="schema")
     retention: Annotated[int, Field(ge=1, le=365)] = 30  # days
+    # Plain text or Markdown that each site's operator must accept before a task uses the channel there.
+    charter: Annotated[str, Field(max_length=charters.MAX_TEXT)] = ""
+
+
+class AnswerOut(Schema):
+    """What a site's operator said of the charter; `asked`: nothing yet."""
+
+    site: str
+    state: str
+    at: datetime
+    why: str
 
 
 class ChannelOut(Schema):
-    """`schema` is the document of docs/users/channels.md, `last` the number of the newest message."""
+    """`schema` is the document of docs/users/channels.md, `last` the number of the newest message.
+
+    `charter_digest` is the SHA-256 of the charter's text; `answers` are of sites that were asked.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
     name: str
     rules: dict[str, Any] = Field(alias="schema")
     retention: int
+    charter: str
+    charter_digest: str | None
+    answers: list[AnswerOut] = []
     last: int
     person: str
     created: datetime
@@ -117,7 +135,7 @@ def list_channels(request: HttpRequest) -> dict[str, Any]:
 
 @router.post("/channels", response={201: ChannelOut}, by_alias=True, summary="Make a channel")
 def make_channel(request: HttpRequest, body: ChannelIn) -> Status[dict[str, Any]]:
-    """The same again is the same channel. A schema is never changed: make another channel."""
+    """The same again is the same channel. Schema and charter are never changed: make another channel."""
     who = caller(request, "tasks:write")
     try:
         rules = read_schema(body.rules)
@@ -125,7 +143,11 @@ def make_channel(request: HttpRequest, body: ChannelIn) -> Status[dict[str, Any]
         where, _, message = str(error).partition(": ")
         raise field_problem(f"schema.{where}" if where != "schema" else where, message) from error
     try:
-        made = keep.make(who.project, who.person, body.name, rules, body.retention)
+        charter = charters.check(body.charter) if body.charter else ""
+    except ValueError as error:
+        raise field_problem("charter", str(error)) from error
+    try:
+        made = keep.make(who.project, who.person, body.name, rules, body.retention, charter)
     except Refused as refused:
         raise _refusal(refused) from refused
     return Status(201, _card(made))
@@ -135,7 +157,8 @@ def make_channel(request: HttpRequest, body: ChannelIn) -> Status[dict[str, Any]
     "/channels/{name}", response=ChannelOut, by_alias=True, summary="A channel and its schema"
 )
 def show_channel(request: HttpRequest, name: str) -> dict[str, Any]:
-    return _card(_channel(caller(request, "tasks:read"), name))
+    channel = _channel(caller(request, "tasks:read"), name)
+    return {**_card(channel), "answers": read.answers(channel)}
 
 
 @router.delete(
@@ -209,6 +232,8 @@ def _card(channel: Channel) -> dict[str, Any]:
         "name": channel.name,
         "schema": channel.schema,
         "retention": channel.retention,
+        "charter": channel.charter,
+        "charter_digest": channel.charter_digest,
         "last": channel.last,
         "person": channel.person.email,
         "created": channel.created,

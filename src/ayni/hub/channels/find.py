@@ -31,7 +31,13 @@ def uses(project: int, channels: Iterable[str]) -> list[ChannelUse]:
         return []
     found = Channel.objects.filter(project=project, name__in=ways).order_by("name")
     return [
-        ChannelUse(name=c.name, rules=c.rules, sends=ways[c.name].sends, reads=ways[c.name].reads)
+        ChannelUse(
+            name=c.name,
+            rules=c.rules,
+            sends=ways[c.name].sends,
+            reads=ways[c.name].reads,
+            charter=c.charter_digest,
+        )
         for c in found
     ]
 

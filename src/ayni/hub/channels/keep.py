@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,32 +22,34 @@ STALE = timedelta(days=1)  # of a listener that is not heard any more
 _AT_ONCE = 5000  # messages
 
 
-def make(project: Project, person: Person, name: str, rules: Schema, retention: int) -> Channel:
+def make(
+    project: Project, person: Person, name: str, rules: Schema, retention: int, charter: str = ""
+) -> Channel:
     """A new channel, or the one that is there and is the same.
 
     Raises:
-        Refused: there is one of this name with another schema, or there are too many.
+        Refused: there is one of this name with another schema, retention or charter, or there are too many.
     """
     document: dict[str, Any] = rules.model_dump(mode="json")
+    given = {"schema": document, "retention": retention, "charter": charter}
     if (known := Channel.objects.filter(project=project, name=name).first()) is not None:
-        return _the_same(known, document, retention)
+        return _the_same(known, given)
     if Channel.objects.filter(project=project).count() >= MOST:
         raise Refused("many", f"project {project.name} has {MOST} channels; delete one first")
     try:
         with transaction.atomic():
-            return Channel.objects.create(
-                project=project, person=person, name=name, schema=document, retention=retention
-            )
+            return Channel.objects.create(project=project, person=person, name=name, **given)
     except IntegrityError:  # somebody made it at the same moment
-        return _the_same(Channel.objects.get(project=project, name=name), document, retention)
+        return _the_same(Channel.objects.get(project=project, name=name), given)
 
 
-def _the_same(known: Channel, document: dict[str, Any], retention: int) -> Channel:
-    if known.schema != document or known.retention != retention:
+def _the_same(known: Channel, given: Mapping[str, Any]) -> Channel:
+    others = [what for what, value in given.items() if getattr(known, what) != value]
+    if others:
         raise Refused(
             "taken",
-            f"channel {known.name} is there with another schema or retention, which are never "
-            "changed; take another name, or delete it with all its messages",
+            f"channel {known.name} is there with another {others[0]}, which is never changed; take "
+            "another name, or delete it with all its messages",
         )
     return known
 

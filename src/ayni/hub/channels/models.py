@@ -7,6 +7,7 @@ from functools import cached_property
 from django.conf import settings
 from django.db import models
 
+from ayni.protocol import charters
 from ayni.protocol.channels import Schema
 
 
@@ -17,6 +18,7 @@ class Channel(models.Model):
     name = models.CharField(max_length=63)
     schema = models.JSONField()  # protocol.channels.Schema; never changed
     retention = models.PositiveIntegerField()  # days that messages are kept
+    charter = models.TextField(blank=True)  # what sites' operators must accept; never changed
     person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     last = models.BigIntegerField(default=0)  # the number of its newest message
     created = models.DateTimeField(auto_now_add=True)
@@ -30,6 +32,11 @@ class Channel(models.Model):
     @cached_property
     def rules(self) -> Schema:
         return Schema.model_validate(self.schema, strict=False)
+
+    @cached_property
+    def charter_digest(self) -> str | None:
+        """By what the charter is named; None: there is none."""
+        return charters.digest(self.charter) if self.charter else None
 
 
 class Message(models.Model):

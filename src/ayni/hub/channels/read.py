@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from ayni.hub.channels.models import Channel, Message
+from ayni.hub.network.models import Site
 from ayni.hub.tasks import ids
 from ayni.protocol.channels import MAX_MESSAGES
 
@@ -44,6 +46,25 @@ def card(message: Message) -> dict[str, Any]:
 
 def cards(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return [card(message) for message in messages]
+
+
+def answers(channel: Channel) -> list[dict[str, Any]]:
+    """What sites' operators said of a channel's charter, by the sites' names; none: there is no charter."""
+    if not channel.charter:
+        return []
+    wanted = channel.project.name, channel.charter_digest
+    told = Site.objects.filter(status__charters__isnull=False).order_by("name")
+    return [
+        {
+            "site": site,
+            "state": one["state"],
+            "at": datetime.fromtimestamp(one["at"], UTC),
+            "why": one["why"],
+        }
+        for site, found in told.values_list("name", "status__charters")
+        for one in found or ()
+        if (one["project"], one["digest"]) == wanted
+    ]
 
 
 def blob(message: Message) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from ayni.hub.http import ProblemError
 from ayni.hub.network import wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.models import Refusal
+from ayni.protocol.charters import MAX_TOLD
 from ayni.protocol.messages import MAX_VOLUMES, SiteStatus
 
 MOST_PARTITIONS = 200
@@ -35,8 +36,8 @@ def take(site_id: int, told: SiteStatus) -> None:
     site = Site.objects.get(id=site_id)
     before: dict[str, Any] = site.status or {}
     data = told.model_dump(mode="json")
-    if before.get("policy") != data["policy"] or _room(before) != _room(data):
-        Refusal.objects.filter(site=site).delete()  # a new policy: groups may ask again
+    if any(of(before) != of(data) for of in (_policy, _room, _charters)):
+        Refusal.objects.filter(site=site).delete()  # other rules: groups may ask again
     if before.get("datasets") != data["datasets"] or site.status is None:
         registry.take_status(site, told.datasets)
     if before.get("volumes") != data["volumes"]:
@@ -45,6 +46,15 @@ def take(site_id: int, told: SiteStatus) -> None:
         wake.broker()
     site.status, site.status_at = data, timezone.now()
     Site.objects.filter(id=site.id).update(status=data, status_at=site.status_at)
+
+
+def _policy(status: dict[str, Any]) -> Any:
+    return status.get("policy")
+
+
+def _charters(status: dict[str, Any]) -> Any:
+    """What its operator has answered."""
+    return [one for one in status.get("charters") or () if one["state"] != "asked"]
 
 
 def _room(status: dict[str, Any]) -> Any:
@@ -61,6 +71,7 @@ def _check(told: SiteStatus) -> None:
         _limit("volumes.held", len(told.volumes.held), MAX_VOLUMES)
         _limit("volumes.full", len(told.volumes.full), MAX_VOLUMES)
         _limit("volumes.projects", len(told.volumes.projects), MOST_PATTERNS)
+    _limit("charters", len(told.charters or ()), MAX_TOLD)
     for note in told.health:
         words = (note.code, note.message, note.remedy, *note.parameters, *note.parameters.values())
         _limit("health: characters", sum(map(len, words)), _TEXT)

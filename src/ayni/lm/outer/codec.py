@@ -126,11 +126,13 @@ def read_header(blob: Reader, count: int) -> Header:
     return header
 
 
-def decode(blob: Reader, count: int) -> Generator[Floats]:
+def decode(blob: Reader, count: int, *, strict: bool = False) -> Generator[Floats]:
     """The vector in a blob, chunk by chunk. Nothing is believed that the blob says of its own size.
 
     Args:
         count: how many values there must be.
+        strict: refuse as well what decodes but what no encoder writes, so that a blob says its values
+            and nothing beside them. Costs about half as much again; for what comes from elsewhere.
 
     Raises:
         CodecError: truncated, tampered with, longer than it says, or of another size.
@@ -145,7 +147,8 @@ def decode(blob: Reader, count: int) -> Generator[Floats]:
         body = _take(blob, stored, f"chunk {number}")
         if _check(header, number, body) != check:
             raise CodecError(f"chunk {number} of the blob is damaged: its check does not hold")
-        yield _decode_chunk(memoryview(body)[:scales], memoryview(body)[scales:], header, size)
+        parts = memoryview(body)[:scales], memoryview(body)[scales:]
+        yield _decode_chunk(*parts, header, size, strict)
     if blob.read(1):
         raise CodecError("the blob goes on after its last chunk")
 
@@ -255,7 +258,9 @@ def _widen(scales: NDArray[np.uint16]) -> Floats:
     return (scales.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
-def _decode_chunk(scales: memoryview, codes: memoryview, header: Header, size: int) -> Floats:
+def _decode_chunk(
+    scales: memoryview, codes: memoryview, header: Header, size: int, strict: bool
+) -> Floats:
     if header.codec is Codec.FLOAT32:
         values = np.frombuffer(codes, "<f4").astype(np.float32)
         if not np.isfinite(values).all():
@@ -268,28 +273,63 @@ def _decode_chunk(scales: memoryview, codes: memoryview, header: Header, size: i
         codes = memoryview(_inflate(codes, _codes_size(header, size)))
     values = np.empty(factors.size * header.block, np.float32)
     for tile in tiles(values.size):
-        _steps(codes, header.codec, tile, values[tile])
-        blocks = values[tile].reshape(-1, header.block)
         first = tile.start // header.block
-        blocks *= _widen(factors[first : first + len(blocks)])[:, None]
+        scale = factors[first : first + (tile.stop - tile.start) // header.block]
+        _steps(codes, header, tile, values[tile], scale if strict else None)
+        blocks = values[tile].reshape(-1, header.block)
+        blocks *= _widen(scale)[:, None]
+    if strict and values[size:].any():
+        raise CodecError("the blob holds values behind its last, which no encoder writes")
     return values[:size]
 
 
 #: The first scale that cannot be: that of a value of 2^100. Sign bit, infinities and NaN lie above.
 _SCALE_END = (int((_HUGE / np.float32(127)).view(np.uint32)) >> 16) + 2
+#: The first after zero that can be: that of a largest value of 2^-100.
+_SCALE_LEAST = (int((_TINY / np.float32(127)).view(np.uint32)) + 0xFFFF) >> 16
 
 
-def _steps(codes: memoryview, codec: Codec, tile: slice, out: Floats) -> None:
-    if codec is Codec.INT8:
+def _steps(
+    codes: memoryview, header: Header, tile: slice, out: Floats, scale: NDArray[np.uint16] | None
+) -> None:
+    """The steps of a tile, as floats; if its blocks' scales are given, they must fit those."""
+    if header.codec is Codec.INT8:
         steps = np.frombuffer(codes, np.int8)[tile]
         if int(steps.min()) == -128:
             raise CodecError("the blob holds a step of -128, which no encoder writes")
+        if scale is not None:
+            # A scale is the largest value's 127th, rounded up by less than 2^-7: 126 or 127 steps.
+            outermost = steps.view(np.uint8) - np.uint8(126) <= 4
+            _check_blocks(outermost, steps, 0, scale)
         out[:] = steps
         return
     packed = np.frombuffer(codes, np.uint8)[tile.start // 2 : tile.stop // 2]
     if int(packed.max()) >= _UNUSED << 4 or (packed & _UNUSED == _UNUSED).any():
         raise CodecError("the blob holds the sixteenth code, which no encoder writes")
+    if scale is not None:
+        _check_blocks(np.take(_OUTERMOST, packed, mode="clip"), packed, _ZERO_PAIR, scale)
     np.take(_PAIRS, packed, out=out.view(np.uint64), mode="clip")  # unlike "raise", unbuffered
+
+
+def _check_blocks(
+    outermost: NDArray[np.bool_],
+    codes: NDArray[np.int8] | NDArray[np.uint8],
+    zero: int,
+    scale: NDArray[np.uint16],
+) -> None:
+    """A block has a step at the end of its scale's range, or a scale of zero and only `zero` codes.
+
+    Raises:
+        CodecError: it is not so.
+    """
+    none = scale == 0
+    words = outermost.view(np.uint64).reshape(scale.size, -1)  # eight flags at a time
+    if (np.bitwise_or.reduce(words, axis=1) == 0)[~none].any():
+        raise CodecError("the blob holds a scale that does not fit its block: no encoder writes it")
+    if none.any() and (codes.reshape(scale.size, -1)[none] != zero).any():
+        raise CodecError("the blob holds steps without a scale, which no encoder writes")
+    if ((scale < _SCALE_LEAST) & ~none).any():
+        raise CodecError("the blob holds a scale of less than 2^-100, which no encoder writes")
 
 
 # --- four bits --------------------------------------------------------------------------------
@@ -311,6 +351,14 @@ def _packed_codes() -> NDArray[np.uint8]:
     return packed
 
 
+def _outermost() -> NDArray[np.bool_]:
+    """For each byte of two codes, whether one of them is at the end of the range."""
+    byte = np.arange(256)
+    ends = np.array([True, *[False] * 13, True, False])
+    either: NDArray[np.bool_] = ends[byte & 15] | ends[byte >> 4]
+    return either
+
+
 def _unpacked_levels() -> NDArray[np.uint64]:
     """For each byte of two codes, its two levels as float32, in one piece of memory."""
     byte = np.arange(256)
@@ -320,6 +368,8 @@ def _unpacked_levels() -> NDArray[np.uint64]:
 
 
 _PACKED = _packed_codes()
+_OUTERMOST = _outermost()
+_ZERO_PAIR = _ZERO << 4 | _ZERO
 _PAIRS = _unpacked_levels()
 
 

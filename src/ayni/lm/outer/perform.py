@@ -91,7 +91,7 @@ def inspect(action: Inspect, store: Store) -> Inspected:
     try:
         with store.open(action.blob) as blob:
             counted = _Counted(blob)
-            with closing(ahead(decode(counted, action.count))) as chunks:
+            with closing(ahead(decode(counted, action.count, strict=True))) as chunks:
                 found = norm(chunks)
         if counted.size != action.size:
             problem = f"the blob has {counted.size} bytes, and {action.size} were announced"

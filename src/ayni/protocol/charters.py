@@ -1,0 +1,70 @@
+"""Charters: what a project promises of a channel, and what the operators of sites say to it. Pure.
+
+A charter is a plain text (data, licences, who may hold the results, how a party leaves) that belongs to
+a channel and is never changed. It is named by the SHA-256 of its bytes, which each site computes of the
+text that it was shown: an acceptance is of those bytes and of no others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ayni.protocol.channels import Sha256, Words
+
+MAX_TEXT = 32 << 10  # bytes of UTF-8
+MAX_TOLD = 1000  # charters of which a site says what it holds of them
+MAX_WHY = 500  # characters of an operator's reason
+
+#: They would show an operator's terminal another order of words than the text has.
+_TURNING = frozenset(
+    "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+State = Literal["asked", "accepted", "refused"]
+
+
+class CharterStatus(Words):
+    """What a site's operator said of a charter of a project; `asked`: nothing yet. `at`: Unix seconds."""
+
+    project: Annotated[str, Field(max_length=255)]
+    digest: Sha256
+    state: State
+    at: Annotated[float, Field(ge=0, le=32503680000)]
+    why: Annotated[str, Field(max_length=MAX_WHY)] = ""
+
+
+class CharterReply(Words):
+    """The text of a channel's charter, as the hub has it."""
+
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
+
+
+def digest(text: str) -> str:
+    """By what a charter is named."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check(text: str) -> str:
+    """The text, if it can be a charter.
+
+    Raises:
+        ValueError: it is empty, too long, or does not show on a terminal as it is written.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half a character; write plain UTF-8") from error
+    if not text.strip():
+        raise ValueError("is empty; say what the data is, its licences, who may hold the results")
+    if size > MAX_TEXT:
+        raise ValueError(f"has {size} bytes; at most {MAX_TEXT} are taken")
+    for character in text:
+        plain = character in "\n\t" or unicodedata.category(character) != "Cc"
+        if not plain or character in _TURNING:
+            name = f"U+{ord(character):04X}"
+            raise ValueError(f"holds the control character {name}; write plain text or Markdown")
+    return text
