@@ -329,8 +329,8 @@ def test_what_an_encoder_writes_is_read_strictly(vector: np.ndarray, codec: Code
         (Codec.INT8, np.ones(3), {2 + 127: 127}),
         (Codec.INT4, np.ones(2), {2 + 1: 0x78}),
         # another scale than the largest value's
-        (Codec.INT8, np.ones(128), {n: 100 for n in range(2, 130)}),
-        (Codec.INT4, np.ones(64), {n: 0xDD for n in range(2, 34)}),
+        (Codec.INT8, np.ones(128), dict.fromkeys(range(2, 130), 100)),
+        (Codec.INT4, np.ones(64), dict.fromkeys(range(2, 34), 221)),
         (Codec.INT8, np.ones(128), {0: 0, 1: 0}),
         (Codec.INT8, np.ones(128), {0: 1, 1: 0}),
     ],

@@ -23,6 +23,7 @@ TEXTS: Mapping[str, str] = {
     "image": _("no tiene la imagen %(image)s"),
     "network": _("no da red a las tareas"),
     "channels": _("su política no transmite el canal %(channel)s"),
+    "charter": _("su operador rechazó la carta del canal %(channel)s"),
     "cores": _("pide %(wanted)s núcleos; aquí caben a lo más %(limit)s"),
     "memory": _("pide %(wanted)s de memoria; aquí caben a lo más %(limit)s"),
     "gpus": _("pide %(wanted)s GPU; aquí hay a lo más %(limit)s"),
