@@ -1,10 +1,16 @@
-"""`ayni lm train` over two real sites: chained tasks, volumes, channels, a coordinator that is killed."""
+"""`ayni lm train` over two real sites: chained tasks, volumes, channels, a charter, a coordinator that is
+killed; and every byte that leaves one of the sites meanwhile."""
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
+import io
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
 import tempfile
@@ -13,17 +19,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("regex")
 
+from ayni.agent.charters import Charters
 from ayni.demo.alliance import images
 from ayni.demo.stage import AYNI, SiteSpec, to_toml
-from ayni.lm.corpus.shards import load_manifest
+from ayni.lm import config
+from ayni.lm.corpus.shards import Shards, load_manifest
+from ayni.lm.outer.codec import blob_size, decode
+from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.journal import Journal
+from ayni.protocol.channels import read_schema
+from tests.network.listed import posted, reports, unlisted
 from tests.network.net import ALLIANCE, LIMITS, Net, Network, ayni, dead, processes, until
+from tests.network.recorder import Recorder, Sent, everything
+from tests.network.test_residency import holds, readings
 
 SITES = (
     SiteSpec("norte", "Norte", "CL", "Centro Norte", -33.45, -70.66, cores=4, memory="8GiB"),
@@ -40,6 +56,12 @@ intermediate_size = 64
 layers = 2
 heads = 4
 context = 32
+
+[charter]
+data = "Frases de prueba, que se quedan en su sitio."
+licences = "Ninguna."
+holders = "Quien corre la prueba."
+leaving = "Lo dice, y nada más sale."
 
 [training]
 precision = "fp32"
@@ -71,18 +93,36 @@ mem = "2G"
 """
 
 
+#: Stands in the texts of `norte`, in a file's name there, and in all that its tasks print.
+PLANTED = "".join(random.choices("bcdfghjklmnpqrstvwxz", k=24))
+#: What each Python of a task runs first at `norte`, and prints into logs that nobody may see.
+SPEAKS = f"""
+import sys
+print("{PLANTED}", flush=True)
+print("{PLANTED}", file=sys.stderr, flush=True)
+open("{PLANTED}", "w").close()
+"""
+
+
 class LmNetwork(Network):
     """Sites whose image `python` is the tests' own."""
 
     def agent_toml(self, name: str) -> str:
         spec = self.specs[name]
+        known = images()
+        if name == "norte":
+            place = self.folder / "speaks"
+            place.mkdir(exist_ok=True)
+            (place / "sitecustomize.py").write_text(SPEAKS)
+            known["python"]["prefixes"].append(str(place))
+            known["python"]["env"]["PYTHONPATH"] += f":{place}"
         return to_toml(
             {
-                "hub": self.url,
+                "hub": self.hub_through.get(name, self.url),
                 "state": str(self.site_folder(name) / "state"),
                 "production": False,
                 "policy": {},
-                "images": images(),
+                "images": known,
                 "executor": {
                     "kind": "local", "cores": spec.cores, "memory": spec.memory, "pin": False,
                 },
@@ -95,6 +135,7 @@ class LmNetwork(Network):
 class World:
     net: Net
     words: int  # of the tokenizer
+    recorder: Recorder  # before norte
 
     @property
     def env(self) -> dict[str, str]:
@@ -113,7 +154,8 @@ def pack(folder: Path, env: dict[str, str]) -> int:
     for site, words in WORDS.items():
         texts = folder / site
         texts.mkdir(parents=True)
-        lines = (f"{words} {n % 7} {words} {n % 5}" for n in range(300))
+        secret = PLANTED if site == "norte" else ""
+        lines = (f"{words} {n % 7} {secret} {words} {n % 5}" for n in range(300))
         (texts / "texto.txt").write_text("\n".join(lines))
     rules = ("--rule", "language=es", "--rule", "split=line")
 
@@ -132,6 +174,7 @@ def pack(folder: Path, env: dict[str, str]) -> int:
             "corpus", "pack", str(folder / site), *rules, "--tokenizer", tokenizer,
             "--member", "CL", "--site", site, "--held-out", "0.2", "--out", str(folder / f"textos-{site}"),
         )  # fmt: skip
+    (folder / "textos-norte" / f"{PLANTED}.txt").write_text(PLANTED)
     return load_manifest(folder / "textos-norte").tokenizer.size
 
 
@@ -140,6 +183,8 @@ def world() -> Iterator[World]:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="ayni-joint-"))
     stage = LmNetwork(folder, ALLIANCE, SITES)
+    recorder = Recorder(stage.port, stage.files_port)
+    stage.hub_through = {"norte": recorder.url}
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         words = pack(folder / "corpus", dict(os.environ))
@@ -155,11 +200,12 @@ def world() -> Iterator[World]:
             process.start()
         net = Net(stage)
         until(lambda: _healthy(net), "the sites to be there")
-        yield World(net, words)
+        yield World(net, words, recorder)
         net.alive()
     finally:
         signal.signal(signal.SIGTERM, before)
         stage.stop()
+        recorder.close()
         dead(str(folder))
         subprocess.run(["rm", "-rf", folder], check=False)
 
@@ -190,10 +236,33 @@ def tasks_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
-    world: World, tmp_path: Path
-) -> None:
-    toml, folder = tmp_path / "run.toml", tmp_path / "prueba"
+def accept(world: World, site: str) -> None:
+    """As the site's operator, once a task waits there for that."""
+    stage = world.net.stage
+    here = Charters(stage.site_folder(site) / "state")
+    asked = until(lambda: here.asked() or None, f"{site} to be asked")
+    assert here.text(asked[0].digest).startswith("# Charter of the training run prueba")
+    config = str(stage.site_folder(site) / "agent.toml")
+    accepted = ("site", "charter", "accept", asked[0].digest, "--config", config)
+    done = ayni(*accepted, env=stage.base_env())
+    assert done.returncode == 0, done.stderr
+
+
+@dataclass
+class Trained:
+    """A run that is over: its folder, and the tasks before and after what befell it."""
+
+    folder: Path
+    toml: Path
+    first: dict[str, str]
+    last: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Past a charter, a warning, a crash and a killed coordinator."""
+    place = tmp_path_factory.mktemp("run")
+    toml, folder = place / "run.toml", place / "prueba"
     norte, sur = (SITE.format(site=site) for site in WORDS)
     sites = f"{norte}ranks = 2\n{sur}"
     toml.write_text(RUN.format(words=world.words) + sites)
@@ -202,22 +271,31 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
         env=world.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
+        for site in WORDS:
+            accept(world, site)
         until(lambda: version(folder) >= 2 or first.poll() is not None or None, "two versions")
         assert first.poll() is None, first.communicate()
     finally:
         first.kill()
         first.communicate()
     tasks = tasks_of(folder)
+    logs = world.net.root(world.net.show(tasks["norte"])["attempts"][-1]["id"]).parent / "logs"
+    assert all(PLANTED in log.read_text() for log in logs.glob("0.*")), "nothing was printed"
     os.kill(process_of(world, tasks["norte"], b"ayni.lm.node"), signal.SIGUSR1)
     os.kill(process_of(world, tasks["sur"], b"ayni.lm.site"), signal.SIGKILL)
     world.net.wait(tasks["sur"], "EXECUTOR_ERROR")
     world.lm("set", str(toml), "lr", "0.002", "--from", "3")
     world.lm("train", str(toml), "--json")
+    return Trained(folder, toml, tasks, tasks_of(folder))
 
+
+def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
+    world: World, trained: Trained
+) -> None:
+    toml, folder, tasks, again = trained.toml, trained.folder, trained.first, trained.last
     status = json.loads(world.lm("status", str(toml), "--json"))
     assert (status["status"], status["step"]) == ("done", 60)
     assert {(one["site"], one["refused"]) for one in status["sites"]} == {("norte", 0), ("sur", 0)}
-    again = tasks_of(folder)
     world.lm("train", str(toml))
     assert tasks_of(folder) == again, "a run that is over was begun again"
     assert again["norte"] == tasks["norte"] and again["sur"] != tasks["sur"]
@@ -239,3 +317,86 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     for site in WORDS:
         own = [one["losses"]["es"] for one in losses if one["site"] == site]
         assert own[-1] < 0.8 * own[0]
+
+
+# --- every byte that leaves a site ------------------------------------------------------------
+
+
+def test_every_byte_that_leaves_a_site_is_one_that_protocol_and_schema_list(
+    world: World, trained: Trained
+) -> None:
+    sent = world.recorder.sent
+    assert unlisted(sent) == []
+    with closing(Journal(trained.folder)) as journal:
+        count = journal.state().lanes[WHOLE].count
+    codec = config.load(trained.toml).outer.codec
+    rules = read_schema(world.net.get("/channels/prueba-up")["schema"])
+    blobs = {}
+    for message in posted(sent):
+        kind, body, blob = message["kind"], message["body"], message["blob"]
+        assert rules.check(kind, body, blob and blob["size"]) == body
+        assert message["channel"] == "prueba-up" and set(body.get("languages", ["es"])) == {"es"}
+        if blob:
+            assert (kind, blob["size"]) == ("contributed", blob_size(count, codec))
+            blobs[blob["sha256"]] = blob["size"]
+    brought = {
+        hashlib.sha256(one.body).hexdigest(): one.body for one in sent if one.method == "PUT"
+    }
+    assert brought.keys() == blobs.keys() and len(blobs) >= 4
+    for sha256, blob in brought.items():
+        assert len(blob) == blobs[sha256]
+        assert sum(part.size for part in decode(io.BytesIO(blob), count, strict=True)) == count
+
+
+def test_nothing_that_was_planted_at_a_site_leaves_it(world: World, trained: Trained) -> None:
+    """Neither a word of its texts, nor their tokens, nor a file's name, nor what its tasks print."""
+    sent, corpus = world.recorder.sent, world.net.stage.folder / "corpus"
+    assert PLANTED in (corpus / "norte" / "texto.txt").read_text()
+    row = Shards(corpus / "textos-norte").tokens(0)[:12]
+    said = [text for one in (everything(sent), *_blocks(sent)) for text in readings(one)]
+    for marker in (
+        PLANTED.encode(),
+        "la montaña baja".encode(),
+        *(row.astype(kind).tobytes() for kind in ("<u2", "<u4", "<i8")),
+    ):
+        assert not holds(said, marker), marker
+    for report in reports(sent):
+        assert not report.get("outputs"), report
+        assert not any(log["tail"] or log.get("upload") for log in report.get("logs", ())), report
+
+
+def _blocks(sent: list[Sent]) -> list[bytes]:
+    return [one.body for one in sent if one.method == "PUT"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        bytes,
+        lambda text: b"some" + gzip.compress(text),
+        lambda text: base64.b64encode(b"x" + text),
+        lambda text: base64.urlsafe_b64encode(b"xy" + text),
+        lambda text: quote(text).encode(),
+        lambda text: json.dumps(text.decode()).encode(),
+        lambda text: text.hex().encode(),
+        lambda text: text[::-1],
+    ],
+)
+@pytest.mark.parametrize("marker", [PLANTED, "la montaña baja"])
+def test_what_is_looked_for_would_be_found(marker: str, write: Any) -> None:
+    one = Sent("PUT", "/x", "", b"before" + write(marker.encode()) + b"after")
+    assert holds(list(readings(everything([one]))), marker.encode())
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        Sent("POST", "/agent/v1/channels/read", "", b'{"wants": [], "wait": 1.0, "more": 1}'),
+        Sent("POST", "/agent/v1/channels/read", "X-More: 1", b'{"wants": []}'),
+        Sent("POST", "/agent/v1/inputs", "", b'{"requests": [{"attempt": "a", "more": 1}]}'),
+        Sent("POST", "/agent/v1/more", "", b"{}"),
+        Sent("GET", "/files/x?signature=1", "", b"more"),
+    ],
+)
+def test_what_no_protocol_lists_would_be_found(one: Sent) -> None:
+    assert len(unlisted([one])) == 1

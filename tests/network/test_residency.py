@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -336,10 +339,14 @@ def test_the_search_would_find_it(secrets: Secrets) -> None:
 
 
 def holds(texts: Sequence[bytes], marker: bytes) -> bool:
-    """Whether it stands there: plainly, in base64 or in hexadecimal."""
-    codes = [marker, marker.hex().encode(), marker.hex().upper().encode()]
+    """Whether it stands there: plainly, backwards, in base64, hexadecimal, or as URLs and JSON write it."""
+    codes = [marker, marker[::-1], marker.hex().encode(), marker.hex().upper().encode()]
     for shift in range(3):  # the letters that do not depend on what stands before and after
-        codes.append(base64.b64encode(b"\0" * shift + marker)[4:-4])
+        letters = base64.b64encode(b"\0" * shift + marker)[4:-4]
+        codes += [letters, letters.translate(bytes.maketrans(b"+/", b"-_"))]
+    codes.append(quote(marker).encode())
+    with suppress(UnicodeDecodeError):
+        codes.append(json.dumps(marker.decode())[1:-1].encode())
     return any(code in text for text in texts for code in codes)
 
 

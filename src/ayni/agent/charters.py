@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 CODE = "charter"
 FOLDER = "charters"
-AGAIN = 5.0  # seconds until it is looked at again whether the operator has answered
+AGAIN = 2.0  # seconds until it is looked at again whether the operator has answered
 MOST = 1000  # that are asked for and not answered: what a hub can make a site keep
 _ASKED, _ANSWERS = "asked.json", "answers.jsonl"
 _SHORT = 12  # digits of a digest that people are shown
