@@ -236,11 +236,12 @@ def tasks_of(folder: Path) -> dict[str, str]:
     return found
 
 
-def accept(world: World, site: str) -> None:
+def accept(world: World, site: str, first: subprocess.Popen[str]) -> None:
     """As the site's operator, once a task waits there for that."""
     stage = world.net.stage
     here = Charters(stage.site_folder(site) / "state")
-    asked = until(lambda: here.asked() or None, f"{site} to be asked")
+    asked = until(lambda: here.asked() or first.poll() or None, f"{site} to be asked")
+    assert first.poll() is None, first.communicate()
     assert here.text(asked[0].digest).startswith("# Charter of the training run prueba")
     config = str(stage.site_folder(site) / "agent.toml")
     accepted = ("site", "charter", "accept", asked[0].digest, "--config", config)
@@ -272,7 +273,7 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )  # fmt: skip
     try:
         for site in WORDS:
-            accept(world, site)
+            accept(world, site, first)
         until(lambda: version(folder) >= 2 or first.poll() is not None or None, "two versions")
         assert first.poll() is None, first.communicate()
     finally:
