@@ -29,13 +29,15 @@ LISTS: dict[str, tuple[str, set[str]]] = {
         {"attempt", "url", "size", "sha256", "block_size", "blocks"},
     ),
 }
+#: What it says once, to register.
+REGISTER = {"code", "version", "host", "incarnation"}
 #: Headers, and what may stand in them.
 HEADERS = {
     "host": r"127\.0\.0\.1:\d+",
     "accept": r"\*/\*",
     "accept-encoding": r"[a-z, ]+|identity",
     "connection": "keep-alive",
-    "user-agent": r"(ayni-agent|ayni|python-httpx)/[0-9.]+",
+    "user-agent": r"ayni|ayni-agent/[0-9.]+",
     "authorization": r"Bearer [A-Za-z0-9_-]{20,100}",
     "content-type": r"application/json|application/octet-stream",
     "content-encoding": "gzip",
@@ -90,6 +92,9 @@ def _body(one: Sent) -> Iterable[str]:
         said = json.loads(one.body)
         if said.keys() != {name} or any(each.keys() != fields for each in said[name]):
             yield f"{where}: {one.body[:500]!r}"
+    elif (one.method, one.path) == ("POST", "/agent/v1/register"):
+        if more := json.loads(one.body).keys() - REGISTER:
+            yield f"{where}: {more}"
     elif one.method not in ("GET", "PUT") or not BLOCK.fullmatch(one.path):
         yield f"{where}: nothing of the protocol"
     elif one.method == "GET" and one.body:
