@@ -16,7 +16,7 @@ from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.schedule import Schedule
 
 _FLOAT = 4  # bytes: weights, gradients, moments and the round's base are float32
-_LOGITS = 2048  # tokens whose logits are in memory at once (`inner.model.CHUNK`)
+_LOGITS = 1 << 28  # that are in memory at once (`inner.head.LOGITS`)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _activations(shape: Shape, rows: int, length: int, *, recompute: bool, half:
     layer = size * (6 * h + 2 * kv + 4 * shape.intermediate_size) + 2 * 4 * h  # norms in float32
     tokens = rows * length
     kept = size * h * shape.layers + layer if recompute else layer * shape.layers
-    logits = 3 * 4 * min(tokens, _LOGITS) * shape.vocab_size
+    logits = 3 * 4 * min(tokens * shape.vocab_size, _LOGITS)
     return tokens * kept + logits
 
 

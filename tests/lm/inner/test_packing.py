@@ -84,20 +84,3 @@ def test_no_token_is_asked_to_predict_the_next_document() -> None:
     assert batch.targets.tolist() == [[2, 3, -100, -100, 6]]
     assert batch.positions.tolist() == [[0, 1, 2, 0, 0]]
     assert batch.predicted == 3
-
-
-def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainee = model.Trainee(model.build(model.config_of(SHAPE), seed=1))
-    batch = packing.batch([row(FIRST, SECOND)])
-    mask = packing.mask(batch.positions, "sdpa")
-
-    def losses_and_gradient() -> tuple[Any, Any]:
-        trainee.zero_grad()
-        losses = trainee(batch.tokens, batch.positions, batch.targets, mask)
-        losses.sum().backward()
-        return losses.detach(), trainee.model.model.embed_tokens.weight.grad.clone()
-
-    whole = losses_and_gradient()
-    monkeypatch.setattr(model, "CHUNK", 4)
-    for at_once, in_chunks in zip(whole, losses_and_gradient(), strict=True):
-        torch.testing.assert_close(in_chunks, at_once)

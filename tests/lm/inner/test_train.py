@@ -10,7 +10,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ayni.errors import UserError
-from ayni.lm.inner.optim import Optimisers
 from ayni.lm.inner.progress import Round
 from ayni.lm.inner.settings import Data, Optimiser
 from ayni.lm.inner.train import Diverged
@@ -199,11 +198,25 @@ def test_a_loss_that_is_no_number_stops_before_the_step() -> None:
     assert all(torch.equal(before[n], after[n]) for n in before if "moments" in n)
 
 
-def test_a_gradient_that_is_no_number_stops_before_the_step() -> None:
-    weight = torch.nn.Parameter(torch.ones(2, 2))
-    weight.grad = torch.full((2, 2), float("inf"))
-    assert Optimisers(Optimiser(), {"w": weight}).step(1.0) == float("inf")
-    assert torch.equal(weight.detach(), torch.ones(2, 2))
+def test_a_gradient_that_is_no_number_stops_before_the_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = trainer()
+    before = snapshot(site)
+    monkeypatch.setattr(site._optimisers, "clip", lambda: torch.tensor(float("inf")))
+    with pytest.raises(Diverged, match=r"the gradient's norm at step 0 is inf: nothing of this"):
+        go(site, 1)
+    assert equal(before, snapshot(site))
+    assert all(p.grad is None for p in site.parameters.values())
+
+
+def test_what_was_read_ahead_is_not_trained_on_by_somebody_who_is_elsewhere() -> None:
+    here, there = trainer(), trainer()
+    go(here, 2)
+    go(there, 2)
+    here.progress.rows = there.progress.rows = 40  # as a checkpoint would put them
+    there._ahead = None
+    assert go(here, 1).losses == go(there, 1).losses
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def evaluate(
             places = range(first + rank * rows, first + (rank + 1) * rows)
             found = [_padded(stream, place, languages, length) for place in places]
             batch = packing.batch(found).to(device)
-            packing.add_losses(sums, trainee(*batch.inputs(trainee.attention)), batch)
+            _, losses = trainee(*batch.inputs(trainee.attention))
+            packing.add_losses(sums, losses, batch)
     trainee.train(training)
     whole = (ranks.total(sums) if ranks else sums).tolist()
     return {n: Loss(nats, int(tokens)) for n, (nats, tokens) in zip(names, whole, strict=True)}

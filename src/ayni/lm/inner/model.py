@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint as recomputed
 
 from ayni.errors import UserError
+from ayni.lm.inner import head
 from ayni.lm.inner.settings import Shape, Start
 from ayni.lm.parameters import check_shapes, flat_order
 
@@ -24,8 +23,6 @@ FAMILIES: dict[str, tuple[type[Any], type[Any]]] = {
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
 }
-#: Logits are made for so many tokens at a time: 2048 x 128k words in float32 are 1 GiB.
-CHUNK = 2048
 
 
 def config_of(shape: Shape) -> Any:
@@ -159,32 +156,29 @@ def check_length(config: Any, length: int) -> None:
 
 
 class Trainee(nn.Module):
-    """A model and its loss as one module, so that sharding and compiling see both.
-
-    The loss is made a chunk of tokens at a time and its logits are made again in the backward pass:
-    all logits of a long row at once would be larger than the model.
-    """
+    """A model and its loss as one module, so that sharding and compiling see both."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.attention: str = model.config._attn_implementation
 
-    def forward(self, tokens: Tensor, positions: Tensor, targets: Tensor, mask: Any) -> Tensor:
-        """The loss of every token in nats, [rows * length]; 0 where the target is `packing.IGNORED`."""
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        targets: Tensor,
+        mask: Any,
+        share: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The sum of the losses in nats, and the loss of every token, [rows * length].
+
+        A loss is 0 where the target is `packing.IGNORED`. Only the sum has a gradient; it is
+        multiplied by `share` (no dimension, float32), where one is given.
+        """
         hidden = self.model.model(
             input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False
         ).last_hidden_state.flatten(0, 1)
-        goals = targets.flatten()
-        if len(goals) <= CHUNK:
-            return self._losses(hidden, goals)
-        chunks = [
-            recomputed(self._losses, part, goal, use_reentrant=False)
-            for part, goal in zip(hidden.split(CHUNK), goals.split(CHUNK), strict=True)
-        ]
-        return torch.cat(chunks)
-
-    def _losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        logits = self.model.lm_head(hidden)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return F.cross_entropy(logits, targets, reduction="none")
+        if share is None:
+            share = torch.ones((), device=hidden.device)
+        return head.losses(hidden, self.model.lm_head.weight, targets.flatten(), share)

@@ -26,19 +26,21 @@ class Optimisers:
         if hidden:
             self._all.append(_muon(settings, hidden))
 
-    def step(self, factor: float) -> float:
-        """Clip, step at `factor` of the peak rate, forget the gradients; the norm before clipping.
+    def clip(self) -> Tensor:
+        """Clip the gradients; the norm before, on their device: nobody has waited for it yet."""
+        norm: Any = torch.nn.utils.clip_grad_norm_(
+            list(self.parameters.values()), self.settings.clip, foreach=True
+        )
+        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return whole
 
-        A norm that is not finite is returned without a step.
-        """
-        norm = self._clip()
-        if norm == norm and norm not in (float("inf"), float("-inf")):
-            for one in self._all:
-                for group in one.param_groups:
-                    group["lr"] = self.settings.lr * factor
-                one.step()
+    def step(self, factor: float) -> None:
+        """Step at `factor` of the peak rate, and forget the gradients."""
+        for one in self._all:
+            for group in one.param_groups:
+                group["lr"] = self.settings.lr * factor
+            one.step()
         self.zero_grad()
-        return norm
 
     def zero_grad(self) -> None:
         for one in self._all:
@@ -47,12 +49,6 @@ class Optimisers:
     def state(self) -> dict[str, Tensor]:
         """The moments by `parameter/moment`, made where no step was made yet. The tensors themselves."""
         return {f"{name}/{moment}": t for name, moment, t in self._moments()}
-
-    def _clip(self) -> float:
-        norm: Any = torch.nn.utils.clip_grad_norm_(
-            list(self.parameters.values()), self.settings.clip, foreach=True
-        )
-        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def _moments(self) -> Iterator[tuple[str, str, Tensor]]:
         names = {id(p): name for name, p in self.parameters.items()}

@@ -41,7 +41,7 @@ class Documents(Protocol):
 
     @property
     def language_numbers(self) -> Integers:
-        """The language of every document, by a number of the reader's own."""
+        """The language of every document, by a number of the reader's own; a small one."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,19 @@ class Row:
 
 def languages_of(documents: Documents) -> tuple[list[str], Integers]:
     """The languages by name, sorted, and each document's place among them."""
-    _, first, numbers = np.unique(
-        documents.language_numbers, return_index=True, return_inverse=True
-    )
-    names = [documents.language(int(i)) for i in first]
+    numbers = np.asarray(documents.language_numbers, dtype=np.int64)
+    if not len(numbers):
+        return [], numbers
+    numbers = numbers - numbers.min()
+    one_of = np.full(int(numbers.max()) + 1, -1)  # a table: sorting many documents takes long
+    one_of[numbers] = np.arange(len(numbers))
+    here = np.flatnonzero(one_of >= 0)
+    names = [documents.language(int(i)) for i in one_of[here]]
     found = sorted(names)
-    return found, np.array([found.index(name) for name in names], dtype=np.int64)[numbers]
+    places = {name: place for place, name in enumerate(found)}
+    table = np.zeros(len(one_of), dtype=np.int64)
+    table[here] = [places[name] for name in names]
+    return found, table[numbers]
 
 
 class Stream:
@@ -178,14 +185,26 @@ class Order:
         copies = (np.floor(times) + (chance < times % 1)).astype(np.int64)
         visits = np.repeat(documents, copies)
         copy = np.arange(len(visits)) - np.repeat(np.cumsum(copies) - copies, copies)
-        order = np.argsort(_mix(self._key(number, "documents"), visits, copy), kind="stable")
+        order = _sorted(_mix(self._key(number, "documents"), visits, copy))
         stream = Stream(self.documents, visits[order], self.length)
         rows = _mix(self._key(number, "rows"), np.arange(stream.rows))
-        return _Epoch(stream, np.argsort(rows, kind="stable"))
+        return _Epoch(stream, _sorted(rows))
 
     def _key(self, epoch: int, purpose: str) -> int:
         name = f"{self._name}/{epoch}/{purpose}"
         return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def _sorted(keys: NDArray[np.uint64]) -> Integers:
+    """The places of the keys by size, equal ones as they come: a stable sort, several times as fast.
+
+    Keys are almost never equal, and processors sort 64-bit numbers fast if nothing else is asked.
+    """
+    order = np.argsort(keys)
+    found = keys[order]
+    if (found[1:] == found[:-1]).any():
+        return np.argsort(keys, kind="stable")
+    return order
 
 
 def _mix(key: int, *columns: Integers) -> NDArray[np.uint64]:

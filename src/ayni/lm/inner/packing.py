@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ class Batch:
         columns = (self.tokens, self.positions, self.targets, self.languages)
         return Batch(*(c.to(device, non_blocking=True) for c in columns))
 
+    def pinned(self) -> Batch:
+        """In memory from which a GPU reads while the CPU goes on."""
+        columns = (self.tokens, self.positions, self.targets, self.languages)
+        return Batch(*(c.pin_memory() for c in columns))
+
 
 def batch(rows: Sequence[Row]) -> Batch:
     """Rows of `length + 1` tokens as inputs and targets of `length`; on the CPU."""
@@ -87,7 +93,7 @@ def mask(positions: Tensor, kind: str) -> Any:
     For sdpa a boolean tensor [rows, 1, length, length]; for flex attention a block mask, which
     skips blocks between documents (PyTorch 2.13's CPU kernel has no backward pass, hence the two).
     """
-    documents = (positions == 0).cumsum(-1)
+    documents = (positions == 0).cumsum(-1, dtype=torch.int32)
     rows, length = positions.shape
     if kind == "sdpa":
         same = documents[:, :, None] == documents[:, None, :]
@@ -96,6 +102,11 @@ def mask(positions: Tensor, kind: str) -> Any:
     def allowed(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= key) & (documents[row, query] == documents[row, key])
 
-    return create_block_mask(
-        allowed, rows, None, length, length, device=positions.device, _compile=positions.is_cuda
-    )
+    make = _compiled_block_mask() if positions.is_cuda else create_block_mask
+    return make(allowed, rows, None, length, length, device=positions.device)
+
+
+@cache
+def _compiled_block_mask() -> Any:
+    """Compiled, nothing of [rows, length, length] is ever in memory."""
+    return torch.compile(create_block_mask)

@@ -97,7 +97,7 @@ class Training(Section):
     data: Data = Data()
     seed: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
+    compile: bool | None = None  # by default on GPUs
     recompute: bool = False  # activations in the backward pass: less memory, a third more compute
     checkpoint_every: Count = 200  # steps
     keep: Count = 2  # checkpoints

@@ -64,12 +64,16 @@ class Trainer:
         self.base = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._optimisers = Optimisers(settings.optimiser, self.parameters)
         self._sums = torch.zeros(len(order.languages), 2, dtype=torch.float64)
+        self._ahead: tuple[int, packing.Batch] | None = None  # its first row, and what was read
 
     def _prepare(self, model: Any) -> None:
+        compiled = self.settings.compile
+        if compiled is None:
+            compiled = self.ranks.device.type == "cuda"
         for layer in model.model.layers:
             if self.settings.recompute:
                 layer.forward = partial(recomputed, layer.forward, use_reentrant=False)
-            if self.settings.compile:  # not the hooks that sharding puts around it
+            if compiled:  # not the hooks that sharding puts around it
                 layer.forward = torch.compile(layer.forward)
         half = _wants_bf16(self.settings.precision, self.ranks.device)
         if self.ranks.count > 1 or half:
@@ -101,36 +105,45 @@ class Trainer:
 
     def _step(self, order: Round) -> None:
         step = order.first_step + self.progress.done
-        whole, predicted = self._read()
+        whole = self._batch(self.progress.rows)
+        predicted = int(self.ranks.total(torch.tensor(whole.predicted)).item())
         sums = torch.zeros_like(self._sums, device=self.ranks.device)
         rows = self.settings.data.micro_batch or len(self._mine)
         for part in whole.split(rows):
             self._accumulate(part.to(self.ranks.device), predicted, sums)
-        self._take_losses(self.ranks.total(sums).cpu(), step)
-        rate = factor(self.settings.schedule, step) * order.lr_scale
-        norm = self._optimisers.step(rate)
-        if not math.isfinite(norm):
-            raise Diverged(f"the gradient's norm at step {step} is {norm}: {_REMEDY}")
+        norm = self._optimisers.clip()
+        after = self.progress.rows + self.settings.data.batch
+        self._ahead = (after, self._read(after))  # while a GPU works
+        self._take(self.ranks.total(sums), norm, step)
+        self._optimisers.step(factor(self.settings.schedule, step) * order.lr_scale)
         self.progress.step_done(self.settings.data.batch, predicted)
 
-    def _read(self) -> tuple[packing.Batch, int]:
-        """This rank's rows of the next batch, and how many tokens all ranks will predict."""
-        first = self.progress.rows
+    def _batch(self, first: int) -> packing.Batch:
+        ahead, self._ahead = self._ahead, None
+        return ahead[1] if ahead and ahead[0] == first else self._read(first)
+
+    def _read(self, first: int) -> packing.Batch:
+        """This rank's rows of the batch that begins with a row."""
         whole = packing.batch([self.order.row(first + place) for place in self._mine])
-        predicted = self.ranks.total(torch.tensor(whole.predicted))
-        return whole, int(predicted.item())
+        return whole.pinned() if self.ranks.device.type == "cuda" else whole
 
     def _accumulate(self, part: packing.Batch, predicted: int, sums: Tensor) -> None:
-        losses = self._trainee(*part.inputs(self._trainee.attention))
         # FSDP averages over ranks; the loss is the mean over all predicted tokens of the site
-        (losses.sum() * (self.ranks.count / max(1, predicted))).backward()
+        share = torch.full((), self.ranks.count / max(1, predicted), device=self.ranks.device)
+        total, losses = self._trainee(*part.inputs(self._trainee.attention), share)
+        total.backward()
         packing.add_losses(sums, losses, part)
 
-    def _take_losses(self, sums: Tensor, step: int) -> None:
-        nats, tokens = sums.T.tolist()
-        for language, loss, count in zip(self.order.languages, nats, tokens, strict=True):
-            if not math.isfinite(loss):
-                raise Diverged(f"the loss of {language} at step {step} is {loss}: {_REMEDY}")
+    def _take(self, sums: Tensor, norm: Tensor, step: int) -> None:
+        """Losses and norm, read together: the one time in a step that the CPU waits for a GPU."""
+        *found, length = torch.cat([sums.flatten(), norm.double().view(1)]).tolist()
+        losses = list(zip(self.order.languages, found[::2], found[1::2], strict=True))
+        facts = [(f"the loss of {language}", loss) for language, loss, _ in losses]
+        for what, value in [*facts, ("the gradient's norm", length)]:
+            if not math.isfinite(value):
+                self._optimisers.zero_grad()
+                raise Diverged(f"{what} at step {step} is {value}: {_REMEDY}")
+        for language, loss, count in losses:
             if count:
                 self.progress.add_loss(language, loss, int(count))
 
