@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ayni.errors import UserError
 from ayni.lm.corpus.documents import Tally
 from ayni.lm.corpus.read import read, sources
+from ayni.lm.corpus.shards import Joined, Shards
 
 PACKAGE = "libreoffice-help-es"  # 5.5 MB of text in 2,560 documents
 HELD_OUT = 60  # one document in so many
@@ -37,25 +39,23 @@ class Texts:
     def language(self, i: int) -> str:
         return self.names[self.numbers[i]]
 
-    @property
+    @cached_property
     def lengths(self) -> Any:
         return np.array([len(text) for text in self.texts])
 
-    @property
+    @cached_property
     def language_numbers(self) -> Any:
         return np.array(self.numbers)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """`sites`: what each trains on; `heldout`: what all are judged by."""
+    """`sites`: what each trains on; `heldout`: what all are judged by; `together`: of all sites."""
 
-    sites: list[Texts]
-    heldout: Texts
-
-    @property
-    def together(self) -> Texts:
-        return joined(self.sites)
+    sites: list[Any]  # `ayni.lm.inner.order.Documents`
+    heldout: Any
+    together: Any
+    unit: str = "byte"
 
 
 def joined(parts: list[Texts]) -> Texts:
@@ -80,7 +80,13 @@ def from_folder(folder: Path, sites: int, *, split: bool) -> Corpus:
             dealt[_hash(b"site", text) % sites].append((language, text))
     kept = [_texts([d for d in one if _hash(b"fold", d[1]) % HELD_OUT]) for one in dealt]
     held = _texts([d for one in dealt for d in one if not _hash(b"fold", d[1]) % HELD_OUT])
-    return Corpus(kept, held)
+    return Corpus(kept, held, joined(kept))
+
+
+def from_shards(folders: list[Path]) -> Corpus:
+    """Tokens that `ayni lm corpus pack` made, a folder to a site."""
+    sites = [Shards(folder) for folder in folders]
+    return Corpus(sites, Joined(folders, "heldout"), Joined(folders), "token")
 
 
 def fetched(package: str = PACKAGE) -> Corpus:

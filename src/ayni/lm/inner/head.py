@@ -20,9 +20,7 @@ from ayni.lm.inner import packing
 LOGITS = 1 << 28
 
 
-def losses(
-    hidden: Tensor, weight: Tensor, targets: Tensor, share: Tensor
-) -> tuple[Tensor, Tensor]:
+def losses(hidden: Tensor, weight: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """The sum of the losses times `share`, which has a gradient, and each token's loss, which has none.
 
     Args:
@@ -81,9 +79,7 @@ def _wide(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _losses_and_gradient(
-    logits: Tensor, targets: Tensor, share: Tensor
-) -> tuple[Tensor, Tensor]:
+def _losses_and_gradient(logits: Tensor, targets: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Each token's loss, and the gradient of their sum times `share` with respect to the logits."""
     wide = _wide(logits)
     counted = (targets != packing.IGNORED)[:, None]

@@ -246,14 +246,17 @@ class Trainer:
         if not np.isfinite(array).all():
             raise UserError(f"{whose}: {name} holds values that are not finite")
 
-    def evaluate(self, documents: Documents) -> dict[str, Loss]:
-        """The losses of the weights as they are on held-out documents; every rank must ask."""
-        rows = self.settings.data.micro_batch or len(self._mine)
+    def evaluate(self, documents: Documents, *, rows: int | None = None) -> dict[str, Loss]:
+        """The losses of the weights as they are on held-out documents; every rank must ask.
+
+        Args:
+            rows: at once on a rank; by default as many as in training.
+        """
         return evaluate(
             self._trainee,
             documents,
             length=self.order.length,
-            rows=rows,
+            rows=rows or self.settings.data.micro_batch or len(self._mine),
             ranks=self.ranks,
         )
 
