@@ -36,7 +36,9 @@ NAMES = (
     "joint_model",
     "corpus",
     "slurm",
+    "gpu",
 )
+ASKED = {"gpu"}  # run only where it is named
 HEAD = """# Performance
 
 Claims are ratios or rates measured side by side in one run of a benchmark, on the machine named with it.
@@ -119,7 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    runs = [run(name) for name in options.names or NAMES]
+    runs = [run(name) for name in options.names or NAMES if options.names or name not in ASKED]
     print("\n" + table(runs))
     if options.write:
         before = options.write.read_text() if options.write.exists() else ""

@@ -42,11 +42,12 @@ class Case:
     codec: Codec = Codec.FLOAT32
     optimiser: str = "adamw"
     sites: int = SITES  # whose texts are read; 1 without rounds is a site alone
+    momentum: float = 0.0  # of the default schedule, once H is long
 
     def schedule(self, steps: int) -> Schedule:
         """The rounds of a run of so many steps."""
         if isinstance(self.rounds, str):
-            return warmed_up(steps)
+            return warmed_up(steps, momentum=self.momentum)
         phases = [
             Phase(from_step=s.start * steps // 1000, inner_steps=s.h, lr=s.lr, momentum=s.momentum)
             for s in self.rounds
@@ -77,6 +78,7 @@ CASES = (
     Case(f"{WARM}, plain mean, 4 bits", (FIRST, THEN), Codec.INT4),
     Case("the default schedule", "default"),
     Case("the default schedule, 4 bits", "default", Codec.INT4),
+    Case("the default schedule with momentum 0.3", "default", momentum=0.3),
     Case("H=5 to step 700, then 50, plain mean", (FIRST, Stretch(700, 50))),
     Case(f"{WARM} with Nesterov 0.7", (FIRST, Stretch(400, 50, 0.7, 0.9))),
     Case(f"{WARM} with momentum 0.3", (FIRST, Stretch(400, 50, 1.0, 0.3))),
@@ -136,7 +138,7 @@ def run(
         sites = [_trainer(case, whole, "one", seed, steps, lr, scale, case.sites)]
         sites[0].round(Round(0, steps, 0))
         sent = 0
-    found = sites[0].evaluate(corpus.heldout, rows=max(1, 4096 // scale.length))
+    found = sites[0].evaluate(corpus.heldout, rows=64 if scale.encoded else None)
     losses = {name: loss.mean / math.log(2) for name, loss in found.items() if loss.tokens}
     nats, tokens = (sum(getattr(loss, what) for loss in found.values()) for what in _SUMS)
     mean = nats / tokens / math.log(2)

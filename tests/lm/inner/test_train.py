@@ -14,7 +14,7 @@ from ayni.lm.inner.progress import Round
 from ayni.lm.inner.settings import Data, Optimiser
 from ayni.lm.inner.train import Diverged
 from ayni.lm.outer.fragments import split
-from tests.lm.inner.small import trainer, training
+from tests.lm.inner.small import documents, trainer, training
 
 
 def go(site: Any, steps: int, **given: Any) -> Any:
@@ -184,6 +184,15 @@ def test_half_precision_trains_and_keeps_full_weights() -> None:
     plain = trainer()
     update = list(site.pseudo_gradient())
     assert site.apply(update, 1) == plain.apply(update, 1)
+
+
+def test_in_half_precision_other_weights_are_evaluated_as_they_are() -> None:
+    settings = training().model_copy(update={"precision": "bf16"})
+    site, fresh = trainer(settings), trainer(settings)
+    site.evaluate(documents())
+    for one in (site, fresh):
+        one.apply([(n, w * np.float32(0.5)) for n, w in one.weights()], 1)
+    assert site.evaluate(documents()) == fresh.evaluate(documents())
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from ayni.lm.inner import packing
 from ayni.lm.inner.model import Trainee
@@ -44,6 +45,8 @@ def evaluate(
             _, losses = trainee(*batch.inputs(trainee.attention))
             packing.add_losses(sums, losses, batch)
     trainee.train(training)
+    if isinstance(trainee, FSDPModule):
+        trainee.reshard()  # else the next forward pass would find the weights of this one
     whole = (ranks.total(sums) if ranks else sums).tolist()
     return {n: Loss(nats, int(tokens)) for n, (nats, tokens) in zip(names, whole, strict=True)}
 

@@ -57,7 +57,7 @@ class Optimisers:
                 for p in group["params"]:
                     state = one.state[p]
                     if not state:
-                        state.update(_first_moments(one, group, p))
+                        state.update(_first_moments(one, p))
                     yield from ((names[id(p)], moment, state[moment]) for moment in sorted(state))
 
 
@@ -77,7 +77,7 @@ def _adamw(settings: Optimiser, parameters: dict[str, Tensor]) -> Any:
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
-        fused=all(p.is_cuda for p in parameters.values()),
+        fused=True,
     )
 
 
@@ -91,12 +91,11 @@ def _muon(settings: Optimiser, parameters: dict[str, Tensor]) -> Any:
     )
 
 
-def _first_moments(optimiser: Any, group: dict[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+def _first_moments(optimiser: Any, parameter: Tensor) -> dict[str, Tensor]:
     if isinstance(optimiser, torch.optim.Muon):
         return {"momentum_buffer": torch.zeros_like(parameter)}
-    device = parameter.device if group["fused"] else "cpu"
     return {
-        "step": torch.zeros((), dtype=torch.float32, device=device),
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
         "exp_avg": torch.zeros_like(parameter),
         "exp_avg_sq": torch.zeros_like(parameter),
     }

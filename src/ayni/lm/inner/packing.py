@@ -109,4 +109,4 @@ def mask(positions: Tensor, kind: str) -> Any:
 @cache
 def _compiled_block_mask() -> Any:
     """Compiled, nothing of [rows, length, length] is ever in memory."""
-    return torch.compile(create_block_mask)
+    return torch.compile(create_block_mask, dynamic=False)

@@ -74,7 +74,7 @@ class Trainer:
             if self.settings.recompute:
                 layer.forward = partial(recomputed, layer.forward, use_reentrant=False)
             if compiled:  # not the hooks that sharding puts around it
-                layer.forward = torch.compile(layer.forward)
+                layer.forward = torch.compile(layer.forward, dynamic=False)
         half = _wants_bf16(self.settings.precision, self.ranks.device)
         if self.ranks.count > 1 or half:
             shard(self._trainee, self.ranks, bf16=half)
