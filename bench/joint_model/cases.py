@@ -56,6 +56,7 @@ class Case:
 
 
 ONE_PLACE = "one place"
+ONE_PLACE_MUON = "one place, Muon"
 WARM = "H=5 to step 400, then 50"
 FIRST, THEN = Stretch(0, 5), Stretch(400, 50)
 
@@ -82,7 +83,7 @@ CASES = (
     Case("H=5 to step 700, then 50, plain mean", (FIRST, Stretch(700, 50))),
     Case(f"{WARM} with Nesterov 0.7", (FIRST, Stretch(400, 50, 0.7, 0.9))),
     Case(f"{WARM} with momentum 0.3", (FIRST, Stretch(400, 50, 1.0, 0.3))),
-    Case("one place, Muon", optimiser="muon"),
+    Case(ONE_PLACE_MUON, optimiser="muon"),
     Case(f"{WARM}, plain mean, Muon", (FIRST, THEN), optimiser="muon"),
     Case("the default schedule, Muon", "default", optimiser="muon"),
     Case("the default schedule, 4 bits, Muon", "default", Codec.INT4, "muon"),

@@ -15,7 +15,7 @@ import torch
 
 from ayni.lm.plan import parameters
 from bench.joint_model import __doc__ as told
-from bench.joint_model.cases import CASES, ONE_PLACE, Result, run
+from bench.joint_model.cases import CASES, ONE_PLACE, ONE_PLACE_MUON, Result, run
 from bench.joint_model.scales import SCALES, SITES, Scale
 from bench.joint_model.texts import Corpus, fetched, from_folder, from_shards
 
@@ -90,24 +90,27 @@ def _line(result: Result, unit: str) -> str:
 
 
 def _report(results: list[Result], scale: Scale, steps: int, unit: str) -> None:
-    places = _by_rate(results, ONE_PLACE)
-    if len(places) > 1:
-        tried = ", ".join(f"{lr:g}: {_mean(found):.3f}" for lr, found in places.items())
-        print(f"one place by its learning rate, bits per {unit}: {tried}")
-    best = min(places.values(), key=_mean) if places else []
-    base = {r.seed: r for r in best}
+    best = {}
+    for name in (ONE_PLACE, ONE_PLACE_MUON):
+        places = _by_rate(results, name)
+        if len(places) > 1:
+            tried = ", ".join(f"{lr:g}: {_mean(found):.3f}" for lr, found in places.items())
+            print(f"{name} by its learning rate, bits per {unit}: {tried}")
+        best[name] = min(places.values(), key=_mean, default=[])
     parallel = 2 * 4 * parameters(scale.shape) * steps  # float32, both directions, every step
     for case in CASES:
+        own = ONE_PLACE_MUON if case.optimiser == "muon" else ONE_PLACE
         for lr, mine in _by_rate(results, case.name).items():
             line = f"{_mean(mine):.3f} bits per {unit}"
-            compared = [r for r in mine if r.seed in base and mine is not best]
-            if compared and not (case.name == ONE_PLACE and lr == best[0].lr):
-                line += _gaps(compared, base)
+            for name in dict.fromkeys((own, ONE_PLACE)):
+                if best[name] and best[name] is not mine and best[name][0] not in mine:
+                    line += _gaps(mine, best[name], "" if name == own else f" against {name}")
             if mine[0].sent:
                 line += f", {parallel / mine[0].sent:.0f}× fewer bytes"
             if case.name in WANTED:
                 line += f" (wanted: at most {WANTED[case.name]} %)"
-            print(f"= joint model, {case.name}, rate {lr:g}, {len(mine)} seeds: {line}")
+            seeds = f"{len(mine)} seed{'s' if len(mine) > 1 else ''}"
+            print(f"= joint model, {case.name}, rate {lr:g}, {seeds}: {line}")
 
 
 def _by_rate(results: list[Result], name: str) -> dict[float, list[Result]]:
@@ -119,13 +122,17 @@ def _mean(results: list[Result]) -> float:
     return statistics.mean(r.mean for r in results)
 
 
-def _gaps(mine: list[Result], base: dict[int, Result]) -> str:
+def _gaps(mine: list[Result], place: list[Result], against: str) -> str:
     """Against one place of the same seed: the mean of the languages, all text, the worst language."""
+    base = {r.seed: r for r in place}
+    mine = [r for r in mine if r.seed in base]
+    if not mine:
+        return ""
     gaps = [100 * (r.mean / base[r.seed].mean - 1) for r in mine]
     whole = statistics.mean(100 * (r.whole / base[r.seed].whole - 1) for r in mine)
     worst = statistics.mean(100 * (r.worst / base[r.seed].worst - 1) for r in mine)
     spread = f" ± {statistics.stdev(gaps):.1f}" if len(gaps) > 1 else ""
-    text = f", {statistics.mean(gaps):+.1f}{spread} %"
+    text = f", {statistics.mean(gaps):+.1f}{spread} %{against}"
     if len(mine[0].losses) > 1:
         text += f" (all text {whole:+.1f} %, worst language {worst:+.1f} %)"
     return text
