@@ -53,11 +53,27 @@ def test_every_document_is_one_sites_or_held_out(corpus: Any) -> None:
     assert len(corpus.together) == sum(map(len, corpus.sites))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_case_runs_and_learns(corpus: Any, case: Any) -> None:
-    found = run(case, corpus)
+@pytest.mark.parametrize(
+    "name",
+    [
+        ONE_PLACE,
+        "one site alone",
+        "H=20, Nesterov 0.7",
+        "H=5 to step 400, then 50 with momentum 0.3",
+        "the default schedule with momentum 0.3",
+        "the default schedule, 4 bits, Muon",
+    ],
+)
+def test_every_kind_of_case_runs_and_learns(corpus: Any, name: str) -> None:
+    found = run(case(name), corpus)
     assert found.mean < 0.95 * math.log2(256)
-    assert (found.sent > 0) == bool(case.rounds)
+    assert (found.sent > 0) == bool(case(name).rounds)
+
+
+def test_every_case_has_a_schedule_of_its_own() -> None:
+    for one in CASES:
+        assert not one.rounds or one.schedule(1000).rounds() >= 10
+    assert len({one.name for one in CASES}) == len(CASES)
 
 
 def test_three_sites_that_speak_after_every_step_are_not_far_from_one_place(corpus: Any) -> None:
@@ -91,10 +107,10 @@ def test_gaps_are_to_one_place_at_the_rate_that_suits_it_best(
 
     found = [result(ONE_PLACE, seed, lr, 2 * lr + seed) for seed in (1, 2) for lr in (1.0, 0.5)]
     found += [result("H=5, plain mean", seed, 1.0, (1 + seed) * 1.1, 8) for seed in (1, 2)]
-    command._report(found, SMALL, 10, "byte")
+    command._report(found, SMALL, 10, "byte", "iid")
     told = capsys.readouterr().out
     assert "one place by its learning rate, bits per byte: 0.5: 2.500, 1: 3.500" in told
-    assert "H=5, plain mean, rate 1, 2 seeds: 2.750 bits per byte, +10.0 ± 0.0 %" in told
+    assert "= iid, H=5, plain mean, rate 1, 2 seeds: 2.750 bits per byte, +10.0 ± 0.0 %" in told
 
 
 def test_split_takes_a_folder_for_each_site(tmp_path: Path) -> None:
