@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 
-from ayni.lm.outer.codec import Codec
-from ayni.lm.outer.schedule import warmed_up
-from bench.joint_model.cases import CASES, ONE_PLACE, Case, run
+from bench.joint_model.cases import CASES, ONE_PLACE, run
 from bench.joint_model.texts import Corpus, fetched
 
 STEPS = 1000
 FEWER = (400, 500, 600, 700, 800, 1000)
 RATE = 2e-3
+DEFAULT = "the default schedule, 4 bits"
 
 
 def needed() -> float:
     """Steps of ours over those of one place, for the same loss on held-out text."""
     corpus = fetched()
-    rounds = tuple((p.from_step, p.inner_steps) for p in warmed_up(STEPS).phases)
-    case = Case("the default schedule, 4 bits", rounds, codec=Codec.INT4)
+    (case,) = (case for case in CASES if case.name == DEFAULT)
     ours = run(case, corpus, 0, STEPS, RATE).mean
     print(f"{case.name}, {STEPS} steps: {ours:.4f} bits per byte", flush=True)
     found = _same(corpus, ours)
