@@ -37,6 +37,9 @@ COMES_WITH = {"pydantic-core": "pydantic"}
 #: Imported only by live tests; their distributions need not be installed here.
 LIVE_ONLY = {"playwright": "playwright", "requests": "requests", "tes": "py-tes"}
 
+#: A test looks with it where it happens to be installed, and is skipped elsewhere.
+WHERE_IT_IS = {"google"}  # protobuf
+
 
 def bare(requirement: str) -> str:
     """The library's name: `psycopg[binary]>=3.2` is psycopg."""
@@ -67,7 +70,8 @@ def libraries(folder: Path) -> Iterator[tuple[str, Path]]:
                 names = [node.module]
             for name in names:
                 root = name.partition(".")[0]
-                if root in sys.stdlib_module_names or root in ("ayni", "tests", "bench"):
+                ours = root in ("ayni", "tests", "bench")
+                if ours or root in sys.stdlib_module_names or root in WHERE_IT_IS:
                     continue
                 library = LIVE_ONLY.get(root) or known.get(root, [root])[0]
                 library = library.lower().replace("_", "-")
@@ -87,14 +91,14 @@ def test_what_a_part_imports_is_declared_in_its_extra(part: str) -> None:
         assert library in allowed | more, f"{path.relative_to(ROOT)} imports {library}"
 
 
-#: Run in an environment of its own (dev/peers.sh).
-APART = ROOT / "bench/slurm/peers.py"
+#: Run in environments of their own (dev/peers.sh, bench/outer_exchange).
+APART = (ROOT / "bench/slurm/peers.py", ROOT / "bench/outer_exchange/flower_app")
 
 
 def test_what_the_tests_and_benches_import_is_declared() -> None:
     for folder in ("tests", "bench"):
         for library, path in libraries(ROOT / folder):
-            if path == APART:
+            if any(path.is_relative_to(one) for one in APART):
                 continue
             extra = "live" if path.is_relative_to(ROOT / "tests" / "live") else "dev"
             allowed = declared(extra) | (declared("lm") if of_the_model(path) else set())
@@ -103,7 +107,7 @@ def test_what_the_tests_and_benches_import_is_declared() -> None:
 
 def of_the_model(path: Path) -> bool:
     """What is skipped, or says what it needs, where the extra `lm` is missing."""
-    places = ("tests/lm", "bench/joint_model", "src/ayni/demo/model")
+    places = ("tests/lm", "tests/joint", "bench/joint_model", "src/ayni/demo/model")
     return any(path.is_relative_to(ROOT / place) for place in places)
 
 
