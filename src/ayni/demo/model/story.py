@@ -328,7 +328,7 @@ def findings(found: Comparison) -> list[str]:
         f"best country alone ({HOME[theirs.name]})",
     ]
     if worse := found.worse_than_at_home():
-        own = sum(map(len, found.own.values()))
+        own = sum(name in joint.bits for names in found.own.values() for name in names)
         lines.append(
             f"Each country's own model knows better what only that country has: {len(worse)} of {own} "
             "languages"
