@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def main() -> int:
     parser.add_argument("--passages", action="store_true", help="only the texts that are here")
     parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else nobody would end the network
     with tempfile.TemporaryDirectory(prefix="ayni-joint-texts-") as folder:
         here = Path(folder)
         texts = prepare(here, whole=not given.passages)
