@@ -574,7 +574,7 @@ def test_a_node_that_fell_silent_has_lost_its_task_and_is_used_again_when_it_is_
     said(others.run(others.job("true")), ENDED, EndReason.EXITED)
     servers("start", f"slurmd-{SILENT}")
     state = ("sinfo", "-h", "-N", "-n", SILENT, "-o", "%T")
-    until(lambda: admin(clusters, "santiago", *state) == "idle")
+    until(lambda: set(admin(clusters, "santiago", *state).split()) == {"idle"})
     said(site.run(site.job("true", partition="large")), ENDED, EndReason.EXITED)
 
 
