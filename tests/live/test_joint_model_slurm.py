@@ -24,7 +24,7 @@ def test_walltimes_a_drained_site_and_a_killed_coordinator_change_no_bit(tmp_pat
     How far a run ends that does not wait: `make joint SITES=slurm`.
     """
     texts = prepare(tmp_path)
-    plan = Plan(texts.words, inner_steps=10, time=45, warning=22, partition=SHORT)
+    plan = Plan(texts.words, inner_steps=10, time=60, warning=30, partition=SHORT)
     how = {"seed": 1, "steps": 120}
     with countries(texts, SLURM) as world:
         training = world.train(plan.write(tmp_path, "prueba", quorum=3, **how), "prueba")
