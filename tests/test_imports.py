@@ -11,11 +11,12 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "ayni"
 
-#: Each part of Ayni and the other parts that it may import. `channel`, `errors`, `terminal` and the
-#: version: everybody.
+#: Each part of Ayni and the other parts that it may import. `channel`, `errors`, `signatures`,
+#: `terminal` and the version: everybody.
 MAY: dict[str, set[str]] = {
     "errors": set(),
     "channel": set(),
+    "signatures": set(),
     "terminal": set(),
     "tes": set(),
     "protocol": {"tes"},
@@ -75,6 +76,7 @@ def test_a_part_imports_only_those_below_it(part: str) -> None:
                 "__version__",
                 "channel",
                 "errors",
+                "signatures",
                 "terminal",
                 part,
             ):

@@ -87,7 +87,9 @@ def train(watched: Watched, run: Run, place: Path) -> tuple[list[Seen], Coordina
     """The whole run; what was seen at each version."""
     network = watched.world.network
     keep(run, place)
-    coordination = Coordination(run, place, lambda count: launch.connect(network, run, count))
+    coordination = Coordination(
+        run, place, lambda count: launch.connect(network, run, count, place)
+    )
     for number, site in enumerate(SITES):
         inputs = {
             "run.json": str(place / RESOLVED),

@@ -60,7 +60,9 @@ def main() -> None:
     """`… RUN.json FOLDER`: coordinate to the end; prints its memory's peak as the kernel saw it."""
     run, folder = load(Path(sys.argv[1])), Path(sys.argv[2])
     network = Network()
-    coordination = Coordination(run, folder, lambda count: launch.connect(network, run, count))
+    coordination = Coordination(
+        run, folder, lambda count: launch.connect(network, run, count, folder)
+    )
     with closing(coordination):
         while not coordination.done:
             coordination.step()

@@ -103,7 +103,7 @@ class World:
         place = self.folder / f"{run.run}-{count}"
         prepare(run, place, count)
         keep(run, place)
-        launch.connect(self.network, run, count)
+        launch.connect(self.network, run, count, place)
         after = self.bench.info.last
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.outer_exchange.coordinator", str(place / RESOLVED), str(place)],

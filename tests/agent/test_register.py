@@ -112,3 +112,47 @@ def test_the_command_speaks_to_programs_and_never_shows_the_key(
     assert done.exit_code == 0
     assert json.loads(done.output)["site"] == "andes"
     assert KEY not in done.output
+
+
+# --- the key that signs what tasks say --------------------------------------------------------
+
+
+def _site(folder: Path, *arguments: str) -> str:
+    (folder / "agent.toml").write_text('hub = "http://hub"\nstate = "state"\n')
+    done = CliRunner().invoke(build(), ["site", *arguments, "--config", str(folder / "agent.toml")])
+    if done.exception is not None:
+        raise done.exception
+    return done.stdout.strip()
+
+
+def test_a_site_that_registers_again_keeps_the_key_that_others_have_pinned(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f'hub = "{hub.url}"\nstate = "state"\n')
+    keys = set()
+    for _ in range(2):
+        loaded, _, _ = register(hub.url, "good-code", path)
+        keys.add(identity.signer(loaded).public)
+    assert len(keys) == 1
+    assert (loaded.state / identity.SIGNING).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_operator_shows_the_key_and_makes_another(tmp_path: Path) -> None:
+    first = _site(tmp_path, "key", "show")
+    assert len(first) == 64 and _site(tmp_path, "key", "show") == first
+    second = json.loads(_site(tmp_path, "key", "new", "--json"))["key"]
+    assert second != first and _site(tmp_path, "key", "show") == second
+
+
+@pytest.mark.parametrize(("text", "mode"), [("zz", 0o600), ("", 0o600), ("00" * 32, 0o640)])
+def test_a_signing_key_that_is_damaged_or_open_to_others_is_not_used(
+    tmp_path: Path, text: str, mode: int
+) -> None:
+    _site(tmp_path, "key", "show")
+    path = tmp_path / "state" / identity.SIGNING
+    path.write_text(text)
+    path.chmod(mode)
+    with pytest.raises(UserError, match=r"signing"):
+        _site(tmp_path, "key", "show")
+    assert path.read_text() == text

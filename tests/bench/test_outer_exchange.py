@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ayni.lm import wire
 from ayni.lm.coordinate import Coordination, Lines
 from ayni.lm.outer.codec import Codec
 from ayni.lm.participant import Participant
-from tests.lm.lines import Down, Line, Up
+from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
 
 COUNT = 1 << 16
 SITES = ["bogota", "mexico", "santiago"]
@@ -30,7 +31,8 @@ def test_three_vectors_are_exchanged_and_all_hold_the_same_weights(tmp_path: Pat
         wire.up_schema(run.outer, COUNT), wire.down_schema(COUNT), wire.wishes_schema()
     ]  # fmt: skip
     up, down, wishes = (Line(schema) for schema in schemas)
-    coordination = Coordination(run, tmp_path / "run", lambda count: Lines(up, down, wishes))
+    lines = Lines(up, down, wishes, partial(keys(tmp_path).check, PROJECT, CHANNEL))
+    coordination = Coordination(run, tmp_path / "run", lambda count: lines)
     held: list[str] = []
     sites = []
     for seed, name in enumerate(SITES):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from ayni.lm.parameters import arrays
 from ayni.lm.participant import Participant
 from ayni.lm.site import build_trainer
 from tests.joint.configuration import Plan
-from tests.lm.lines import Down, Line, Up
+from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def train(run: Run, folder: Path, shards: Mapping[str, Path]) -> Result:
     lines: list[Lines] = []
 
     def connect(count: int) -> Lines:
-        up = Line(wire.up_schema(run.outer, count))
-        lines.append(Lines(up, Line(wire.down_schema(count)), Line(wire.wishes_schema())))
+        up, down = Line(wire.up_schema(run.outer, count)), Line(wire.down_schema(count))
+        check = partial(keys(folder).check, PROJECT, CHANNEL)
+        lines.append(Lines(up, down, Line(wire.wishes_schema()), check))
         return lines[0]
 
     with closing(Coordination(run, folder / "run", connect)) as hub:

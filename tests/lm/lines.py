@@ -7,11 +7,14 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ayni.channel import Message
 from ayni.client.channels import BlobInfo, ChannelMessage, ChannelSender
 from ayni.client.errors import TransferFailed
+from ayni.client.keys import SiteKeys
 from ayni.protocol.channels import canonical, read_schema
+from ayni.signatures import Said, Signer, new_secret
 
 
 class Line:
@@ -23,7 +26,14 @@ class Line:
         self.blobs: dict[int, bytes] = {}
         self.lost: set[int] = set()  # blobs that do not arrive
 
-    def put(self, kind: str, body: Any, blob: bytes | None, sender: ChannelSender) -> int:
+    def put(
+        self,
+        kind: str,
+        body: Any,
+        blob: bytes | None,
+        sender: ChannelSender,
+        signed: tuple[int, str] | None = None,
+    ) -> int:
         fit = self.rules.check(kind, body, None if blob is None else len(blob))
         assert canonical(fit) == canonical(body)
         number = len(self.said) + 1
@@ -39,6 +49,8 @@ class Line:
                 blob=info,
                 sender=sender,
                 created=datetime.now(UTC),
+                number=signed[0] if signed else None,
+                signature=signed[1] if signed else None,
             )
         )
         return number
@@ -59,20 +71,39 @@ class Line:
         return target
 
 
+PROJECT, CHANNEL = "quinua", "prueba-up"
+SIGNERS: dict[str, Signer] = {}  # of the sites
+
+
+def signer(site: str) -> Signer:
+    return SIGNERS.setdefault(site, Signer(new_secret()))
+
+
+def keys(folder: Path) -> SiteKeys:
+    """A coordinator's, which pins what the hub says."""
+    return SiteKeys(folder / "site-keys.json", lambda site: signer(site).public)
+
+
 class Up:
-    """What a task at a site sends by."""
+    """What an attempt at a site sends by, and what its agent signs."""
 
     def __init__(self, line: Line, site: str) -> None:
-        self._line, self._site = line, site
+        self._line, self._site, self._attempt, self._number = line, site, uuid4().hex, 0
 
     def send(
         self, kind: str, body: dict[str, Any], blob: Path | None = None, *, move: bool = False
     ) -> str:
-        sender = ChannelSender(site=self._site, task="t", attempt="a")
+        sender = ChannelSender(site=self._site, task="t", attempt=self._attempt)
         data = None if blob is None else blob.read_bytes()
         if blob is not None and move:
             blob.unlink()
-        return str(self._line.put(kind, body, data, sender))
+        self._number += 1
+        said = Said(
+            PROJECT, CHANNEL, self._site, "t", self._attempt, self._number, kind, body,
+            None if data is None else hashlib.sha256(data).hexdigest(),
+        )  # fmt: skip
+        signed = self._number, signer(self._site).sign(said)
+        return str(self._line.put(kind, body, data, sender, signed))
 
     def waiting(self) -> list[str]:
         return []

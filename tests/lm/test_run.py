@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from ayni.lm.parameters import chunks
 from ayni.lm.participant import Participant, Suspended
 from ayni.lm.site import work
 from tests.lm.inner import small
-from tests.lm.lines import Down, Line, Up
+from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
 
 NAMES = ("bogota", "cdmx", "santiago")
 
@@ -89,6 +90,7 @@ class World:
             Line(wire.up_schema(self.run.outer, count)),
             Line(wire.down_schema(count)),
             Line(wire.wishes_schema()),
+            partial(keys(self.folder).check, PROJECT, CHANNEL),
         )
         return self.lines
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ayni.client import Network as Client
+from ayni.client.keys import SiteKeys, Unsigned
 from ayni.demo.stage import SiteSpec
 from tests.network.net import ALLIANCE, FOREVER, Net, Network, ayni, dead, sh, until, why
 from tests.network.recorder import Recorder, everything
@@ -289,6 +290,32 @@ def test_a_task_that_is_cancelled_says_no_more(world: World) -> None:
         assert next(parts.receive(after=begin, timeout=100)).body == {"word": "begun"}
         world.net.call("POST", f"/api/v1/tasks/{number}/cancel")
         world.net.wait(number, "CANCELED")
+
+
+# --- signatures -------------------------------------------------------------------------------
+
+
+def test_a_site_s_words_hold_by_its_pinned_key_and_no_others_do(
+    world: World, tmp_path: Path
+) -> None:
+    script = "Channel('parts').send('part', {'count': 5, 'total': 1e300}, wait=60)"
+    schema = {"kinds": {"part": {"fields": {**SUMS["kinds"]["part"]["fields"]}}}}
+    schema["kinds"]["part"]["fields"]["total"] = {"type": "number", "minimum": 0, "maximum": 1e301}
+    with world.client() as client:
+        channel = client.make_channel("signed", schema)
+        say = "from ayni_channel import Channel\n" + script.replace("parts", "signed")
+        world.net.run(python(say, site="sur", channels="signed:out"))
+        [message] = channel.messages()
+        channel.send("part", {"count": 5, "total": 1.0})
+        [*_, mine] = channel.messages()
+        keys = SiteKeys(tmp_path / "keys.json", client.signing_key)
+        keys.check("quinua", "signed", message)
+        config = world.net.stage.site_folder("sur") / "agent.toml"
+        shown = ayni("site", "key", "show", "--config", str(config), env=world.net.stage.base_env())
+        assert json.loads(keys.path.read_text()) == {"sur": shown.stdout.strip()}
+        for lie in (message.model_copy(update={"body": {"count": 6, "total": 1e300}}), mine):
+            with pytest.raises(Unsigned):
+                keys.check("quinua", "signed", lie)
 
 
 # --- charters ---------------------------------------------------------------------------------

@@ -11,7 +11,13 @@ from typing import Annotated
 
 import typer
 
-from ayni.agent import charters_commands, closures_commands, datasets_commands, volumes_commands
+from ayni.agent import (
+    charters_commands,
+    closures_commands,
+    datasets_commands,
+    key_commands,
+    volumes_commands,
+)
 from ayni.agent.config import find, load
 from ayni.agent.options import Config, Json
 
@@ -29,6 +35,7 @@ def register(app: typer.Typer) -> None:
     site.command("unit")(unit)
     closures_commands.register(site)
     charters_commands.register(site)
+    key_commands.register(site)
     policy = typer.Typer(no_args_is_help=True, help="What this site takes.")
     policy.command("check")(check)
     site.add_typer(policy, name="policy")

@@ -1,4 +1,5 @@
-"""Who this site is in the network: its name and its key, each in a file of its own."""
+"""Who this site is in the network: its name, its key towards the hub, and the key that signs what its tasks
+say, each in a file of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ from pathlib import Path
 
 from ayni.agent.config import Config
 from ayni.errors import UserError
+from ayni.signatures import Signer, new_secret
 
 _FILE = "site.json"
+SIGNING = "signing.key"
 _REGISTER = "register it with 'ayni site register --hub URL --code CODE'"
 
 
@@ -60,6 +63,41 @@ def save(config: Config, site: str, key: str) -> None:
         _write(config.state / _FILE, json.dumps({"site": site, "hub": config.hub}) + "\n")
     except OSError as error:
         raise UserError(f"the site's key cannot be kept: {error}") from error
+
+
+def signer(config: Config) -> Signer:
+    """What signs for this site; its key is made when it is wanted for the first time.
+
+    Raises:
+        UserError: the key is damaged, cannot be kept, or others may read it.
+    """
+    path = config.state / SIGNING
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(path, new_secret() + "\n")
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise UserError(f"others may read the site's signing key: chmod 600 {path}")
+        return Signer(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be used ({error}): mend it, or make a new key with 'ayni site key new'"
+        ) from error
+
+
+def renew_signer(config: Config) -> Signer:
+    """A new signing key in the place of the old one.
+
+    Raises:
+        UserError: it cannot be kept.
+    """
+    try:
+        _write(config.state / SIGNING, new_secret() + "\n")
+    except OSError as error:
+        raise UserError(
+            f"{config.state} cannot be written ({error.strerror}); are you the agent's user?"
+        ) from error
+    return signer(config)
 
 
 def _write(path: Path, text: str) -> None:

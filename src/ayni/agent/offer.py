@@ -162,6 +162,7 @@ class Offer:
     sandbox: str
     volumes: Volumes | None = None
     charters: Charters | None = None
+    signing_key: str | None = None
     findings: Sequence[Finding] = ()
     partitions: list[PartitionStatus] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
@@ -229,6 +230,7 @@ class Offer:
             windows=self.closures.windows,
             volumes=None if self.volumes is None else self.volumes.offer(),
             charters=None if self.charters is None else self.charters.told(),
+            signing_key=self.signing_key,
         )
 
     def against(self, partition: str, walltime: float, now: float) -> Reason | None:

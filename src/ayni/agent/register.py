@@ -76,6 +76,7 @@ def register(address: str, code: str, path: Path | None) -> tuple[Config, Path, 
     if not path.exists():
         _write_new(path, text)
     identity.save(config, found["site"], found["token"])
+    identity.signer(config)
     return config, path, str(found["site"])
 
 

@@ -84,6 +84,7 @@ def assemble_cycle(
     config: Config, who: identity.Identity, journal: Journal, stack: ExitStack
 ) -> Cycle:
     """Everything that the loop needs; what must be closed goes onto the stack."""
+    signer = identity.signer(config)
     power = engine.start(config)
     stack.callback(power.executor.close)
     if not power.sandboxed:
@@ -120,6 +121,8 @@ def assemble_cycle(
             folders=staging.folders,
             say=lambda attempt, line: inbox.put(Remark(attempt, line)),
             charters=staging.charters,
+            site=who.site,
+            signer=signer,
             max_bytes=config.policy.max_channel_bytes,
         ),
         lambda assignment: rule_now(
@@ -144,6 +147,7 @@ def assemble_cycle(
             power.sandbox,
             staging.volumes,
             staging.charters,
+            signer.public,
         ),
         inbox=inbox,
         refuses=staging.charters.objection,

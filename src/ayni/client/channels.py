@@ -72,7 +72,11 @@ class ChannelSender(Answer):
 
 
 class ChannelMessage(Answer):
-    """A message. Its blob, if it has one, is brought by `Channel.fetch`."""
+    """A message. Its blob, if it has one, is brought by `Channel.fetch`.
+
+    `signature` is the sending site's, and `number` counts its attempt's messages here: see
+    `ayni.client.keys`, which checks them.
+    """
 
     sequence: int
     kind: str
@@ -80,6 +84,8 @@ class ChannelMessage(Answer):
     blob: BlobInfo | None = None
     sender: ChannelSender
     created: datetime
+    number: int | None = None
+    signature: str | None = None
 
 
 class Channel:

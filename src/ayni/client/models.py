@@ -148,6 +148,7 @@ class Site(Answer):
     volumes: dict[str, Any] | None = None  # room for your project: quota, retention, full
     datasets: list[Dataset] = []
     health: list[HealthNote] = []
+    signing_key: str | None = None  # by which it signs its messages on channels
     foresight: Foresight | None = None
     latitude: float | None = None
     longitude: float | None = None

@@ -90,6 +90,10 @@ class Network:
         answer = self.connection.get("/sites")
         return Sites(Site.model_validate(site) for site in answer["sites"])
 
+    def signing_key(self, site: str) -> str | None:
+        """The public key that the hub has of a site; None: it has none. For `ayni.client.keys`."""
+        return next((one.signing_key for one in self.sites() if one.name == site), None)
+
     def datasets(self) -> Datasets:
         """The datasets that this project may read, at sites and of its own."""
         answer = self.connection.get("/datasets")

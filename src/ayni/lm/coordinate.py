@@ -65,11 +65,15 @@ class Line(Protocol):
 
 @dataclass(frozen=True)
 class Lines:
-    """A run's channels: from the sites, to them, and from people."""
+    """A run's channels: from the sites, to them, and from people.
+
+    `check` raises ValueError for what a site is said to have sent and has not signed.
+    """
 
     up: Line
     down: Line
     wishes: Line
+    check: Callable[[ChannelMessage], None]
 
 
 class Coordination:
@@ -171,12 +175,13 @@ class Coordination:
         return events, cursor
 
     def _of_site(self, message: ChannelMessage) -> Event | None:
-        """What a site says. Who it is, the network says; what it says is believed as far as it fits."""
+        """What a site says. Its signature says who it is; what it says is believed as far as it fits."""
         site = message.sender.site
         known = message.sender.task is not None and site in {one.site for one in self.run.sites}
         try:
             if site is None or not known:
                 raise ValueError("it is no task of a site of this run")
+            self.lines.check(message)
             if message.kind == wire.LOSSES:
                 self._note_losses(site, message.body)
                 return None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from ayni.client.channels import Channel
 from ayni.client.draft import Draft, draft
+from ayni.client.keys import SiteKeys
 from ayni.client.network import Network
 from ayni.errors import UserError
 from ayni.lm import wire
@@ -16,6 +18,7 @@ from ayni.lm.coordinate import Lines
 from ayni.lm.files import written
 
 TASKS = "tasks.json"
+KEYS = "site-keys.json"
 _COMMAND = 'exec python3 -m ayni.lm.{} run.json --site "$SITE" --state "$AYNI_ROOT/state" --data '
 
 
@@ -28,21 +31,24 @@ def check_project(network: Network, run: Run) -> None:
         )
 
 
-def connect(network: Network, run: Run, count: int) -> Lines:
+def connect(network: Network, run: Run, count: int, folder: Path) -> Lines:
     """The run's channels, made if they are not there.
 
     Args:
         count: the model's values, which bound what may be sent.
+        folder: the run's, where the sites' keys are pinned.
 
     Raises:
         AyniError: there are others of these names; the remedy is to name the run anew.
     """
     up, down = wire.up_schema(run.outer, count), wire.down_schema(count)
+    keys = SiteKeys(folder / KEYS, network.signing_key)
     kept, charter = run.retention, run.charter_text
     return Lines(
         up=network.make_channel(run.up, up, retention=kept, charter=charter),
         down=network.make_channel(run.down, down, retention=kept, charter=charter),
         wishes=wishes(network, run),
+        check=partial(keys.check, network.project, run.up),
     )
 
 

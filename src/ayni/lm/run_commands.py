@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
@@ -78,6 +79,12 @@ def train(
         if not coordination.done:
             for site, task in launch.submit(network, made, place).items():
                 say(f"{site}: task {task}")
+            if run.charter_text:
+                digest = hashlib.sha256(run.charter_text.encode()).hexdigest()
+                say(
+                    f"each waits for its site's operator: ayni site charter accept {digest[:12]}; "
+                    f"'ayni channels show {run.up}' says who has answered"
+                )
         _watch(coordination, as_json)
 
 
@@ -179,7 +186,9 @@ def _coordination(run: Run, folder: Path) -> Coordination:
     network = open_network()
     launch.check_project(network, run)
     belong = launch.members(network, run)
-    return Coordination(run, folder, lambda count: launch.connect(network, run, count), belong)
+    return Coordination(
+        run, folder, lambda count: launch.connect(network, run, count, folder), belong
+    )
 
 
 def _wish(configuration: Path, wish: Wish, as_json: bool) -> None:

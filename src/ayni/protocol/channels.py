@@ -29,6 +29,7 @@ _EXACT = 1 << 53  # beyond it, not every reader of JSON has whole numbers
 ChannelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 KindName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -307,7 +308,8 @@ class Blob(Words):
 
 
 class Outgoing(Words):
-    """A message of an attempt. `number` counts those of its channel, from 1."""
+    """A message of an attempt. `number` counts those of its channel, from 1; `signature` is the site's over
+    all of it (`ayni.signatures`), which the hub hands on and readers check."""
 
     attempt: str = Field(max_length=64)
     channel: ChannelName
@@ -315,6 +317,7 @@ class Outgoing(Words):
     kind: str = Field(max_length=64)
     body: dict[str, Any]
     blob: Blob | None = None
+    signature: Signature | None = None  # None: an agent that does not sign
 
 
 class PostRequest(Words):

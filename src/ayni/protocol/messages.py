@@ -211,6 +211,8 @@ class SiteStatus(Message):
     volumes: VolumesOffer | None = None  # None: an agent that does not know them
     # Of channels' charters; None: an agent that does not know them.
     charters: Annotated[Many[CharterStatus], Field(max_length=MAX_TOLD)] | None = None
+    # The public key by which its agent signs messages (`ayni.signatures`); None: one that does not.
+    signing_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 class CommandReport(Message):

@@ -32,6 +32,7 @@ from ayni.protocol.channels import (
     digest,
     read_schema,
 )
+from ayni.signatures import Signer, new_secret
 from ayni.transfer import Described, Manifest, TransferError
 from ayni.transfer.blocks import describe
 from tests.agent.assignments import assignment
@@ -47,6 +48,9 @@ SCHEMA: dict[str, Any] = {
     "max_bytes": 100_000,
     "rate": 1000,
 }
+
+
+SIGNER = Signer(new_secret())
 
 
 class Killed(BaseException):
@@ -172,6 +176,8 @@ class Bench:
             folders=Folders(self.base),  # type: ignore[arg-type]
             say=lambda attempt, line: self.lines.append(line),
             charters=Charters(self.base),
+            site="norte",
+            signer=SIGNER,
             max_bytes=self.max_bytes,
             clock=lambda: self.now,
         )

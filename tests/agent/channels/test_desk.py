@@ -23,10 +23,12 @@ from ayni.channel import Refused
 from ayni.protocol import charters, release
 from ayni.protocol.channels import Problem
 from ayni.protocol.messages import DatasetUse
+from ayni.signatures import Said, holds
 from ayni.transfer import TransferError
 from tests.agent.assignments import WHO
 from tests.agent.channels.support import (
     SCHEMA,
+    SIGNER,
     WRITES,
     Bench,
     Killed,
@@ -286,6 +288,24 @@ def test_a_full_quota_is_waited_for_and_told_once(bench: Bench) -> None:
     bench.mover.error = None
     bench.send()
     assert bench.said == [1]
+
+
+# --- signatures -------------------------------------------------------------------------------
+
+
+def test_what_leaves_is_signed_by_the_site_as_it_travels(bench: Bench) -> None:
+    bench.write("1", '{"kind": "part", "body": {"n": 7}}   ')
+    bench.task.send("delta", {"n": 8}, blob=b"weights")
+    bench.send()
+    first, second = bench.hub.posted
+    for message in (first, second):
+        said = Said(
+            project=WHO.project, channel="sums", site="norte", task="t-a1", attempt="a1",
+            number=message.number, kind=message.kind, body=message.body,
+            blob=message.blob.sha256 if message.blob else None,
+        )  # fmt: skip
+        assert message.signature and holds(said, message.signature, SIGNER.public)
+    assert first.signature != second.signature
 
 
 # --- the operator's word ----------------------------------------------------------------------

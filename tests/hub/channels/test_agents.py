@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from ayni.hub.calls.models import Project
-from ayni.hub.channels import find, keep
+from ayni.hub.channels import find, keep, read
 from ayni.hub.channels.models import Channel, Listener, Message
 from ayni.hub.network import peer
 from ayni.hub.network.models import Site
@@ -58,6 +58,23 @@ def test_a_message_is_taken_once(agent: Agent, project: Project, means: Channel)
     other = agent.say(row, 1, {"count": 9, "total": 1})
     assert other["problem"]["code"] == "conflict"
     assert Message.objects.count() == 1
+
+
+def test_a_site_s_signature_is_handed_on_to_people_as_it_came(
+    agent: Agent, project: Project, means: Channel
+) -> None:
+    row = attempt(project, agent.site)
+    agent.say(row, 7, signature="ab" * 64)
+    agent.say(row, 8)
+    assert [(c["number"], c["signature"]) for c in read.cards(read.after(means, 0))] == [
+        (7, "ab" * 64),
+        (8, None),
+    ]
+    bad = {
+        "attempt": ids.show(row.pk), "channel": "means", "number": 9, "kind": "sums",
+        "body": SUMS, "signature": "x",
+    }  # fmt: skip
+    assert agent.call("channels/post", {"messages": [bad]}).status_code == 400
 
 
 def test_a_site_asks_for_the_text_of_a_charter_and_an_older_agent_is_kept_away(

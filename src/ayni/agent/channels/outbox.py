@@ -209,13 +209,16 @@ class Outbox:
             self._done([taken])
             self.spot.refuse(taken.name, error.code, str(error))
             return None
+        body = json.loads(taken.body)
+        sha256 = None if blob is None else blob.sha256
         return words.Outgoing(
             attempt=self.spot.attempt,
             channel=self.spot.use.name,
             number=taken.number,
             kind=taken.kind,
-            body=json.loads(taken.body),
+            body=body,
             blob=blob,
+            signature=self.spot.signature(taken.number, taken.kind, body, sha256),
         )
 
     def _send_blob(self, taken: Taken, stop: threading.Event) -> words.Blob:

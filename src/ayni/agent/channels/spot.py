@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ayni.agent.channels.book import Book
 from ayni.agent.channels.hub import ChannelHub
@@ -18,6 +19,7 @@ from ayni.agent.staging.hub import HubFiles
 from ayni.protocol import release
 from ayni.protocol.channels import ChannelUse
 from ayni.protocol.messages import Assignment
+from ayni.signatures import Said, Signer
 from ayni.transfer import Mover
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Tools:
 
     Attributes:
         say: tells the user a line: attempt and words.
+        site: this one's name, in which `signer` signs.
         max_bytes: that one task may send by channels in all, as the operator allows.
         clock: monotonic seconds.
     """
@@ -44,6 +47,8 @@ class Tools:
     folders: Folders
     say: Callable[[str, str], None]
     charters: Charters
+    site: str
+    signer: Signer
     max_bytes: int | None = None
     clock: Callable[[], float] = time.monotonic
 
@@ -77,6 +82,21 @@ class Spot:
         """Why nothing more leaves here: the operator has taken the acceptance of the charter back."""
         no = self.tools.charters.objection(self.assignment, self.use)
         return None if no is None else no.message
+
+    def signature(self, number: int, kind: str, body: dict[str, Any], blob: str | None) -> str:
+        """The site's signature over a message as it travels; `blob`: the SHA-256 of its blob."""
+        said = Said(
+            project=self.assignment.who.project,
+            channel=self.use.name,
+            site=self.tools.site,
+            task=self.assignment.task_id,
+            attempt=self.attempt,
+            number=number,
+            kind=kind,
+            body=body,
+            blob=blob,
+        )
+        return self.tools.signer.sign(said)
 
     def guarded(self, action: Callable[[], int]) -> int:
         """Do something in the task's folders, which it may have replaced or locked."""

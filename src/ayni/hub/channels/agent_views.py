@@ -91,6 +91,7 @@ def _letter(
         attempt=user.attempt,
         task=user.task,
         site=site.pk,
+        signature=message.signature or "",
     )
 
 
@@ -152,6 +153,7 @@ def _look(site: Site, wants: list[Want]) -> dict[str, list[object] | dict[str, o
 def _incoming(message: Message, want: Want) -> dict[str, object]:
     shown = read.card(message)
     shown["sent"] = shown.pop("created").timestamp()
+    del shown["number"], shown["signature"]
     return {"attempt": want.attempt, "channel": want.channel, **shown}
 
 

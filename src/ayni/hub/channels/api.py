@@ -103,12 +103,17 @@ class SenderOut(Schema):
 
 
 class MessageOut(Schema):
+    """`signature` is the sending site's, over the message with its `number` among those of its attempt on
+    this channel; see docs/users/channels.md for what it binds. Null: a person's, or an older agent's."""
+
     sequence: int
     kind: str
     body: dict[str, Any]
     blob: BlobOut | None
     sender: SenderOut
     created: datetime
+    number: int | None
+    signature: str | None
 
 
 class MessagesOut(Schema):

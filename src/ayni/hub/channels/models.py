@@ -57,6 +57,7 @@ class Message(models.Model):
     blob_size = models.BigIntegerField(null=True)
     blob_sha256 = models.CharField(max_length=64, blank=True)
     digest = models.CharField(max_length=64)  # protocol.channels.digest
+    signature = models.CharField(max_length=128, blank=True)  # the site's; readers check it
     size = models.BigIntegerField()  # protocol.channels.cost
     created = models.DateTimeField()
 

@@ -35,6 +35,7 @@ class Letter:
     attempt: int | None = None
     task: int | None = None
     site: int | None = None
+    signature: str = ""
     person: int | None = None
 
     @property
@@ -113,6 +114,7 @@ def _insert(letter: Letter, channel: Channel, now: datetime) -> int:
         blob_size=blob.size if blob else None,
         blob_sha256=blob.sha256 if blob else "",
         digest=letter.digest,
+        signature=letter.signature,
         size=size,
         created=now,
     )

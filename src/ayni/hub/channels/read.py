@@ -41,6 +41,8 @@ def card(message: Message) -> dict[str, Any]:
         "blob": blob(message),
         "sender": sender(message),
         "created": message.created,
+        "number": None if message.attempt is None else int(message.key),
+        "signature": message.signature or None,
     }
 
 

@@ -86,6 +86,7 @@ class SiteOut(Schema):
     volumes: RoomOut | None  # room between tasks; null: it has not said
     datasets: list[SiteDataset]
     health: list[HealthOut]
+    signing_key: str | None  # by which it signs its messages on channels; null: it does not
     latitude: float | None
     longitude: float | None
     foresight: ForesightOut | None  # null: no task has started there yet

@@ -73,6 +73,7 @@ def _site(
         "volumes": _volumes(status.get("volumes"), who),
         "datasets": datasets,
         "health": status.get("health", []),
+        "signing_key": status.get("signing_key"),
         "latitude": row.latitude,
         "longitude": row.longitude,
     }

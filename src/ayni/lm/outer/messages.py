@@ -7,7 +7,6 @@ an event changes nothing the second time, and an action is asked for until its a
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
@@ -69,7 +68,7 @@ class Held(Message):
 
 
 class Contributed(Keyed):
-    """A site brings a pseudo-gradient. The site's signature over all of this was checked at the edge.
+    """A site brings a pseudo-gradient. The site's signature over its message was checked at the edge.
 
     `digest` is that of the base version, `nonce` what `nonce_of` makes of it: a payload can be
     replayed into no other run, fragment or version.
@@ -374,12 +373,6 @@ class Record(Message):
     what: str
     at: float
     data: dict[str, str | int | float | bool | None]
-
-
-def signed_bytes(event: SiteEvent) -> bytes:
-    """What a site signs of a message, and the edge checks: all its fields, as JSON in one form."""
-    plain = event.model_dump(mode="json")
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def nonce_of(run: str, fragment: str, version: int, digest: str, site: str) -> str:
