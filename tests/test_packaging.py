@@ -107,7 +107,7 @@ def test_what_the_tests_and_benches_import_is_declared() -> None:
 
 def of_the_model(path: Path) -> bool:
     """What is skipped, or says what it needs, where the extra `lm` is missing."""
-    places = ("tests/lm", "tests/joint", "bench/joint_model", "src/ayni/demo/model")
+    places = ("tests/lm", "tests/joint", "bench/joint_model", "bench/gpu", "src/ayni/demo/model")
     return any(path.is_relative_to(ROOT / place) for place in places)
 
 
