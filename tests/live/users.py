@@ -28,8 +28,10 @@ def shared_folder(clusters: Mapping[str, Any]) -> Iterator[Path]:
     folder = Path(clusters["work"]) / f"live-{uuid.uuid4().hex[:8]}"
     with being(AGENT):
         folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -49,9 +51,11 @@ def installed_helper(clusters: Mapping[str, Any], shared: Path) -> Iterator[Path
     sudoers.write_text(f'{AGENT} ALL=({ANA},{LUIS}) NOPASSWD: {found} ""\n')
     sudoers.chmod(0o440)
     subprocess.run(["visudo", "-cqf", sudoers], check=True)
-    yield found
-    sudoers.unlink()
-    shutil.rmtree(folder)
+    try:
+        yield found
+    finally:
+        sudoers.unlink()
+        shutil.rmtree(folder)
 
 
 def configuration(hub: str, shared: Path, program: Path, conf: str) -> str:
