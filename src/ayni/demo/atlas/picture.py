@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ayni.demo.atlas.kinship import Kinship, Merge
-from ayni.demo.atlas.svg import FONT, element, text
+from ayni.demo.atlas.svg import element, sheet, text
 from ayni.demo.atlas.wheel import INK, PAPER, SOFT, Leaf, Wheel, mark
 
 WIDTH, HEIGHT = 1600, 1810
@@ -27,26 +27,14 @@ def draw(
     """The picture as SVG. `order` lists the leaves clockwise from the top."""
     wheel = Wheel(leaves, merges, order).draw()
     parts = [
-        element("title", "Atlas de las lenguas de América"),
-        element("desc", DESCRIPTION),
-        element("rect", width=WIDTH, height=HEIGHT, fill=PAPER),
         element("g", wheel, transform=f"translate({CENTRE[0]} {CENTRE[1]})"),
         heading(),
         finding(kinship),
         legend(leaves),
         method(),
     ]
-    return element(
-        "svg",
-        "\n".join(parts),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        width=WIDTH,
-        height=HEIGHT,
-        role="img",
-        lang="es",
-        font_family=FONT,
-        fill=INK,
+    return sheet(
+        WIDTH, HEIGHT, "Atlas de las lenguas de América", DESCRIPTION, parts, paper=PAPER, ink=INK
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 # Liberation Sans travels with vl-convert, so the PNG looks the same on a machine without fonts;
@@ -45,6 +46,23 @@ def element(tag: str, content: str = "", **values: str | float | None) -> str:
 def text(x: float, y: float, content: str, size: float, **values: str | float | None) -> str:
     """A line of plain text, escaped."""
     return element("text", escape(content), x=x, y=y, font_size=size, **values)
+
+
+def sheet(
+    width: float, height: float, title: str, description: str, parts: Sequence[str],
+    *, paper: str, ink: str,
+) -> str:  # fmt: skip
+    """A whole picture, with what is read aloud of it."""
+    ground = [
+        element("title", escape(title)),
+        element("desc", escape(description)),
+        element("rect", width=width, height=height, fill=paper),
+    ]
+    return element(
+        "svg", "\n".join([*ground, *parts]),
+        xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {number(width)} {number(height)}",
+        width=width, height=height, role="img", lang="es", font_family=FONT, fill=ink,
+    )  # fmt: skip
 
 
 def point(angle: float, radius: float) -> tuple[float, float]:

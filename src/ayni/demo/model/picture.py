@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from ayni.demo.alliance import COUNTRY, SITE_OF
-from ayni.demo.atlas.svg import FONT, element, number, text
+from ayni.demo.atlas.svg import element, number, sheet, text
 from ayni.demo.atlas.wheel import COMMON, INK, MEMBER_COLOURS, PAPER, SOFT
 from ayni.demo.model.results import JOINT, ONE_PLACE, SPANISH, Comparison, Measured
 
@@ -65,9 +65,6 @@ def draw(
 ) -> str:
     """The picture as SVG. `source`: what the texts were; `called`: a language's name."""
     parts = [
-        element("title", "Un modelo de lengua de tres países"),
-        element("desc", DESCRIPTION),
-        element("rect", width=WIDTH, height=HEIGHT, fill=PAPER),
         _heading(),
         _figure(comparison),
         _learning(learning, called),
@@ -75,17 +72,14 @@ def draw(
         _legend(),
         _method(comparison, source),
     ]
-    return element(
-        "svg",
-        "\n".join(parts),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        width=WIDTH,
-        height=HEIGHT,
-        role="img",
-        lang="es",
-        font_family=FONT,
-        fill=INK,
+    return sheet(
+        WIDTH,
+        HEIGHT,
+        "Un modelo de lengua de tres países",
+        DESCRIPTION,
+        parts,
+        paper=PAPER,
+        ink=INK,
     )
 
 
