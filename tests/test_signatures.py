@@ -57,7 +57,11 @@ def test_nothing_of_it_can_be_changed(name: str) -> None:
         (SIGNER.sign(SAID), "zz" * KEY),
         ("00" * SIZE, "00" * KEY),
     ],
-)
+    ids=[
+        "another's key", "cut off", "no signature", "no hexadecimal", "no key", "a key that is none",
+        "zeros",
+    ],
+)  # fmt: skip
 def test_what_is_malformed_or_another_s_does_not_hold(signature: str, public: str) -> None:
     assert not holds(SAID, signature, public)
 
