@@ -476,7 +476,9 @@ def test_every_byte_that_leaves_a_site_is_one_that_the_schema_lists(
         ("part", {"count": 200, "total": 4.5}),
     ]
     for message in said:
-        assert message.keys() == {"attempt", "channel", "number", "kind", "body", "blob"}
+        assert message.keys() == {
+                "attempt", "channel", "number", "kind", "body", "blob", "signature",
+            }  # fmt: skip
         assert message["channel"] == "closed" and message["blob"] is None
     assert not [one for one in sent if one.method == "PUT"], "bytes went to the store"
     shown = world.net.full(number)

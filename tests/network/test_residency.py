@@ -335,7 +335,7 @@ def test_the_search_would_find_it(secrets: Secrets) -> None:
         marker.hex().encode(),
     ):
         assert holds(list(readings(hidden)), marker)
-        assert not holds(list(readings(hidden)), marker[::-1])
+        assert not holds(list(readings(hidden)), marker[20:] + marker[:20])
 
 
 def holds(texts: Sequence[bytes], marker: bytes) -> bool:
