@@ -389,7 +389,7 @@ def _blocks(sent: list[Sent]) -> list[bytes]:
         lambda text: text[::-1],
     ],
 )
-@pytest.mark.parametrize("marker", [PLANTED, "la montaña baja"])
+@pytest.mark.parametrize("marker", [PLANTED, "la montaña baja"], ids=["a random word", "a line"])
 def test_what_is_looked_for_would_be_found(marker: str, write: Any) -> None:
     one = Sent("PUT", "/x", "", b"before" + write(marker.encode()) + b"after")
     assert holds(list(readings(everything([one]))), marker.encode())
