@@ -225,8 +225,8 @@ class Participant:
             size=path.stat().st_size,
             tokens=brought.tokens,
             steps=brought.steps,
-            core_seconds=round(brought.seconds * self._site.all_cores),
-            gpu_seconds=round(brought.seconds * self._site.all_gpus),
+            core_seconds=math.ceil(brought.seconds * self._site.all_cores),
+            gpu_seconds=math.ceil(brought.seconds * self._site.all_gpus),
         )
         self._sending = self._say(said, path), self._base
 

@@ -82,7 +82,7 @@ class Contributed(Keyed):
     size: Annotated[int, Field(ge=1, le=1 << 44)]
     tokens: Annotated[int, Field(ge=1, le=1 << 53)]
     steps: Annotated[int, Field(ge=1, le=1 << 32)]
-    core_seconds: Count = 0  # as the site says
+    core_seconds: Count = 0  # as the site says, rounded up
     gpu_seconds: Count = 0
 
 
