@@ -152,6 +152,10 @@ class Training:
         self.process.kill()
         self.process.wait()
 
+    def steer(self, word: str) -> None:
+        """`ayni lm pause` or `resume`."""
+        ayni("lm", word, str(self.toml), "--json", env=self.countries.env)
+
     @property
     def version(self) -> int:
         path = self.folder / "status.json"
@@ -200,8 +204,8 @@ def disturb(training: Training, *, missed: int, nodes: bool = False) -> None:
     What drains lets the link that runs go on, and no other begin.
 
     Args:
-        missed: versions that the others make without a site that is drained. With 0 they need not:
-            it is drained until its link has ended.
+        missed: versions that the others make without a site that is drained. With 0 it is drained
+            until its link has ended, and the run pauses so long: it may be shorter than a link.
     """
     countries = training.countries
     training.reach(2)
@@ -209,8 +213,12 @@ def disturb(training: Training, *, missed: int, nodes: bool = False) -> None:
     training.start()
     training.reach(3)
     countries.operator("bogota", "drain", "--why", "test")
+    if not missed:
+        training.steer("pause")
     _miss(training, "bogota", missed)
     countries.operator("bogota", "undrain")
+    if not missed:
+        training.steer("resume")
     if nodes:
         cluster = countries.clusters["mexico"]
         cluster.drain()
