@@ -314,17 +314,27 @@ def test_who_is_no_site_of_the_run_is_not_heard(tmp_path: Path) -> None:
     assert reasons == ["it is no task of a site of this run"] * 2
 
 
-def test_a_contribution_whose_blob_never_comes_is_refused_and_the_run_goes_on(
-    tmp_path: Path,
-) -> None:
+def offered(tmp_path: Path) -> tuple[World, Line]:
+    """A run of which each site has sent its first contribution, and the channel that they are on."""
     world = World(tmp_path, run(quorum=2)).begin()
     world.hub.step()
     for site in world.sites.values():
         while site.step():
             pass
     assert world.lines is not None and isinstance(world.lines.up, Line)
-    offers = [one.sequence for one in world.lines.up.said if one.kind == "contributed"]
-    world.lines.up.lost.add(offers[-1])
+    return world, world.lines.up
+
+
+def contributed(up: Line) -> list[int]:
+    """The numbers of the contributions on a channel."""
+    return [one.sequence for one in up.said if one.kind == "contributed"]
+
+
+def test_a_contribution_whose_blob_never_comes_is_refused_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    world, up = offered(tmp_path)
+    up.lost.add(contributed(up)[-1])
     world.to_the_end()
     (refused,) = world.books("refused")
     assert refused["site"] == "santiago" and "there is no blob" in refused["reason"]
@@ -397,14 +407,9 @@ def test_a_site_that_harms_is_found_by_the_others_and_suspended_until_readmitted
 def test_what_was_damaged_on_the_way_is_not_taken_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(tmp_path, run(quorum=2)).begin()
-    world.hub.step()
-    for site in world.sites.values():
-        while site.step():
-            pass
-    assert world.lines is not None and isinstance(world.lines.up, Line)
-    brought = [one.sequence for one in world.lines.up.said if one.kind == "contributed"]
-    world.lines.up.blobs[brought[-1]] = world.lines.up.blobs[brought[-1]][:-7]
+    world, up = offered(tmp_path)
+    last = contributed(up)[-1]
+    up.blobs[last] = up.blobs[last][:-7]
     site = world.sites["bogota"]
     whole, damaged = site._down.fetch, []
 

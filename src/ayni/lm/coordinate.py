@@ -164,9 +164,9 @@ class Coordination:
         with ThreadPoolExecutor(_ABREAST, thread_name_prefix="contribution") as pool:
             came = dict(pool.map(self._bring, [one for one in messages if one.blob is not None]))
         for message in messages:
-            if not came.get(message.sequence, True):
+            event, here = came.get(message.sequence) or (self._of_site(message), True)
+            if not here:
                 break  # and no further: the order of messages is kept
-            event = self._of_site(message)
             events += [event] if event else []
             cursor["up"] = message.sequence
         for message in islice(self.lines.wishes.messages(cursor["wishes"]), _AT_ONCE):
@@ -196,10 +196,11 @@ class Coordination:
             log.warning("wish %s of %s: %s", message.sequence, message.sender, error)
             return []
 
-    def _bring(self, message: ChannelMessage) -> tuple[int, bool]:
-        """A message's number, and whether its blob is here now."""
+    def _bring(self, message: ChannelMessage) -> tuple[int, tuple[Event | None, bool]]:
+        """A message's number, what it says, and whether its blob is here now."""
         event = self._of_site(message)
-        return message.sequence, not isinstance(event, Contributed) or self._brought(message, event)
+        here = not isinstance(event, Contributed) or self._brought(message, event)
+        return message.sequence, (event, here)
 
     def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
         """Bring a contribution's blob to the store, under the address of what is in it.

@@ -20,13 +20,6 @@ from ayni.lm.tokenizer import model
 ORIGIN = Origin(member="CL", site="santiago")
 
 
-@pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> model.Loaded:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    model.save([(b"a", b"b"), (b"ab", b"c")], folder)
-    return model.load(folder)
-
-
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     folder = tmp_path / "texts"
@@ -36,16 +29,18 @@ def texts(tmp_path: Path) -> Path:
     return folder
 
 
-def packed(texts: Path, out: Path, words: model.Loaded, planted: Canaries | None) -> pack.Packer:
+def packed(
+    texts: Path, out: Path, tokenizer: model.Loaded, planted: Canaries | None
+) -> pack.Packer:
     found = read.sources([texts], {"language": "es"})
-    packer = pack.Packer(found, out, words, ORIGIN, 0.2, planted=planted)
+    packer = pack.Packer(found, out, tokenizer, ORIGIN, 0.2, planted=planted)
     packer.run()
     return packer
 
 
-def test_the_same_seed_site_and_tokenizer_make_the_same_canaries(words: model.Loaded) -> None:
+def test_the_same_seed_site_and_tokenizer_make_the_same_canaries(tokenizer: model.Loaded) -> None:
     def made(site: str = "santiago", seed: int = 7) -> Canaries:
-        return canaries.make([(3, 2), (3, 5)], words, site=site, seed=seed)
+        return canaries.make([(3, 2), (3, 5)], tokenizer, site=site, seed=seed)
 
     assert made() == made()
     assert made().groups[0].sequences[0] == (227, 202, 132, 196, 161, 232, 24, 8, 57, 110, 172, 195)
@@ -63,24 +58,24 @@ def test_sequences_are_drawn_evenly_from_the_letters(key: str, count: int, lengt
     assert all(900 < (many == letter).sum() < 1100 for letter in letters)
 
 
-def test_no_special_token_is_in_a_canary(words: model.Loaded) -> None:
-    letters = canaries.alphabet(words)
-    assert set(letters.tolist()) == set(range(len(model.SPECIAL), words.size))
+def test_no_special_token_is_in_a_canary(tokenizer: model.Loaded) -> None:
+    letters = canaries.alphabet(tokenizer)
+    assert set(letters.tolist()) == set(range(len(model.SPECIAL), tokenizer.size))
 
 
 def test_canaries_stand_in_the_training_text_as_often_as_said_and_nowhere_else(
-    texts: Path, tmp_path: Path, words: model.Loaded
+    texts: Path, tmp_path: Path, tokenizer: model.Loaded
 ) -> None:
-    planted = canaries.make([(4, 1), (2, 30)], words, site="santiago", seed=7)
-    packed(texts, tmp_path / "plain", words, None)
-    manifest = packed(texts, tmp_path / "out", words, planted).manifest
+    planted = canaries.make([(4, 1), (2, 30)], tokenizer, site="santiago", seed=7)
+    packed(texts, tmp_path / "plain", tokenizer, None)
+    manifest = packed(texts, tmp_path / "out", tokenizer, planted).manifest
     assert manifest.amounts["train"]["zxx"].documents == 4 + 2 * 30
     assert "zxx" not in manifest.amounts["heldout"]
     train = Shards(tmp_path / "out", "train")
     found = Counter(
         tuple(train.tokens(i).tolist()) for i in range(len(train)) if train.language(i) == "zxx"
     )
-    wanted = {(*one, words.end): g.times for g in planted.groups for one in g.sequences}
+    wanted = {(*one, tokenizer.end): g.times for g in planted.groups for one in g.sequences}
     assert found == wanted
     for name in ("heldout-00000.bin",):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
@@ -89,20 +84,20 @@ def test_canaries_stand_in_the_training_text_as_often_as_said_and_nowhere_else(
 
 
 def test_packing_again_plants_nothing_twice_and_other_canaries_are_other_shards(
-    texts: Path, tmp_path: Path, words: model.Loaded
+    texts: Path, tmp_path: Path, tokenizer: model.Loaded
 ) -> None:
-    planted = canaries.make([(4, 3)], words, site="santiago", seed=7)
-    first = packed(texts, tmp_path / "out", words, planted).manifest
-    assert packed(texts, tmp_path / "out", words, planted).manifest == first
-    for other in (None, canaries.make([(4, 3)], words, site="santiago", seed=8)):
+    planted = canaries.make([(4, 3)], tokenizer, site="santiago", seed=7)
+    first = packed(texts, tmp_path / "out", tokenizer, planted).manifest
+    assert packed(texts, tmp_path / "out", tokenizer, planted).manifest == first
+    for other in (None, canaries.make([(4, 3)], tokenizer, site="santiago", seed=8)):
         with pytest.raises(UserError, match="made otherwise"):
-            packed(texts, tmp_path / "out", words, other)
+            packed(texts, tmp_path / "out", tokenizer, other)
 
 
-def test_a_file_of_canaries_is_read_strictly(tmp_path: Path, words: model.Loaded) -> None:
+def test_a_file_of_canaries_is_read_strictly(tmp_path: Path, tokenizer: model.Loaded) -> None:
     with pytest.raises(UserError, match="are planted by 'ayni lm corpus pack --canaries'"):
         canaries.load(tmp_path)
-    good = canaries.make([(2, 3)], words, site="santiago", seed=7).model_dump(mode="json")
+    good = canaries.make([(2, 3)], tokenizer, site="santiago", seed=7).model_dump(mode="json")
     path = tmp_path / canaries.FILE
     path.write_text(json.dumps({**good, "length": 5}))
     with pytest.raises(UserError, match="sequences of another length"):
@@ -112,6 +107,6 @@ def test_a_file_of_canaries_is_read_strictly(tmp_path: Path, words: model.Loaded
         canaries.load(path)
 
 
-def test_too_many_are_refused(words: model.Loaded) -> None:
+def test_too_many_are_refused(tokenizer: model.Loaded) -> None:
     with pytest.raises(UserError, match="plant fewer"):
-        canaries.make([(2000, 2000)], words, site="santiago", seed=0)
+        canaries.make([(2000, 2000)], tokenizer, site="santiago", seed=0)

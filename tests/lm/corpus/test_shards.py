@@ -26,13 +26,6 @@ ORIGIN = Origin(member="CL", site="santiago")
 SHARE = 0.3
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> model.Loaded:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    model.save([(b"a", b"b"), (b"ab", b"c")], folder)
-    return model.load(folder)
-
-
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Some hundred documents of three languages in several files, a few broken, some in groups."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ayni.errors import UserError
+from ayni.lm.faults import first_fault
 from ayni.lm.files import written
 from ayni.lm.tokenizer.model import Loaded
 from ayni.terminal import one_line
@@ -130,11 +131,7 @@ def load(path: Path) -> Canaries:
             f"{path}: {error.strerror}; canaries are planted by 'ayni lm corpus pack --canaries'"
         ) from error
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "JSON"
-        raise UserError(
-            one_line(f"{path}: {where}: {fault['msg']}; pack the corpus again")
-        ) from error
+        raise UserError(one_line(f"{path}: {first_fault(error)}; pack the corpus again")) from error
     if any(len(one) != found.length for group in found.groups for one in group.sequences):
         raise UserError(f"{path}: sequences of another length; pack the corpus again")
     return found

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ayni.errors import UserError
+from ayni.lm.faults import first_fault
 from ayni.lm.files import written
 from ayni.terminal import one_line
 
@@ -41,7 +42,6 @@ MAGIC = b"AYNIIDX1"
 HEADER = struct.Struct("<8sQQ")
 MAX_MANIFEST = 64 << 20
 MAX_NAMES = 1 << 16  # languages, or origins: they are two bytes in the index
-_CHUNK = 1 << 20
 
 Fold = Literal["train", "heldout"]
 FOLDS: tuple[Fold, ...] = ("train", "heldout")
@@ -146,10 +146,8 @@ def load_manifest(folder: Path) -> Manifest:
             raise UserError(f"{path}: more than {MAX_MANIFEST} bytes; pack the corpus again")
         return Manifest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "manifest"
         raise UserError(
-            one_line(f"{path}: {key}: {first['msg']}; pack the corpus again")
+            one_line(f"{path}: {first_fault(error, 'manifest')}; pack the corpus again")
         ) from error
 
 
@@ -333,11 +331,8 @@ def _mapped(path: Path, dtype: Any, offset: int, length: int) -> NDArray[Any]:
 
 def file_hash(path: Path) -> str:
     """BLAKE2b of a file, 32 bytes as hex."""
-    digest = hashlib.blake2b(digest_size=32)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
 def verify(folder: Path) -> Manifest:

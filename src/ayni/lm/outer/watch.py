@@ -95,7 +95,7 @@ class Tally:
 def contributions(books: Iterable[Record]) -> dict[str, Tally]:
     """The sites' contributions that stand: what was rolled back is counted apart."""
     records = list(books)
-    back = {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
+    back = _rolled_back(records)
     found: dict[str, Tally] = {}
     for record in records:
         data, site = record.data, record.data.get("site")
@@ -113,6 +113,11 @@ def contributions(books: Iterable[Record]) -> dict[str, Tally]:
         else:
             _add(tally, record)
     return found
+
+
+def _rolled_back(records: Iterable[Record]) -> set[tuple[object, object]]:
+    """Fragments and versions."""
+    return {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
 
 
 def _add(tally: Tally, record: Record) -> None:
@@ -159,7 +164,7 @@ class Part:
 def parts(books: Iterable[Record]) -> list[Part]:
     """Every contribution that was merged, by version and site."""
     records = list(books)
-    back = {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
+    back = _rolled_back(records)
     members = {r.data["site"]: str(r.data["member"]) for r in records if r.what == "member"}
     effects = _effects(records)
     found = []

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ayni.errors import UserError
+from ayni.lm.faults import first_fault
 from ayni.lm.files import written
 from ayni.terminal import one_line
 
@@ -112,11 +113,9 @@ def load(kind: type[E], path: Path) -> E:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a file") from error
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"])) or "JSON"
         command = "evaluate" if kind is Losses else "exposure"
         raise UserError(
-            one_line(f"{path}: {where}: {fault['msg']}; name what 'ayni lm {command}' wrote")
+            one_line(f"{path}: {first_fault(error)}; name what 'ayni lm {command}' wrote")
         ) from error
 
 

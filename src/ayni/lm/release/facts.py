@@ -17,6 +17,7 @@ from ayni import __version__
 from ayni.client.network import Network
 from ayni.errors import UserError
 from ayni.lm.config import Run
+from ayni.lm.faults import first_fault
 from ayni.lm.files import written
 from ayni.lm.outer.messages import Record
 from ayni.lm.outer.watch import Part as Contributed
@@ -349,9 +350,7 @@ def load(folder: Path) -> Facts:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a folder of 'ayni lm export'") from error
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise UserError(one_line(f"{path}: {where}: {fault['msg']}; export anew")) from error
+        raise UserError(one_line(f"{path}: {first_fault(error)}; export anew")) from error
 
 
 def save(facts: Facts, folder: Path) -> None:

@@ -10,7 +10,6 @@ from ayni.errors import UserError
 from ayni.lm.files import written
 
 FILE = "SHA256SUMS"
-_CHUNK = 1 << 20
 _MOST = 1 << 20  # bytes of such a file
 
 
@@ -19,8 +18,7 @@ def sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ayni.errors import UserError
 from ayni.lm.corpus import heldout, languages
 from ayni.lm.corpus.documents import Document
+from ayni.lm.faults import first_fault
 from ayni.lm.files import written
 from ayni.lm.tokenizer.pretokens import WORD, is_pretoken, pretokens
 from ayni.terminal import one_line
@@ -227,10 +228,10 @@ def _header(path: Path, line: bytes) -> Header:
     try:
         header = Header.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "header"
         raise UserError(
-            one_line(f"{path}: {key}: {first['msg']}; make it with 'ayni lm tokenizer count'")
+            one_line(
+                f"{path}: {first_fault(error, 'header')}; make it with 'ayni lm tokenizer count'"
+            )
         ) from error
     if header.pattern != WORD:
         raise UserError(

@@ -103,9 +103,8 @@ class Accounting:
             log.warning("the accounting cannot be looked through: %s", error)
             return
         for run in found:
-            if run.id in self._booked and run.has_run:
-                if run.ended in self._ends.get(run.id, ()):
-                    continue
+            known = run.ended in self._ends.get(run.id, ())
+            if run.id in self._booked and run.has_run and not known:
                 self._reopen(run.id)
         self._looked = wall
         self._sweep(wall - _KEEP)
