@@ -12,8 +12,9 @@ import pytest
 from ayni.agent.config import Config, load
 from ayni.agent.doctor import Check, Level
 from ayni.agent.doctor import slurm as checks
-from ayni.agent.executors.slurm.mapped import Helper, HelperError
 from ayni.agent.localusers import LocalUser
+from ayni.agent.supervisor.helper import VERSION
+from ayni.agent.userhelper import Helper, HelperError, Stage
 from tests.agent.executors.slurm import answers
 
 NAMES = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "srun")
@@ -238,7 +239,7 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
         checks.localusers, "find", lambda names: {name: LocalUser(name, 11, 201) for name in names}
     )
     said: dict[str, object] = {
-        "user": "ana", "root": str(tmp_path / "scratch"), "enters": True, "version": 1,
+        "user": "ana", "root": str(tmp_path / "scratch"), "enters": True, "version": VERSION,
     }  # fmt: skip
 
     def ask(helper: Helper, user: str, request: dict[str, object]) -> dict[str, object]:
@@ -247,7 +248,14 @@ def says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
             raise HelperError(str(said["error"]))
         return said
 
+    def stage(stage: Stage, request: dict[str, str]) -> int | None:
+        assert request["attempt"] == "doctor"
+        if "stages" in said:
+            raise HelperError(str(said["stages"]))
+        raise FileNotFoundError
+
     monkeypatch.setattr(Helper, "ask", ask)
+    monkeypatch.setattr(Stage, "ask", stage)
     return said
 
 
@@ -256,7 +264,7 @@ def test_local_users_in_order_pass(
 ) -> None:
     (tmp_path / "scratch" / "executor").mkdir()
     check = found(checks.local_users, make(MAPPED))["local users"]
-    assert (check.level, check.message) == (Level.OK, "the agent submits as ana")
+    assert (check.level, check.message) == (Level.OK, "the agent stages and submits as ana")
     assert list(checks.local_users(make())) == [], "a site without any has nothing to say"
 
 
@@ -267,6 +275,8 @@ def test_local_users_in_order_pass(
         ({"user": "luis"}, "works as luis"),
         ({"root": "/elsewhere"}, "in /elsewhere"),
         ({"enters": False}, "ana cannot enter"),
+        ({"version": 1}, "is of version 1"),
+        ({"stages": "it hung up"}, "files cannot be made as ana: it hung up"),
     ],
 )
 def test_a_helper_that_cannot_be_used_fails(

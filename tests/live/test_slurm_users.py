@@ -66,11 +66,12 @@ def program(clusters: dict[str, Any], shared: Path) -> Iterator[Path]:
 
 
 class Store:
-    """Takes what is PUT."""
+    """Takes what is PUT, and serves `pages`."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        files = self.files
+        self.pages: dict[str, bytes] = {}
+        files, pages = self.files, self.pages
 
         class Handler(BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
@@ -78,6 +79,12 @@ class Store:
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(pages[self.path])))
+                self.end_headers()
+                self.wfile.write(pages[self.path])
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -230,6 +237,35 @@ def test_the_files_are_the_user_s_and_nobody_else_reads_them(agent):
     for task in tasks.values():
         agent.hub.order(task.attempt, cancel=True)
     assert agent.ends(*tasks.values()) == [S.CANCELED, S.CANCELED]
+
+
+def test_what_is_staged_for_a_task_is_its_user_s_own(agent):
+    """Content, what is fetched, and the folders of outputs: made by the helper, written by the agent."""
+    agent.store.pages["/maize.csv"] = b"1,2\n"
+    tasks = {
+        project: agent.task(
+            project,
+            "chmod 600 /data/in && touch -d 2001-01-01 /web/maize.csv && "
+            "echo more >> /data/in && cp /data/in /deep/out/x && sleep 600",
+            inputs=[
+                {"path": "/data/in", "content": "words\n"},
+                {"path": "/web/maize.csv", "url": f"http://{agent.store.host}/maize.csv"},
+            ],
+            outputs=[agent.output("/deep/out/x")],
+        )
+        for project in USERS
+    }
+    for project, task in tasks.items():
+        root = agent.folder(task) / "root"
+        until(lambda made=root / "deep/out/x": made.exists())  # the task could change what it got
+        for path in ("data", "data/in", "web", "web/maize.csv", "deep", "deep/out", "deep/out/x"):
+            assert (root / path).owner() == USERS[project], path
+        with being(USERS[project]):
+            assert (root / "data/in").read_text() == "words\nmore\n"
+            assert (root / "web/maize.csv").read_bytes() == b"1,2\n"
+        agent.hub.order(task.attempt, cancel=True)
+    assert agent.ends(*tasks.values()) == [S.CANCELED, S.CANCELED], agent.log()
+    until(lambda: not any(agent.folder(task).exists() for task in tasks.values()))
 
 
 def test_an_agent_that_is_killed_finds_its_users_tasks_again(agent):

@@ -13,7 +13,7 @@ from ayni.agent.executors.base import Executor
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.executor import SlurmExecutor
-from ayni.agent.executors.slurm.mapped import Helper, MappedExecutor, Queue, SlurmAs
+from ayni.agent.executors.slurm.mapped import MappedExecutor, Queue, SlurmAs
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.runtimes.base import Finding, ImageSpec, Runtime
@@ -21,8 +21,10 @@ from ayni.agent.runtimes.choose import NoSandbox, host_runtime, runtimes
 from ayni.agent.runtimes.etc import write_etc
 from ayni.agent.runtimes.host import BubblewrapRuntime, HostFiles, NamespaceRuntime
 from ayni.agent.sections import SlurmSection
+from ayni.agent.staging.beneath import Maker
 from ayni.agent.staging.folders import Unlock
 from ayni.agent.supervisor import cgroup
+from ayni.agent.userhelper import Helper
 from ayni.errors import UserError
 
 
@@ -35,6 +37,7 @@ class Engine:
         findings: what was found on the way.
         unlock: lets us remove what local users left, where jobs run as such: see `Folders`.
         group_of: of the local user who runs a project's jobs.
+        maker_of: by project and attempt, who makes what is staged, where that is not the agent.
     """
 
     executor: Executor
@@ -42,6 +45,7 @@ class Engine:
     findings: Sequence[Finding]
     unlock: Unlock | None = None
     group_of: Callable[[str], int | None] = lambda project: None
+    maker_of: Callable[[str, str], Maker | None] = lambda project, attempt: None
 
     @property
     def sandboxed(self) -> bool:
@@ -87,7 +91,9 @@ def start(config: Config) -> Engine:
     executor = open_executor(config, found, host)
     found_so_far = [*findings, *executor.findings]
     if isinstance(executor, MappedExecutor):
-        return Engine(executor, sandbox, found_so_far, executor.unlock, executor.group_of)
+        return Engine(
+            executor, sandbox, found_so_far, executor.unlock, executor.group_of, executor.maker
+        )
     return Engine(executor, sandbox, found_so_far)
 
 

@@ -98,6 +98,7 @@ def assemble_cycle(
             sandboxed=power.sandboxed,
             unlock=power.unlock,
             group_of=power.group_of,
+            maker_of=power.maker_of,
         )
     except (OSError, TransferError) as error:
         raise UserError(f"the agent's folders cannot be used: {error}") from error

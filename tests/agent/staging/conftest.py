@@ -17,6 +17,7 @@ import pytest
 from ayni.agent.datasets import Card, Datasets
 from ayni.agent.sections import VolumesSection
 from ayni.agent.staging.addresses import Rules
+from ayni.agent.staging.beneath import Maker
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.filling import Settings
 from ayni.agent.staging.finish import Finisher
@@ -237,13 +238,20 @@ class Site:
         described = Card(version="1", licence="CC0", **card)
         self.datasets.add(self.folder / "data" / name, name, described)
 
-    def with_settings(self, **changes: Any) -> None:
+    def with_settings(self, maker: Maker | None = None, **changes: Any) -> None:
         settings = Settings(**{"site": "norte", "transfers": 2, **changes})
         hub = HubFiles(self.http, Patience(tries=2, first=0.01))
         self.stager.close()
         self.finisher.close()
         self.stager = Stager(
-            settings, self.folders, self.datasets, hub, self.cache, self.web, self.volumes
+            settings,
+            self.folders,
+            self.datasets,
+            hub,
+            self.cache,
+            self.web,
+            self.volumes,
+            maker_of=lambda project, attempt: maker,
         )
         self.finisher = Finisher(settings, self.datasets, hub, self.mover, self.web)
 

@@ -12,6 +12,7 @@ import pytest
 from ayni.agent.executors.base import Bind
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.inputs import Prepared, load
+from ayni.agent.supervisor import sharing
 from ayni.protocol.messages import DatasetUse
 from tests.agent.staging.conftest import BLOCK, Site, assignment, names
 
@@ -194,6 +195,57 @@ def test_without_a_sandbox_every_task_has_its_own_copy(site: Site) -> None:
     prepared = good(site, inputs=[url("ayni://clima/big", "/data/big")])
     assert prepared.binds == ()
     assert (prepared.folder / "root" / "data" / "big").stat().st_nlink == 1
+
+
+class Noting:
+    """Makes what it is asked for, as a local user would, and remembers it."""
+
+    group = os.getgid()
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.made: set[str] = set()
+
+    def make_folders(self, names: list[str]) -> None:
+        self.made.add("/" + "/".join(names))
+        (self.root / "/".join(names)).mkdir(parents=True, exist_ok=True)
+
+    def create(self, names: list[str]) -> int:
+        self.make_folders(names[:-1])
+        self.made.add("/" + "/".join(names))
+        return os.open(self.root / "/".join(names), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+
+def test_all_that_a_local_user_s_job_finds_in_its_root_is_made_as_that_user(site: Site) -> None:
+    maker = Noting(site.folders.path("a1") / "root")
+    site.with_settings(maker, copy_up_to=1000)
+    site.hub.files |= {"ayni://clima/small": b"1,2\n", "ayni://clima/big": b"x" * 2000}
+    prepared = good(
+        site,
+        inputs=[
+            content("/data/a.txt", "hola"),
+            url(site.server.page("/web", b"fetched"), "/web/b.txt"),
+            url("ayni://clima/small", "/data/small"),
+            url("ayni://clima/big", "/data/big"),
+        ],
+        outputs=[{"path": "/out/x", "url": "ayni://clima/x"}],
+        volumes=["/scratch"],
+    )
+    root = prepared.folder / "root"
+    there = {f"/{path.relative_to(root)}" for path in root.rglob("*")}
+    assert there == {
+        "/data",
+        "/data/a.txt",
+        "/data/small",
+        "/out",
+        "/scratch",
+        "/web",
+        "/web/b.txt",
+    }
+    assert there <= maker.made
+    assert (root / "web" / "b.txt").read_bytes() == b"fetched"
+    assert [bind.target for bind in prepared.binds] == ["/data/big"], "the site's one copy of it"
+    assert site.folders.path("a1").stat().st_mode & 0o7777 == sharing.KEEP
 
 
 def test_a_project_directory_comes_with_all_its_files(site: Site) -> None:

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
+
 from ayni.agent.supervisor import files, sharing
 
 
@@ -33,6 +35,32 @@ def test_a_job_s_folder_is_handed_over_with_all_that_was_put_there(tmp_path: Pat
     assert (mode(folder / "inputs"), mode(folder / "staged.json")) == (0o755, 0o640), "to be read"
     assert sharing.handed_to(str(folder)) == os.getgid()
     assert sharing.handed_to(str(folder / "root")) is None
+
+
+def test_what_the_user_put_in_the_place_of_a_file_is_not_opened_up(tmp_path: Path) -> None:
+    """The user may be there before the folder is handed over, and links are quick to make."""
+    folder, key = tmp_path / "t-1", tmp_path / "site.key"
+    (folder / "root").mkdir(parents=True)
+    key.touch(0o600)
+    (folder / "root" / "in").symlink_to(key)
+    (folder / "root" / "hard").hardlink_to(key)
+    here = os.open(folder / "root", os.O_RDONLY)
+    for name in ("in", "hard"):
+        sharing._share(name, here, os.getgid(), 0o700)
+    os.close(here)
+    sharing.hand_over(str(folder), os.getgid())
+    assert mode(key) == 0o600
+
+
+def test_what_is_the_user_s_own_is_handed_over_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t-1" / "root").mkdir(parents=True)
+    theirs = tmp_path / "t-1" / "root" / "in"
+    theirs.touch(0o600)
+    monkeypatch.setattr(sharing.os, "geteuid", lambda: os.getuid() + 1)
+    sharing.hand_over(str(tmp_path / "t-1"), os.getgid())
+    assert mode(theirs) == 0o600
 
 
 def test_a_folder_within_a_shared_one_is_shared_and_within_another_is_not(tmp_path: Path) -> None:

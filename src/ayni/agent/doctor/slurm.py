@@ -17,10 +17,11 @@ from ayni.agent.config import Config
 from ayni.agent.doctor.base import Check, Checker, fail, ok, warn
 from ayni.agent.doctor.disk import SHARED, file_system
 from ayni.agent.executors.base import ExecutorUnavailable
-from ayni.agent.executors.slurm.mapped import Helper, HelperError
 from ayni.agent.executors.slurm.tool import Slurm
+from ayni.agent.localusers import LocalUser
 from ayni.agent.sections import SlurmSection
 from ayni.agent.supervisor.helper import VERSION
+from ayni.agent.userhelper import Helper, HelperError, Stage
 from ayni.errors import UserError
 
 _COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr", "srun")
@@ -152,7 +153,7 @@ def local_users(config: Config) -> Iterator[Check]:
         yield fail("local users", str(error), "mend it, then start the agent anew")
         return
     helper = Helper(_section(config).helper)
-    for name in users:
+    for name, user in users.items():
         try:
             said = helper.ask(name, {"verb": "check"})
         except HelperError as error:
@@ -163,11 +164,11 @@ def local_users(config: Config) -> Iterator[Check]:
                 "users",
             )
             continue
-        yield _helped(name, said, config.shared)
+        yield _misled(name, said, config.shared) or _stages(helper, user)
     yield from _sees_others(config)
 
 
-def _helped(name: str, said: Mapping[str, object], shared: Path) -> Check:
+def _misled(name: str, said: Mapping[str, object], shared: Path) -> Check | None:
     if said.get("user") != name or said.get("root") != str(shared):
         return fail(
             "local users",
@@ -181,12 +182,32 @@ def _helped(name: str, said: Mapping[str, object], shared: Path) -> Check:
             f"chmod o+x {shared} and the folders above it",
         )
     if said.get("version") != VERSION:
-        return warn(
+        return fail(
             "local users",
             f"the helper is of version {said.get('version')}, the agent's of {VERSION}",
             "install the helper anew: docs/operators/slurm.md, Local users",
         )
-    return ok("local users", f"the agent submits as {name}")
+    return None
+
+
+def _stages(helper: Helper, user: LocalUser) -> Check:
+    """Does sudo hand the helper the socket over which it stages?"""
+    stage = Stage(helper, user)
+    try:
+        stage.ask({"attempt": "doctor", "make": "x"})
+    except FileNotFoundError:  # there is no such attempt
+        return ok("local users", f"the agent stages and submits as {user.name}")
+    except (HelperError, OSError) as error:
+        said = str(error)
+    else:
+        said = "it made a folder where none can be"
+    finally:
+        stage.close()
+    return fail(
+        "local users",
+        f"files cannot be made as {user.name}: {said}",
+        "let sudo not log the input of this command (Defaults!… !log_input)",
+    )
 
 
 def _sees_others(config: Config) -> Iterator[Check]:

@@ -22,6 +22,7 @@ from ayni.agent.runtimes.base import (
     absolute,
     environment,
 )
+from ayni.agent.staging.beneath import Root
 
 
 class ApptainerRuntime:
@@ -36,12 +37,15 @@ class ApptainerRuntime:
         if not image.image:
             raise PlanError("this site's configuration names no image file for it")
         root = job.folder / "root"
-        for path in ("tmp", HOME[1:]):
-            (root / path).mkdir(parents=True, exist_ok=True)
+        folders = [
+            HOME if command.workdir is None else absolute(command.workdir, "workdir")
+            for command in job.commands
+        ]
+        with Root(root) as beneath:
+            for path in ("tmp", HOME, *folders):
+                beneath.make_folders(path)
         starts = []
-        for command in job.commands:
-            cwd = HOME if command.workdir is None else absolute(command.workdir, "workdir")
-            (root / cwd[1:]).mkdir(parents=True, exist_ok=True)
+        for command, cwd in zip(job.commands, folders, strict=True):
             env = environment(image, job, command)
             if not image.path and "PATH" not in image.env and "PATH" not in command.env:
                 del env["PATH"]  # the container's own

@@ -20,6 +20,7 @@ from ayni.agent.runtimes.base import (
     absolute,
     environment,
 )
+from ayni.agent.staging.beneath import Root
 
 
 class BareRuntime:
@@ -29,9 +30,10 @@ class BareRuntime:
 
     def plan(self, image: ImageSpec, job: Job) -> Plan:
         root = str(job.folder / "root")
-        for folder in ("tmp", HOME[1:]):
-            (job.folder / "root" / folder).mkdir(parents=True, exist_ok=True)
-        self._link_binds(job)
+        with Root(job.folder / "root") as inside:
+            for folder in ("tmp", HOME):
+                inside.make_folders(folder)
+            self._link_binds(job, inside)
         starts = tuple(
             Start(
                 command.argv,
@@ -42,15 +44,12 @@ class BareRuntime:
         )
         return Plan(starts)
 
-    def _link_binds(self, job: Job) -> None:
+    def _link_binds(self, job: Job, inside: Root) -> None:
         """What a sandbox would mount is a link here."""
         for bind in job.binds:
             if not bind.source.exists():
                 raise PlanError(f"{bind.target!r} is not there at this site")
-            link = job.folder / "root" / absolute(bind.target, "bind")[1:]
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(bind.source)
+            inside.link(absolute(bind.target, "bind"), str(bind.source))
 
     def findings(self) -> Sequence[Finding]:
         return [

@@ -8,6 +8,7 @@ job's folder, with the image's files attached read-only wherever the job has non
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,10 +26,12 @@ from ayni.agent.runtimes.base import (
     absolute,
     environment,
 )
+from ayni.agent.staging.beneath import Root, walk
 from ayni.agent.supervisor.namespaces import DEVICES
 
 _NEEDED = ("/proc", "/sys", "/dev", "/tmp", HOME)  # noqa: S108
 _OURS = frozenset(_NEEDED)
+_Attached = tuple[str, str, bool]  # what, where in the job's root, and whether it may be written
 
 
 class CharliecloudRuntime:
@@ -44,9 +47,14 @@ class CharliecloudRuntime:
         if not (folder / "bin").exists() and not (folder / "usr").is_dir():
             raise PlanError(f"this site's image {str(folder)!r} is not an unpacked image folder")
         root = job.folder / "root"
-        for path in _NEEDED:
-            (root / path[1:]).mkdir(parents=True, exist_ok=True)
-        mounts = [*_compose(folder, root, "/"), *self._binds(job, root)]
+        with Root(root) as beneath:
+            for path in _NEEDED:
+                beneath.make_folders(path)
+            composed = list(_compose(folder, beneath))
+            binds = list(self._binds(job, beneath))
+        mounts = [
+            Mount(source, str(root) + inner, write) for source, inner, write in composed + binds
+        ]
         sandbox = Sandbox(
             network=job.network,
             mounts=tuple(mounts),
@@ -74,49 +82,52 @@ class CharliecloudRuntime:
                 words.append(f"--set-env={folder / 'ch' / 'environment'}")
             words.append(f"--set-env={_write_env(job.folder / f'env.{index}', own)}")
             cwd = HOME if command.workdir is None else absolute(command.workdir, "workdir")
-            (job.folder / "root" / cwd[1:]).mkdir(parents=True, exist_ok=True)
+            with Root(job.folder / "root") as beneath:
+                beneath.make_folders(cwd)
             argv = (self._program, "--write", *words, f"--cd={cwd}", root, "--", *command.argv)
             yield Start(argv, outside, "/")
 
-    def _binds(self, job: Job, root: Path) -> Iterator[Mount]:
+    def _binds(self, job: Job, root: Root) -> Iterator[_Attached]:
         for bind in sorted(job.binds, key=lambda bind: bind.target):
             if not bind.source.exists():
                 raise PlanError(f"{bind.target!r} is not there at this site")
-            target = root / absolute(bind.target, "bind")[1:]
-            _make_point(bind.source, target)
-            yield Mount(str(bind.source), str(target), bind.writable)
+            inner = absolute(bind.target, "bind")
+            if bind.source.is_dir():
+                root.make_folders(inner)
+            elif _found(root, inner) is None:
+                os.close(root.create(inner))
+            yield str(bind.source), inner, bind.writable
 
     def findings(self) -> Sequence[Finding]:
         return [probe.program(self._program, "charliecloud", ("--version",))]
 
 
-def _compose(image: Path, root: Path, path: str) -> Iterator[Mount]:
+def _compose(image: Path, root: Root, path: str = "/") -> Iterator[_Attached]:
     """Attach what the image has at `path`; go down only where the job has something there too."""
     for entry in sorted(os.scandir(image), key=lambda entry: entry.name):
         inner = path + entry.name
-        target = root / entry.name
         if inner in _OURS:
             continue
+        found = _found(root, inner)
         if entry.is_symlink():
-            if not os.path.lexists(target):
-                target.symlink_to(Path(entry.path).readlink())
+            if found is None:
+                root.link(inner, str(Path(entry.path).readlink()))
         elif entry.is_dir():
-            if target.is_dir() and any(target.iterdir()):
-                yield from _compose(Path(entry.path), target, inner + "/")
-            elif not target.exists():
-                target.mkdir()
-                yield Mount(entry.path, str(target))
-        elif entry.is_file() and not os.path.lexists(target):
-            target.touch()
-            yield Mount(entry.path, str(target))
+            if found is None:
+                root.make_folders(inner)
+                yield entry.path, inner, False
+            elif stat.S_ISDIR(found.st_mode) and next(walk(root, inner), None) is not None:
+                yield from _compose(Path(entry.path), root, inner + "/")
+        elif entry.is_file() and found is None:
+            os.close(root.create(inner))
+            yield entry.path, inner, False
 
 
-def _make_point(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
+def _found(root: Root, path: str) -> os.stat_result | None:
+    try:
+        return root.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 def _write_env(path: Path, variables: dict[str, str]) -> Path:

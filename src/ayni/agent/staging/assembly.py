@@ -14,6 +14,7 @@ from ayni.agent.config import Config
 from ayni.agent.datasets import Datasets
 from ayni.agent.hub import HubError
 from ayni.agent.staging.addresses import Rules
+from ayni.agent.staging.beneath import Maker
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.filling import Settings
@@ -60,6 +61,7 @@ def assemble(
     sandboxed: bool,
     unlock: Unlock | None = None,
     group_of: Callable[[str], int | None] = lambda project: None,
+    maker_of: Callable[[str, str], Maker | None] = lambda project, attempt: None,
 ) -> Staging:
     """Put it together.
 
@@ -70,6 +72,7 @@ def assemble(
         sandboxed: whether jobs are kept from the host's files.
         unlock: as of `Folders`.
         group_of: as of `Volumes`.
+        maker_of: as of `Stager`.
 
     Raises:
         TransferError: the private authority's file cannot be used.
@@ -124,6 +127,6 @@ def assemble(
         book=book,
         volumes=volumes,
         charters=charters,
-        stager=Stager(settings, folders, datasets, hub, cache, web, volumes, admit),
+        stager=Stager(settings, folders, datasets, hub, cache, web, volumes, admit, maker_of),
         _web=web,
     )

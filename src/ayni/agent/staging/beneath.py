@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,12 +34,29 @@ def parts(path: str) -> list[str]:
     return names
 
 
+class Maker(Protocol):
+    """Makes what is staged into one job's root, as the local user whose job it is. Its errors are ours."""
+
+    @property
+    def group(self) -> int:
+        """The user's, with which the job's folder is shared."""
+
+    def make_folders(self, names: list[str]) -> None: ...
+
+    def create(self, names: list[str]) -> int: ...
+
+
 class Root:
     """A folder held open: what a job sees as `/`. Paths are the job's, absolute or not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, maker: Maker | None = None) -> None:
+        """
+        Args:
+            maker: makes folders and files, where those are not to be our own.
+        """
         self._fd = os.open(folder, _FOLDER)
         self._outside = str(folder)
+        self._maker = maker
 
     def __enter__(self) -> Self:
         return self
@@ -49,19 +66,41 @@ class Root:
 
     def make_folders(self, path: str) -> None:
         """Make a folder and those above it, where they are not there yet."""
-        os.close(self._descend(parts(path), make=True))
+        names = parts(path)
+        if self._maker is None:
+            os.close(self._descend(names, make=True))
+        elif names:
+            self._maker.make_folders(names)
 
-    def create(self, path: str, mode: int = 0o644) -> int:
+    def create(self, path: str) -> int:
         """Make a new file, and the folders above it, and open it for reading and writing.
 
         Raises:
             FileExistsError: something, be it a dangling link, is there already.
         """
         *above, name = self._named(path)
+        if self._maker is not None:
+            return self._maker.create([*above, name])
         here = self._descend(above, make=True)
         try:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(name, flags, mode, dir_fd=here)
+            return os.open(name, flags, 0o644, dir_fd=here)
+        finally:
+            os.close(here)
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symbolic link, unless this very one is there, and the folders above it.
+
+        Raises:
+            OSError: EEXIST or EINVAL, where something else is there.
+        """
+        *above, name = self._named(path)
+        here = self._descend(above, make=True)
+        try:
+            os.symlink(target, name, dir_fd=here)
+        except FileExistsError:
+            if os.readlink(name, dir_fd=here) != target:
+                raise
         finally:
             os.close(here)
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from ayni.agent.channels import spool
 from ayni.agent.datasets import Datasets
 from ayni.agent.executors.base import Bind
-from ayni.agent.staging.beneath import Root
+from ayni.agent.staging.beneath import Maker, Root
 from ayni.agent.staging.cache import Cache
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.staging.filling import Filling, Listing, Settings, Tools, disk_error, listing_key
 from ayni.agent.staging.folders import Folders
 from ayni.agent.staging.https import Web
 from ayni.agent.staging.hub import HubFiles, Question
+from ayni.agent.supervisor import sharing
 from ayni.agent.volumes import Mounted, Volumes
 from ayni.protocol import release
 from ayni.protocol.messages import Assignment
@@ -68,10 +69,12 @@ class Stager:
         web: Web,
         volumes: Volumes,
         admit: Callable[[Assignment], None] = lambda assignment: None,
+        maker_of: Callable[[str, str], Maker | None] = lambda project, attempt: None,
     ) -> None:
         """
         Args:
             admit: raises where an attempt may not use its channels (yet); may ask the hub.
+            maker_of: by project and attempt, who makes the files of a job that is not to have ours.
         """
         self.settings = settings
         self._folders = folders
@@ -79,6 +82,7 @@ class Stager:
         self._volumes = volumes
         self._hub = hub
         self._admit = admit
+        self._maker_of = maker_of
         self._attempts = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-stage")
         self._files = ThreadPoolExecutor(settings.transfers, thread_name_prefix="ayni-input")
         self._tools = Tools(settings, datasets, hub, cache, web, self._files)
@@ -173,9 +177,13 @@ class Stager:
         volumes = task.get("volumes") or ()
         if not (inputs or outputs or volumes or channels or mounted.binds):
             return Prepared(assignment.attempt, folder, rule=mounted.rule)
-        with Root(folder / "root") as root:
-            if channels:
+        if channels:  # whose folders are the agent's, to put into and to take from
+            with Root(folder / "root") as root:
                 spool.make(folder, root, channels)
+        maker = self._maker_of(assignment.who.project, assignment.attempt)
+        if maker is not None:
+            sharing.admit(str(folder), maker.group)
+        with Root(folder / "root", maker) as root:
             filling = Filling(self._tools, assignment, folder, root, found, stop)
             for bind in mounted.binds:
                 filling.mount(bind)

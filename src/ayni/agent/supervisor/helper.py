@@ -1,14 +1,20 @@
 #!/usr/bin/python3 -I
-"""What the agent may do as a local user of the site: submit, cancel and open up, and nothing else.
+"""What the agent may do as a local user of the site: stage, submit, cancel and open up, nothing else.
 
 Installed by root as a program of its own, started by sudo as the users that the sudoers file names,
 never as root. One request as JSON on standard input, one answer on standard output:
 
-    {"verb": "check"}                                        → {"user": "ana", "version": 1}
+    {"verb": "check"}                                        → {"user": "ana", "version": 2}
     {"verb": "submit", "script": "…", "options": ["…"], "test": false}
                                                              → {"code": 0, "stdout": "…", "stderr": "…"}
     {"verb": "cancel", "jobs": ["12_3"], "waiting": false}   → the same
     {"verb": "open", "folders": ["work/ATTEMPT"]}            → {"opened": 1}
+
+Where standard input is a socket, it stages: each packet asks for a folder, or for a new file whose
+descriptor goes back with the answer, so that the agent writes and checks what it fetches itself:
+
+    {"attempt": "ATTEMPT", "make": "data/runs"}              → {}
+    {"attempt": "ATTEMPT", "create": "data/in.csv"}          → {}, or {"errno": 17}
 
 `PROGRAM.json` beside it is root's, too: `root` (the agent's shared folder), `bin` (of sbatch and
 scancel), `conf` (SLURM_CONF, or null), `options` (of sbatch, that the operator's rules add).
@@ -17,19 +23,24 @@ Standard library only, and one file: it is to be read before it is trusted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import re
+import socket
 import stat
 import sys
 import syslog
+from collections.abc import Iterator
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 _MOST = 1 << 20  # bytes of a request
 _TIMEOUT = 55  # seconds; the agent waits for 60
 _MAX_DEPTH = 64
+_PACKET = 1 << 16  # bytes; a path of 4095, however it is written
+_IDLE = 300  # seconds without a packet; the agent hangs up before
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -59,7 +70,8 @@ _OPTIONS = {
 }
 _SCRIPT = re.compile(r"#!/bin/sh\nexec [^\n\x00]{1,65536}\n")  # no line that sbatch would read
 _JOB = re.compile(r"[0-9]{1,12}(_[0-9]{1,9})?")
-_OPENED = re.compile(r"work/([a-z0-9][a-z0-9-]{0,127}|\.trash-[0-9]{1,10})")
+_ATTEMPT = r"[a-z0-9][a-z0-9-]{0,127}"
+_OPENED = re.compile(rf"work/({_ATTEMPT}|\.trash-[0-9]{{1,10}})")
 
 
 class Denied(Exception):
@@ -73,6 +85,8 @@ def main() -> int:
             raise Denied("takes no arguments")
         if os.geteuid() == 0 or os.getuid() == 0:
             raise Denied("does nothing as root; name other users in the sudoers file")
+        if stat.S_ISSOCK(os.fstat(0).st_mode):
+            return stage(socket.socket(fileno=0), _config(os.path.realpath(__file__)))
         answer = serve(_request(), _config(os.path.realpath(__file__)))
     except Denied as error:
         print(json.dumps({"error": str(error)}))
@@ -230,6 +244,84 @@ def _run(config: dict[str, Any], words: list[str], script: str | None) -> dict[s
         raise Denied(f"{program} cannot be run: {error}") from error
     out, err = (text.decode("utf-8", "replace")[:20000] for text in (done.stdout, done.stderr))
     return {"code": done.returncode, "stdout": out, "stderr": err}
+
+
+# --- staging
+
+
+def stage(line: socket.socket, config: dict[str, Any]) -> int:
+    """Make folders and new files in jobs' roots, until the agent hangs up."""
+    os.umask(0o002)  # our group, the agent in it, may do as we may
+    line.settimeout(_IDLE)
+    made = 0
+    try:
+        while data := line.recv(_PACKET):
+            file = None
+            try:
+                file = _stage_one(data, config)
+                answer: dict[str, Any] = {}
+                made += 1
+            except OSError as error:
+                answer = {"errno": error.errno}
+            except Denied as error:
+                answer = {"error": str(error)}
+                _log(syslog.LOG_WARNING, f"denied: {error}")
+            with _closing(file) as files:
+                socket.send_fds(line, [json.dumps(answer).encode()], files)
+    except OSError:
+        pass  # it has gone, or had nothing to ask for long
+    _log(syslog.LOG_INFO, f"staged {made} files and folders")
+    return 0
+
+
+def _stage_one(data: bytes, config: dict[str, Any]) -> int | None:
+    try:
+        request = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Denied("the packet is no JSON") from error
+    attempt, names = _place(request)
+    here = _beneath(config["root"], f"work/{attempt}/root")
+    try:
+        name = names.pop() if "create" in request else None
+        for above in names:
+            step = _into(above, here)
+            os.close(here)
+            here = step
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return None if name is None else os.open(name, flags, 0o664, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _place(request: Any) -> tuple[str, list[str]]:
+    """Which attempt, and the names on the way from its root."""
+    if not isinstance(request, dict) or len(request) != 2:
+        raise Denied("a packet must have attempt, and make or create")
+    attempt, path = request.get("attempt"), request.get("make", request.get("create"))
+    if not isinstance(attempt, str) or not re.fullmatch(_ATTEMPT, attempt):
+        raise Denied("attempt must be the id of one")
+    if not isinstance(path, str) or not 0 < len(path) <= 4095 or "\0" in path:
+        raise Denied("make or create must be a path in the attempt's root")
+    names = path.split("/")
+    if any(name in ("", ".", "..") for name in names):
+        raise Denied("make or create must be a path of plain names")
+    return attempt, names
+
+
+def _into(name: str, folder: int) -> int:
+    """A folder, made if it is not there; no link is followed."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o775, dir_fd=folder)
+    return os.open(name, _PATH | os.O_DIRECTORY, dir_fd=folder)
+
+
+@contextlib.contextmanager
+def _closing(file: int | None) -> Iterator[list[int]]:
+    try:
+        yield [] if file is None else [file]
+    finally:
+        if file is not None:
+            os.close(file)
 
 
 # --- folders

@@ -43,8 +43,14 @@ def is_ours(folder: str) -> bool:
     return os.stat(folder).st_uid == os.geteuid()
 
 
+def admit(folder: str, group: int) -> None:
+    """Let the user into a fresh job's folder, to put into `root` what is staged as the user."""
+    make(folder + "/root", WRITE, group)
+    make(folder, KEEP, group)
+
+
 def hand_over(folder: str, group: int) -> None:
-    """Share a job's folder, which only the agent could enter so far, with all that was put there.
+    """Share a job's folder with all that the agent put there; what is the user's own stays as it is.
 
     The user writes in `root` and `logs` alone. Files with a second name elsewhere (in the agent's
     cache) stay as they are: anybody may read them.
@@ -52,19 +58,28 @@ def hand_over(folder: str, group: int) -> None:
     for path, folders, names, here in os.fwalk(folder):
         above = path[len(folder) :].split("/")[1:2]
         for name in (*folders, *names):
-            found = os.stat(name, dir_fd=here, follow_symlinks=False)
-            is_folder = stat.S_ISDIR(found.st_mode)
-            if stat.S_ISLNK(found.st_mode) or (found.st_nlink > 1 and not is_folder):
-                continue
-            os.chown(name, -1, group, dir_fd=here, follow_symlinks=False)
-            mode = stat.S_IMODE(found.st_mode)
             may = 0o700 if (above or [name])[0] in _THE_USER_S else 0o500
-            os.chmod(name, mode & ~0o070 | (mode & may) >> 3, dir_fd=here)
+            _share(name, here, group, may)
     os.chown(folder, -1, group)
     os.chmod(folder, ADD)
 
 
+def _share(name: str, folder: int, group: int, may: int) -> None:
+    """By a descriptor: the user may put something else in the place of what we looked at."""
+    here = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(here)
+        mode = stat.S_IMODE(found.st_mode)
+        kept = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
+        if kept or stat.S_ISLNK(found.st_mode) or found.st_uid != os.geteuid():
+            return
+        os.chown(f"/proc/self/fd/{here}", -1, group)
+        os.chmod(f"/proc/self/fd/{here}", mode & ~0o070 | (mode & may) >> 3)
+    finally:
+        os.close(here)
+
+
 def handed_to(folder: str) -> int | None:
-    """The group that a job's folder was handed to; None if it was not."""
+    """The group that a job's folder is shared with; None if it is the agent's alone."""
     found = os.lstat(folder)
     return found.st_gid if found.st_mode & stat.S_ISVTX else None

@@ -24,12 +24,13 @@ from ayni.agent.executors.slurm import parse
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.executor import SlurmExecutor
 from ayni.agent.executors.slurm.foresight import with_starts
-from ayni.agent.executors.slurm.mapped import Helper, HelperError, MappedExecutor, Queue, SlurmAs
+from ayni.agent.executors.slurm.mapped import MappedExecutor, Queue, SlurmAs
 from ayni.agent.executors.slurm.script import Rules, Terms
 from ayni.agent.executors.slurm.tool import Refused
 from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.bare import BareRuntime
 from ayni.agent.supervisor import pilot, sharing
+from ayni.agent.userhelper import Helper, HelperError
 from ayni.tes.size import Size
 from tests.agent.executors.slurm.pooled import IMAGES, until
 from tests.agent.executors.slurm.simulated import SimulatedSlurm

@@ -6,7 +6,6 @@ by the helper (`supervisor/helper.py`). The partitions are looked at once for al
 
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 from collections import Counter, defaultdict
@@ -30,60 +29,15 @@ from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.tool import Slurm
 from ayni.agent.localusers import LocalUser
 from ayni.agent.runtimes.base import Finding
+from ayni.agent.userhelper import AttemptMaker, Helper, HelperError, Stage
 
 log = logging.getLogger(__name__)
 #: What reading nonsense raises. Where a site does without the sandbox, tasks may write it, and harm
 #: nobody but those who run as the same local user.
 _DISORDER = (AttributeError, LookupError, TypeError, ValueError)
 
-_TIMEOUT = 60.0  # seconds
 _REMEDY = "see docs/operators/slurm.md, Local users; 'ayni site doctor' tries it for each user"
 _BY_HELPER = {"sbatch", "scancel"}
-
-
-class HelperError(Exception):
-    """The helper did not do what was asked."""
-
-
-class Helper:
-    """The program that sudo lets the agent run as some of the site's users."""
-
-    def __init__(self, program: Path, sudo: str = "sudo") -> None:
-        self._program = program
-        self._sudo = sudo
-
-    def ask(self, user: str, request: Mapping[str, object]) -> dict[str, object]:
-        """Have something done as a user.
-
-        Raises:
-            HelperError: it was not done; the text is for the operator.
-        """
-        words = [self._sudo, "-n", "-u", user, str(self._program)]
-        try:
-            done = subprocess.run(
-                words,
-                input=json.dumps(request),
-                capture_output=True,
-                text=True,
-                errors="replace",
-                cwd="/",
-                timeout=_TIMEOUT,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise HelperError(f"{' '.join(words)} did not answer: {error}") from error
-        try:
-            answer = json.loads(done.stdout)
-        except ValueError:
-            answer = {"error": done.stderr.strip()[-300:] or f"exit code {done.returncode}"}
-        if not isinstance(answer, dict) or "error" in answer:
-            said = answer["error"] if isinstance(answer, dict) else done.stdout[:300]
-            raise HelperError(f"{' '.join(words)}: {said}")
-        return answer
-
-    def open(self, user: str, folders: Sequence[str]) -> None:
-        """Let the agent read and remove what a user's tasks left in these of its work folders."""
-        self.ask(user, {"verb": "open", "folders": list(folders)})
 
 
 class Queue:
@@ -190,6 +144,7 @@ class MappedExecutor:
         self._rules = rules
         self._cluster = cluster
         self._queue = queue
+        self._stages = {name: Stage(helper, user) for name, user in users.items()}
 
     findings: Sequence[Finding] = ()
 
@@ -281,8 +236,15 @@ class MappedExecutor:
         user = self._rules.terms(project).user
         return None if user is None else self._users[user].group
 
+    def maker(self, project: str, attempt: str) -> AttemptMaker | None:
+        """Who makes what is staged for an attempt; None for a project that will be refused."""
+        user = self._rules.terms(project).user
+        return None if user is None else AttemptMaker(self._stages[user], attempt)
+
     def close(self) -> None:
-        """Nothing is held: what runs goes on."""
+        """What runs goes on."""
+        for stage in self._stages.values():
+            stage.close()
 
 
 def _disorder(user: str, error: Exception) -> ExecutorUnavailable:
