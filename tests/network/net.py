@@ -154,7 +154,20 @@ class Net:
             assert shown["state"] in wanted or shown["state"] not in FINAL, shown
             return shown if shown["state"] in wanted else None
 
-        return until(look, f"{task} to be {wanted}")
+        return until(look, f"{task} to be {wanted}", lambda: self.story(task, who))
+
+    def story(self, task: str, who: str = "ana") -> str:
+        """What is known of a task that does not go on: its attempts, the broker's words, sites, logs."""
+        shown, told = self.show(task, who), self.get(f"/tasks/{task}/why", who)
+        verdicts = {one["site"]: f"{one['verdict']}, {one['message']}" for one in told["sites"]}
+        lines = [f"{shown['state']}, made {shown['created']}: {told['summary']}"]
+        lines += [f"attempt {json.dumps(attempt)}" for attempt in shown["attempts"]]
+        for site in self.get("/sites")["sites"]:
+            words = {key: site[key] for key in ("state", "last_seen", "health", "partitions")}
+            lines.append(f"{site['name']} ({verdicts[site['name']]}): {json.dumps(words)}")
+        for process in (self.stage.hub, *self.stage.sites.values()):
+            lines.append(f"--- the end of {process.log.name}\n{process.tail()}")
+        return "\n".join(lines)
 
     def started(self, task: str, who: str = "ana") -> str:
         """Until the task's command is there, a little after it is RUNNING; its latest attempt."""
@@ -214,13 +227,14 @@ def ayni(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess
     return done
 
 
-def until(look: Callable[[], T | None], what: str) -> T:
+def until(look: Callable[[], T | None], what: str, story: Callable[[], str] = str) -> T:
+    """Look again and again; `story` says what else is known where it does not come."""
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         if (found := look()) is not None:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"waited {LIMIT:.0f} s for {what}")
+    raise AssertionError(f"waited {LIMIT:.0f} s for {what}\n{story()}".strip())
 
 
 def there(path: Path) -> None:

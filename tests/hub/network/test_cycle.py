@@ -19,8 +19,9 @@ from ayni.hub.network.world import Loader
 from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt, Placement
+from ayni.hub.tasks.why import why
 from ayni.protocol.attempts import AttemptState
-from ayni.protocol.messages import HealthNote
+from ayni.protocol.messages import MAX_WAIT, HealthNote
 from ayni.protocol.policy import Hours, Policy, Window
 from tests.hub import factories
 from tests.hub.network.simulated import Agent, partition, state, status, tasks
@@ -238,6 +239,47 @@ def test_what_a_silent_site_had_is_tried_again_elsewhere_and_killed_when_it_come
     other.advance(second, S.COMPLETE)
     other.settle()
     assert state(task) is T.COMPLETE
+
+
+def test_a_site_that_fell_silent_before_it_could_be_told_of_a_task_does_not_keep_it() -> None:
+    """It counts as well for a while yet, and is given tasks: by then its last question was answered."""
+    gone = site("andes")
+    told, untold = (tasks(factories.project(), max_attempts=1)[0] for _ in range(2))
+    broker = Broker()
+    broker.cycle()
+    silence(gone, 80)
+    assert lost.give_up_silent(Settings()) == 0, "it may still come"
+    silence(gone, 100)
+    for task, ago in ((told, 100 - MAX_WAIT), (untold, 30)):
+        assigned = timezone.now() - timedelta(seconds=ago)
+        Attempt.objects.filter(task=task).update(assigned=assigned)
+    assert lost.give_up_silent(Settings()) == 1
+    assert (state(told), state(untold)) == (T.PLACED, T.QUEUED)
+    told.refresh_from_db()
+    assert "andes, partition main, which has not been heard for" in why(told)["summary"]
+    assert "was withdrawn: the site was never told of it" in why(untold)["summary"]
+    other = site("bravo")
+    broker.cycle()
+    other.settle()
+    gone.settle()
+    assert [*gone.assigned] == [ids.show(Attempt.objects.get(task=told).id)]
+    [second] = other.journal.live()
+    other.advance(second, S.COMPLETE)
+    other.settle()
+    assert state(untold) is T.COMPLETE, "what was never told is no try"
+
+
+def test_what_is_taken_back_though_its_site_was_told_is_ended_there_at_the_first_word() -> None:
+    gone = site("andes")
+    [task] = tasks(factories.project())
+    Broker().cycle()
+    gone.sync()
+    [attempt] = gone.journal.live()
+    silence(gone, 100)
+    assert lost.give_up_silent(Settings()) == 1
+    gone.settle()
+    assert gone.journal.reports[attempt].state is S.CANCELED
+    assert state(task) is T.QUEUED
 
 
 def fail(agent: Agent) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
+from ayni.broker.reasons import span
+from ayni.broker.types import Settings
 from ayni.hub.network import explain
 from ayni.hub.network.models import Site
 from ayni.hub.network.record import reason_json
@@ -16,6 +19,7 @@ from ayni.hub.tasks.shown import after_rows, chain
 from ayni.protocol.attempts import AttemptState
 
 _PLACEMENTS = 20
+_SILENT = Settings().silent_after
 _UNPLACED = (TaskState.WAITING, TaskState.QUEUED)
 Row = dict[str, Any]
 
@@ -102,7 +106,8 @@ def _summary(
             return _queued(task, last, chances)
         case TaskState.PLACED | TaskState.INITIALIZING | TaskState.RUNNING:
             assert last is not None
-            return f"{_DOING.get(last.state, 'is')} at {_place(last)}{_part(task, last)}"
+            doing = f"{_DOING.get(last.state, 'is')} at {_place(last)}{_part(task, last)}"
+            return doing + _silence(last.site)
         case TaskState.COMPLETE:
             return f"ran at {_place(last)}{_part(task, last)}" if last else "ended well"
     said = (task.reason or {}).get("message", "no reason is known")
@@ -132,6 +137,13 @@ def _queued(task: Task, last: Attempt | None, chances: str) -> str:
 
 def _place(attempt: Attempt) -> str:
     return f"{attempt.site.name}, partition {attempt.partition}"
+
+
+def _silence(site: Site) -> str:
+    seconds = 0.0
+    if site.last_seen is not None:
+        seconds = (timezone.now() - site.last_seen).total_seconds()
+    return f", which has not been heard for {span(seconds)}" if seconds > _SILENT else ""
 
 
 def _part(task: Task, attempt: Attempt) -> str:
