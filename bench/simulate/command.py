@@ -44,13 +44,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{what}; seed {options.seed}; lower bound of the last end: {report.span(bound)}")
         found, took = {}, {}
         for policy in options.policy:
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             schedule = _run(policy, workload, sites, options, profile)
             took[policy] = time.perf_counter() - began
+            worked = time.process_time() - worked
             found[policy] = measure(workload, sites, schedule)
             _clear()
             notes = ", ".join(f"{count:.0f} {name}" for name, count in schedule.notes.items())
-            print(f"{policy}: {took[policy]:.1f} s{f' ({notes})' if notes else ''}", flush=True)
+            more = f" ({notes})" if notes else ""
+            print(f"{policy}: {took[policy]:.1f} s, {worked:.1f} s of one core{more}", flush=True)
         _show(options, found, took, bound, workload, what)
     except (LogError, StrandedError, OSError) as error:
         print(f"bench.simulate: {error}", file=sys.stderr)

@@ -41,7 +41,7 @@ def test_a_dataset_is_offered_by_its_card_alone(store: Datasets, data: Path) -> 
     assert status.model_dump(exclude={"sha256"}) == {
         "name": "census", "version": "2026-01", "title": "Censo", "licence": "CC-BY-4.0",
         "size": 6, "files": 2, "residency": "member", "release": "aggregate",
-        "release_limit": 256 << 10, "channels": [], "channel_limit": 0,
+        "release_limit": 256 << 10, "channels": [], "channel_limit": 0, "inner_network": False,
     }  # fmt: skip
     assert "a.csv" not in status.model_dump_json()
 

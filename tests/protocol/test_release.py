@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ayni.protocol.messages import DatasetUse
-from ayni.protocol.release import CLOSED, FREE, Release, Rule, forbidden, over, rule_of, strictest
+from ayni.protocol.release import (
+    CLOSED,
+    FREE,
+    Release,
+    Rule,
+    forbidden,
+    from_json,
+    over,
+    rule_of,
+    strictest,
+)
 
 uses = st.builds(
     DatasetUse,
@@ -91,6 +104,21 @@ def test_a_task_that_reads_restricted_data_gets_no_network() -> None:
         assert found.field == "resources.backend_parameters.network"
         assert "gets no network" in found.message
     assert forbidden(rule("anything"), outputs=1, network=True) is None
+
+
+def test_a_task_over_several_nodes_has_their_network_where_every_card_says_so() -> None:
+    open_, closed = (
+        rule_of(DatasetUse(name=name, release="nothing", inner_network=inner))
+        for name, inner in (("censo", True), ("salud", False))
+    )
+    asks = {"outputs": 0, "network": True}
+    assert forbidden(open_, **asks, nodes=2) is None
+    assert forbidden(open_, **asks, nodes=1) is not None, "it has nobody to talk to but outside"
+    found = forbidden(strictest([open_, closed]), **asks, nodes=2)
+    assert found is not None
+    assert "salud" in found.message and "inner_network" in found.message
+    assert forbidden(CLOSED, **asks, nodes=2) is not None
+    assert from_json(json.loads(json.dumps(asdict(open_)))).inner, "as volumes keep it"
 
 
 def test_logs_are_shown_live_only_where_anything_may_leave() -> None:

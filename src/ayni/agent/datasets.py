@@ -59,6 +59,9 @@ class Card(BaseModel):
     # PROJECT/CHANNEL or patterns: what tasks say by these alone may leave, within the channel's schema …
     channels: Annotated[list[Pattern], Field(max_length=100)] = []
     channel_limit: Annotated[Size, Field(ge=0)] = 0  # … and so many bytes a task
+    # Whether tasks over several nodes have the network between these: say so only where nodes reach
+    # nothing outside the cluster.
+    inner_network: bool = False
     path: Path | None = None
 
     @model_validator(mode="after")
@@ -119,6 +122,7 @@ class Dataset:
             release_limit=self.card.release_limit,
             channels=self.card.channels,
             channel_limit=self.card.channel_limit,
+            inner_network=self.card.inner_network,
         )
 
 

@@ -61,6 +61,14 @@ def add(
     channel_limit: Annotated[
         str, typer.Option(help="Bytes a task by those channels, as in 2GiB.")
     ] = "0",
+    inner_network: Annotated[
+        bool,
+        typer.Option(
+            "--inner-network",
+            help="Tasks over several nodes that read it have the network between these. Only where "
+            "nodes reach nothing outside the cluster.",
+        ),
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -82,6 +90,7 @@ def add(
                 "release_limit": release_limit,
                 "channels": channel or [],
                 "channel_limit": channel_limit,
+                "inner_network": inner_network,
             }
         )
     except ValidationError as error:

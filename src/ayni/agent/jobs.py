@@ -27,6 +27,7 @@ def share(assignment: Assignment) -> str:
     """What tasks must have in common to share a batch job: project, volumes and data that they may read."""
     data = sorted(
         f"{use.name}:{use.release}:{use.release_limit}:{use.channel_limit}:{','.join(use.channels)}"
+        f":{use.inner_network}"
         for use in assignment.datasets
     )
     volumes = sorted(f"volume:{mount['name']}" for mount in assignment.shape.get("volumes", ()))

@@ -98,6 +98,7 @@ class Dataset(Answer):
     release_limit: int = 0  # bytes a task
     channels: list[str] = []  # by these alone who reads it may send …
     channel_limit: int = 0  # … so many bytes a task
+    inner_network: bool = False  # for tasks over several nodes, between these
 
 
 class Volume(Answer):

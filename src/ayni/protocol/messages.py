@@ -154,14 +154,16 @@ class DatasetStatus(Message):
     release_limit: int = 0  # bytes a task, for aggregate
     channels: Channels = []  # PROJECT/CHANNEL or patterns: by these alone …
     channel_limit: int = 0  # … and so many bytes a task
+    inner_network: bool = False  # for tasks over several nodes, between these
 
 
 class GateStatus(Message):
-    """What one dataset lets out by channels: see `protocol.release.Gate`."""
+    """What one dataset lets through while a task runs: see `protocol.release.Gate`."""
 
     dataset: Name
     channels: Channels = []
     limit: Size = 0
+    inner: bool = False
 
 
 class VolumeStatus(Message):
@@ -318,6 +320,7 @@ class DatasetUse(Message):
     release_limit: int = 0
     channels: Channels = []
     channel_limit: int = 0
+    inner_network: bool = False
 
 
 class Assignment(Message):

@@ -41,18 +41,23 @@ class Use(Protocol):
     @property
     def channel_limit(self) -> int: ...
 
+    @property
+    def inner_network(self) -> bool: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What one dataset lets out by channels, in bytes of a task.
+    """What one dataset lets through while a task runs: bytes by channels, and a network between nodes.
 
     `channels` are patterns of PROJECT/CHANNEL; none: any channel, and the limit is that of outputs
-    and logs too.
+    and logs too. `inner`: a task over several nodes may have the network between them, since the site
+    says that its nodes reach nothing outside.
     """
 
     dataset: str
     channels: tuple[str, ...] = ()
     limit: int = 0
+    inner: bool = False
 
     def allows(self, channel: str) -> int:
         named = not self.channels or admitted(self.channels, *channel.split("/", 1))
@@ -74,6 +79,11 @@ class Rule:
         return self.release is Release.ANYTHING
 
     @property
+    def inner(self) -> bool:
+        """Whether a task over several nodes may have the network between them."""
+        return self.free or (bool(self.gates) and all(gate.inner for gate in self.gates))
+
+    @property
     def shares(self) -> bool:
         """Whether what is sent by channels counts together with outputs and logs."""
         return any(not gate.channels for gate in self.gates)
@@ -83,7 +93,7 @@ class Rule:
         may leave."""
         if self.free:
             return None
-        found = [Gate(gate.dataset, gate.channels, gate.allows(channel)) for gate in self.gates]
+        found = [replace(gate, limit=gate.allows(channel)) for gate in self.gates]
         return min(found, key=lambda gate: gate.limit, default=Gate(self.dataset))
 
     @property
@@ -117,7 +127,8 @@ def from_json(kept: Mapping[str, Any]) -> Rule:
         KeyError, TypeError, ValueError: it was something else.
     """
     gates = tuple(
-        Gate(g["dataset"], tuple(g["channels"]), g["limit"]) for g in kept.get("gates", ())
+        Gate(g["dataset"], tuple(g["channels"]), g["limit"], g.get("inner", False))
+        for g in kept.get("gates", ())
     )
     return Rule(Release(kept["release"]), kept["limit"], kept["dataset"], gates)
 
@@ -132,7 +143,8 @@ def rule_of(use: Use) -> Rule:
     if release is Release.ANYTHING:
         return FREE
     channels = tuple(use.channels)
-    gate = Gate(use.name, channels, max(0, use.channel_limit) if channels else limit)
+    by_channels = max(0, use.channel_limit) if channels else limit
+    gate = Gate(use.name, channels, by_channels, use.inner_network)
     return Rule(release, limit, use.name, (gate,))
 
 
@@ -152,18 +164,24 @@ class Forbidden:
 
 
 def forbidden(
-    rule: Rule, *, outputs: int, network: bool, sends: Iterable[str] = ()
+    rule: Rule, *, outputs: int, network: bool, nodes: int = 1, sends: Iterable[str] = ()
 ) -> Forbidden | None:
     """What a task asks for that it cannot have: outputs where nothing may leave, a network by which
     anything could, or a channel (PROJECT/CHANNEL) that does not let its data out. Known before it
     runs, so that it need not run for nothing."""
     if rule.free:
         return None
-    if network:
+    if network and not (nodes > 1 and rule.inner):
+        strictest = next((gate.dataset for gate in rule.gates if not gate.inner), rule.dataset)
+        remedy = (
+            "take it out, or ask the site whether its nodes reach nothing outside: then its card may "
+            "say inner_network"
+            if nodes > 1
+            else "take it out"
+        )
         return Forbidden(
             "resources.backend_parameters.network",
-            f"a task that reads dataset {rule.dataset} (release {rule.release}) gets no network; "
-            "take it out",
+            f"a task that reads dataset {strictest} (release {rule.release}) gets no network; {remedy}",
         )
     for channel in sends:
         gate = rule.narrowest(channel)

@@ -60,7 +60,7 @@ def rule_of(volume: Bound, gates: Iterable[GateStatus]) -> release.Rule:
     rule = release.rule_of(use)
     if rule.free:
         return rule
-    kept = tuple(release.Gate(g.dataset, tuple(g.channels), g.limit) for g in gates)
+    kept = tuple(release.Gate(g.dataset, tuple(g.channels), g.limit, g.inner) for g in gates)
     return replace(rule, gates=kept)
 
 

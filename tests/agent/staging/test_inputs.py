@@ -442,6 +442,20 @@ def test_a_task_that_reads_restricted_data_gets_no_network(site: Site) -> None:
     reads = [url("ayni://norte/censo/a.csv")]
     error = bad(site, datasets=[use("censo")], inputs=reads, network=True)
     assert "no network" in error.message
+    wide = {"network": True, "nodes": 2}
+    assert "no network" in bad(site, datasets=[use("censo")], inputs=reads, **wide).message
+
+
+def test_a_task_over_two_nodes_has_their_network_where_the_site_s_own_card_says_so(
+    site: Site,
+) -> None:
+    site.add_dataset("censo", {"a.csv": b"1"}, release="nothing", inner_network=True)
+    reads = [url("ayni://norte/censo/a.csv")]
+    told = use("censo", "nothing")
+    agrees = told.model_copy(update={"inner_network": True})
+    good(site, datasets=[agrees], inputs=reads, network=True, nodes=2)
+    error = bad(site, datasets=[told], inputs=reads, network=True, nodes=2)
+    assert "no network" in error.message, "the stricter of the two holds"
 
 
 @pytest.mark.parametrize(

@@ -211,11 +211,13 @@ class Stager:
 
     def _mount(self, assignment: Assignment, outputs: int) -> Mounted:
         """The attempt's volumes, once it is sure that it may run under the rule of all that it reads."""
-        network = bool(assignment.shape.get("network"))
+        network, nodes = bool(assignment.shape.get("network")), assignment.shape.get("nodes") or 1
         sends = [f"{assignment.who.project}/{c.name}" for c in assignment.channels if c.sends]
 
         def judge(rule: release.Rule) -> None:
-            if no := release.forbidden(rule, outputs=outputs, network=network, sends=sends):
+            if no := release.forbidden(
+                rule, outputs=outputs, network=network, nodes=nodes, sends=sends
+            ):
                 raise StagingError(release.CODE, no.message).about(no.field)
 
         rule = rule_for(assignment, self._datasets)

@@ -37,6 +37,7 @@ class DatasetOut(Schema):
     release_limit: int
     channels: list[str]  # by these alone who reads it may send
     channel_limit: int
+    inner_network: bool  # for tasks over several nodes, between these
     present: bool  # still at its site
 
 

@@ -26,6 +26,7 @@ def card(dataset: Dataset) -> dict[str, Any]:
         "release_limit": dataset.release_limit,
         "channels": dataset.channels,
         "channel_limit": dataset.channel_limit,
+        "inner_network": dataset.inner_network,
         "present": dataset.present,
     }
 

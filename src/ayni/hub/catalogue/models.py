@@ -44,6 +44,9 @@ class Dataset(models.Model):
     release_limit = models.BigIntegerField(default=0)  # bytes a task, for aggregates
     channels = models.JSONField(default=list)  # PROJECT/CHANNEL: by these alone it may be sent
     channel_limit = models.BigIntegerField(default=0)  # bytes a task
+    inner_network = models.BooleanField(
+        default=False
+    )  # for tasks over several nodes, between these
     present = models.BooleanField(default=True)  # still at its site
     created = models.DateTimeField(auto_now_add=True)
 

@@ -34,6 +34,7 @@ _CARD = (
     "release_limit",
     "channels",
     "channel_limit",
+    "inner_network",
 )
 MOST_FILES = 1_000_000  # of one project's dataset
 

@@ -95,6 +95,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         _("Borra los volúmenes que ya no uses, o pide más espacio a quien opera el sitio."),
     ),
     "volume": (_("El sitio no pudo darle su volumen."), _ASK),
+    "local_user": (_("El sitio no pudo poner los archivos como su usuario local."), _ASK),
     "go-on": (
         _("Pidió continuar, y su cadena no tenía más eslabones."),
         _("Envíala otra vez con más eslabones (chain): continúa desde su volumen."),

@@ -158,6 +158,11 @@ def by_channels(channels: Sequence[str], limit: int) -> str:
     ) % {"channels": listed(channels), "limit": size(limit)}
 
 
+def inner_network(given: bool) -> str:
+    """Whether tasks over several nodes that read the dataset have the network between these."""
+    return gettext("Una tarea sobre varios nodos tiene la red entre ellos.") if given else ""
+
+
 def volume_release(rule: str, limit: int, dataset: str) -> str:
     """What may leave a task that mounts a volume; nothing for one that no restricted data touched."""
     if rule == "anything":

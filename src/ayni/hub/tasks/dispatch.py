@@ -28,6 +28,7 @@ from ayni.tes.arrays import expand
 __all__ = ["Applied", "apply_reports", "assignments", "give_up", "inventory", "orders", "settle"]
 
 MAX_BYTES = 16 << 20  # of task documents in one reply
+_USE = tuple(DatasetUse.model_fields)  # a dataset's columns have these names
 
 _ASSIGNED = """
 SELECT a.id, a.number, a.partition, t.id, t."index", t.parameters, t.array_id,
@@ -132,18 +133,8 @@ class _Maker:
 
     def _use(self, name: str) -> DatasetUse:
         if self.cards is None:
-            self.cards = {
-                n: DatasetUse(
-                    name=n,
-                    release=release,
-                    release_limit=limit,
-                    channels=channels,
-                    channel_limit=channel_limit,
-                )
-                for n, release, limit, channels, channel_limit in Dataset.objects.filter(
-                    site=self.site.id
-                ).values_list("name", "release", "release_limit", "channels", "channel_limit")
-            }
+            found = Dataset.objects.filter(site=self.site.id).values(*_USE)
+            self.cards = {card["name"]: DatasetUse(**card) for card in found}
         # A dataset that has gone: the site will say so; nothing of it may leave.
         return self.cards.get(name) or DatasetUse(name=name, release="nothing")
 

@@ -56,6 +56,7 @@ class Resolver:
         pin: the site that the tasks ask for by name, if they do.
         outputs: how many outputs each has.
         network: whether they ask for it.
+        nodes: over how many each runs.
         sends: the channels that they may send by, as PROJECT/CHANNEL.
         mounts: the volumes of each.
     """
@@ -67,6 +68,7 @@ class Resolver:
         *,
         outputs: int,
         network: bool,
+        nodes: int = 1,
         sends: Sequence[str] = (),
         mounts: Sequence[Mount] = (),
     ) -> None:
@@ -74,6 +76,7 @@ class Resolver:
         self.pin = pin
         self._outputs = outputs
         self._network = network
+        self._nodes = nodes
         self._sends = sends
         self._volumes = Volumes(project, mounts)
         self._datasets: dict[tuple[str, str], Ref] = {}
@@ -196,7 +199,11 @@ class Resolver:
         """Refuse what the datasets' cards forbid: the site would, after the task has waited for it."""
         rule = release.strictest([*(ref.rule for ref in refs), *self._volumes.rules(site)])
         if no := release.forbidden(
-            rule, outputs=self._outputs, network=self._network, sends=self._sends
+            rule,
+            outputs=self._outputs,
+            network=self._network,
+            nodes=self._nodes,
+            sends=self._sends,
         ):
             raise field_problem(no.field, no.message)
 

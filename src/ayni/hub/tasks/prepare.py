@@ -84,6 +84,7 @@ def _resolver(project: Project, task: Task, shape: Shape) -> Resolver:
         shape.site,
         outputs=len(task.outputs or ()),
         network=shape.network,
+        nodes=shape.nodes,
         sends=[f"{project.name}/{w.name}" for w in channel_ways(shape.channels) if w.sends],
         mounts=shape.volumes,
     )

@@ -112,7 +112,11 @@ def _detail(dataset: Dataset) -> str:
 
 def _card(dataset: Dataset, owner: str) -> Card:
     inside = dataset.name if dataset.site else dataset.prefix.strip("/")
-    by_channels = words.by_channels(dataset.channels, dataset.channel_limit)
+    rules = (
+        words.release(dataset.release, dataset.release_limit),
+        words.by_channels(dataset.channels, dataset.channel_limit),
+        words.inner_network(dataset.inner_network),
+    )
     return Card(
         title=dataset.title or dataset.name,
         name=dataset.name,
@@ -122,5 +126,5 @@ def _card(dataset: Dataset, owner: str) -> Card:
         size=dataset.size,
         files=dataset.files,
         residency=str(words.RESIDENCY.get(dataset.residency, dataset.residency)),
-        release=f"{words.release(dataset.release, dataset.release_limit)} {by_channels}".strip(),
+        release=" ".join(rule for rule in rules if rule),
     )
