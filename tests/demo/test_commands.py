@@ -66,7 +66,24 @@ def test_a_collection_that_is_none_or_that_nobody_would_read_is_refused(tmp_path
     (tmp_path / "texts").mkdir()
     assert mistake("--corpus", tmp_path / "texts").startswith("--corpus: ")
     (tmp_path / "texts" / "a.txt").write_text("texto")
-    assert "--atlas" in mistake("--corpus", tmp_path / "texts", "--atlas")
+    assert mistake("--corpus", tmp_path / "texts" / "a.txt").startswith("--corpus: ")
+    for option in (["--atlas"], ["--slurm", tmp_path / "clusters.json"]):
+        assert option[0] in mistake("--corpus", tmp_path / "texts", *option)
+
+
+@pytest.mark.parametrize("option", ["--state", "--out"])
+def test_what_is_made_is_not_put_among_the_texts(option: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("texto")
+    assert mistake("--corpus", tmp_path, option, tmp_path / "new").startswith(f"{option}: ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_collection_for_a_model_that_cannot_be_had_here_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(story, "missing", lambda: "torch")
+    with pytest.raises(UserError, match=r"--corpus: .*needs torch.*pip install"):
+        commands._second(Console(file=io.StringIO()), Path("texts"), False, None)
 
 
 @pytest.mark.parametrize(

@@ -279,8 +279,11 @@ def _lines(path: Path) -> Iterable[Answer]:
 
 
 def operator() -> str:
-    """Who answers, as the machine knows them."""
-    user = getpass.getuser()
+    """Who answers, as the machine knows them; in a container it may know a number only."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the former before Python 3.13
+        user = f"user {os.getuid()}"
     behind = os.environ.get("SUDO_USER")
     return f"{behind} as {user}" if behind else user
 

@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 for _library in ("django", "gflanguages", "numpy", "vl_convert"):
     if find_spec(_library) is None:
         raise ModuleNotFoundError(f"No module named {_library!r}", name=_library)
+
+_REMEDY = "'make demo' brings it, or: pip install torch==2.13.0 && pip install 'ayni[demo,lm]'"
 
 
 def register(app: typer.Typer) -> None:
@@ -69,8 +72,8 @@ def demo(
     from ayni.demo.stage import StageError, stage_folder
     from ayni.demo.story import Story
 
+    _check_corpus(corpus, atlas, slurm, {"--state": state, "--out": out})
     _check(port, state, facts, out)
-    _check_corpus(corpus, atlas)
     console = Console()
     engines = None if slurm is None else clusters(slurm)
     second = _second(console, corpus, atlas, slurm)
@@ -102,7 +105,11 @@ def demo(
 def _second(
     console: Console, corpus: Path | None, atlas: bool, slurm: Path | None
 ) -> ModelStory | None:
-    """The model's part; None where it is not wanted or cannot be had here, which is said."""
+    """The model's part; None where it is not wanted or cannot be had here, which is said.
+
+    Raises:
+        UserError: it cannot be had here, and a collection was given for it.
+    """
     from ayni.demo.model.story import ModelStory, missing
 
     if atlas:
@@ -110,23 +117,48 @@ def _second(
     if slurm is not None:
         console.print("Over Slurm the demo is the atlas; the model's part runs without --slurm.")
         return None
-    if library := missing():
+    library = missing()
+    if library and corpus is not None:
+        raise UserError(
+            f"--corpus: is for the model, which needs {library}, and that is not installed; {_REMEDY}"
+        )
+    if library:
         console.print(
-            f"Only the atlas: the model needs {library}, which is not installed. 'make demo' brings it, "
-            "or: pip install torch==2.13.0 && pip install 'ayni[demo,lm]'",
+            f"Only the atlas: the model needs {library}, which is not installed. {_REMEDY}",
             markup=False,
         )
         return None
     return ModelStory(corpus)
 
 
-def _check_corpus(corpus: Path | None, atlas: bool) -> None:
+def _check_corpus(
+    corpus: Path | None, atlas: bool, slurm: Path | None, made: Mapping[str, Path | None]
+) -> None:
+    """What can be said of a collection without reading it; `made`: folders that are written, by option.
+
+    Raises:
+        UserError: it cannot be had, and the remedy.
+    """
     if corpus is None:
         return
-    if atlas:
-        raise UserError("--corpus: is for the model, which --atlas leaves out; give one of them")
-    if not corpus.is_dir() or not any(corpus.iterdir()):
-        raise UserError(f"--corpus: {corpus} is no folder with texts; name one")
+    for option, given in (("--atlas", atlas), ("--slurm", slurm is not None)):
+        if given:
+            raise UserError(
+                f"--corpus: is for the model, which {option} leaves out; give one of them"
+            )
+    try:
+        empty = not any(corpus.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"--corpus: {corpus} cannot be read ({error.strerror}); name a folder with texts"
+        ) from error
+    if empty:
+        raise UserError(f"--corpus: {corpus} is empty; put texts there, or name another folder")
+    for option, folder in made.items():
+        if folder is not None and folder.resolve().is_relative_to(corpus.resolve()):
+            raise UserError(
+                f"{option}: {folder} lies within {corpus}, among the texts; name another place"
+            )
 
 
 def _check(port: int | None, state: Path | None, facts: Path | None, out: Path) -> None:

@@ -34,7 +34,7 @@ from ayni.lm.outer.machine import Origin, begin
 from ayni.lm.outer.messages import Contributed, Event, Head, Name, Record, Rejected
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
-from ayni.lm.outer.watch import Tally, contributions, standings
+from ayni.lm.outer.watch import Tallies, standings
 from ayni.lm.watching.alarms import Alarm, Watch
 from ayni.lm.watching.record import LOSSES, Report, read_reports
 from ayni.lm.watching.status import Pulse, status
@@ -102,9 +102,8 @@ class Coordination:
         self.coordinator = Coordinator(self.journal, self.store, lambda: first(run, self.store))
         self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
         self.journal.commit(self.coordinator.state, _belonging(members or {}))
-        self._books: list[Record] = []
+        self._tallies = Tallies()
         self._read = 0  # of the books
-        self._tallies: dict[str, Tally] = {}
         self._pulse, self._watch = Pulse(), Watch()
         self._alarms = _read_alarms(folder / ALARMS)
         for report in read_reports(folder):
@@ -261,7 +260,7 @@ class Coordination:
             self._alarmed(self._watch.silent(standings(state, now), state.sites, now))
         return status(
             state,
-            self._tallies,
+            self._tallies.of,
             self._pulse,
             list(self._alarms.values()),
             offered=sum(self._there.values()),
@@ -269,14 +268,11 @@ class Coordination:
         )
 
     def _read_books(self) -> None:
-        new = list(self.journal.books(after=self._read))
-        for number, record in new:
-            self._books.append(record)
+        for number, record in self.journal.books(after=self._read):
+            self._tallies.take(record)
             self._pulse.record(record)
             self._alarmed(self._watch.record(record))
             self._read = number
-        if new:
-            self._tallies = contributions(self._books)
 
     def _alarmed(self, found: Iterable[Alarm]) -> None:
         """Write down what is alarming, once."""

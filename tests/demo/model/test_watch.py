@@ -51,7 +51,7 @@ def test_a_site_is_killed_once_comes_back_and_brings_something_again() -> None:
     one.follow()
     assert [word for word in said if word.isupper()] == ["KILL", "REVIVE"]
     assert one.rejoined and any("has rejoined" in line and "version 7" in line for line in said)
-    assert said[0] == ("version 1, step 10 of 100: loss español 4.00 · Chile's own (2) 5.25")
+    assert said[0] == ("version 1, step 10 of 100: loss ES 4.00 · Chile's own (2) 5.25")
     assert sum(line.startswith("version ") for line in said) == 6
 
 
@@ -62,6 +62,18 @@ def test_a_site_that_died_is_brought_back_even_if_the_run_was_faster(
     one, said = followed([status(50, 3), status(100, 3, status="done")])
     one.follow()
     assert [word for word in said if word.isupper()] == ["KILL", "REVIVE"] and not one.rejoined
+
+
+def test_what_several_sites_hold_is_no_country_s_own() -> None:
+    one, _ = followed([])
+    one.shared = {"es", "pt"}
+    losses = [{"es": 4.0, "pt": 3.0}, {"es": 5.0, "pt": 3.5, "guc": 6.0}]
+    sites = [
+        {"site": site, "rounds": 1, "losses": found, "why": "training"}
+        for site, found in zip(("santiago", "bogota"), losses, strict=True)
+    ]
+    line = one.line(status(10, 1, sites=sites))
+    assert line.endswith("loss ES 4.50 · PT 3.25 · Colombia's own (1) 6.00")
 
 
 def test_a_coordinator_that_ended_ends_the_watching() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ayni.lm.outer.messages import Discarded, Failed, Left, Progressed, RollBack
-from ayni.lm.outer.watch import Standing, contributions, standings
+from ayni.lm.outer.messages import Discarded, Failed, Left, Progressed, Record, RollBack
+from ayni.lm.outer.watch import Standing, Tallies, Tally, contributions, standings
 from tests.lm.outer.net import Net, rules
 
 
@@ -66,3 +69,52 @@ def test_what_was_brought_is_counted_and_what_was_rolled_back_apart(net: Net) ->
     assert found["b"].discarded_tokens == 500
     for version in (1, 2):
         assert sum(t.weights["all", version] for t in found.values()) == pytest.approx(1)
+
+
+def record(what: str, version: int, site: str = "a", **data: str | float) -> Record:
+    said = {"fragment": "all", "version": version, "site": site} | data
+    if what == "rolled back":
+        del said["site"]
+    return Record(key=f"{what}/{version}/{site}", what=what, at=0.0, data=said)
+
+
+def brought(version: int, site: str, tokens: int, weight: float) -> Record:
+    return record(
+        "merged", version, site, tokens=tokens, bytes=tokens, staleness=tokens % 2, clipped=weight,
+        weight=weight, core_seconds=tokens,
+    )  # fmt: skip
+
+
+_books = st.lists(
+    st.one_of(
+        st.builds(
+            brought, st.integers(1, 4), st.sampled_from("ab"), st.integers(0, 9), st.sampled_from((0.25, 1.0))
+        ),
+        st.builds(record, st.just("rolled back"), st.integers(1, 4)),
+        st.builds(
+            lambda tokens: record("discarded", 0, "b", tokens=tokens), st.integers(1, 9)
+        ),
+    ),
+    max_size=20,
+)  # fmt: skip
+
+
+@given(_books)
+def test_counted_record_by_record_or_without_what_never_stood_it_comes_to_the_same(
+    books: list[Record],
+) -> None:
+    back = {one.data["version"] for one in books if one.what == "rolled back"}
+    plain = Tallies()
+    for one in books:
+        if one.what == "discarded" or (one.what == "merged" and one.data["version"] not in back):
+            plain.take(one)
+    counted = contributions(books)
+    for site, tally in counted.items():
+        revoked = [
+            one
+            for one in books
+            if one.what == "merged" and one.data["site"] == site and one.data["version"] in back
+        ]
+        assert tally.revoked == len(revoked)
+        assert replace(tally, revoked=0) == plain.of.get(site, Tally())
+    assert plain.of.keys() <= counted.keys()

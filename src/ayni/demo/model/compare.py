@@ -1,9 +1,10 @@
 """What the joint model is worth: beside each country alone, and beside one place that had all the data.
 
-    python -m ayni.demo.model.compare RUN TEXTS TOKENIZER OUT
+    python -m ayni.demo.model.compare RUN TEXTS TOKENIZER OUT HELD_OUT
 
 This runs outside the network, on public copies of the texts: nobody could do it where texts really stay.
-RUN is the folder of the run's coordinator, TEXTS has a folder to each site. OUT gets `model/`, the exported
+RUN is the folder of the run's coordinator, TEXTS has a folder to each site; HELD_OUT of them was held out.
+OUT gets `model/`, the exported
 joint model, and `compared.jsonl`, from which `results.parse` makes a `Comparison`.
 """
 
@@ -25,7 +26,7 @@ import torch
 
 from ayni.client import Network
 from ayni.demo.alliance import HOME
-from ayni.demo.model.holdings import HELD_OUT, NAME
+from ayni.demo.model.holdings import NAME
 from ayni.demo.model.results import JOINT, ONE_PLACE, Measured
 from ayni.errors import UserError
 from ayni.lm.config import RESOLVED, Run, load
@@ -68,13 +69,13 @@ def jobs(run: Run) -> list[Job]:
     return [Job(ONE_PLACE, names, rows * len(names)), *(Job(name, (name,), rows) for name in names)]
 
 
-def pack(run: Run, texts: Path, tokenizer: Path, work: Path) -> dict[str, Path]:
+def pack(run: Run, texts: Path, tokenizer: Path, work: Path, held_out: float) -> dict[str, Path]:
     """Shards of the copies, a folder to each site."""
     words = tokenizers.load(tokenizer)
     folders = {one.site: work / one.site for one in run.sites}
     for site, folder in folders.items():
         sources = read.sources([texts / site / NAME], {}, None)
-        Packer(sources, folder, words, Origin(member=_ORIGIN, site=site), HELD_OUT).run()
+        Packer(sources, folder, words, Origin(member=_ORIGIN, site=site), held_out).run()
     return folders
 
 
@@ -140,11 +141,13 @@ def own(shards: Mapping[str, Path]) -> dict[str, list[str]]:
     }
 
 
-def compare(run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path) -> None:
+def compare(
+    run: Run, folder: Path, texts: Path, tokenizer: Path, out: Path, held_out: float
+) -> None:
     """All of it; trainings side by side, as many as there are cores."""
     out.mkdir(parents=True, exist_ok=True)
     exported = out / MODEL
-    shards = pack(run, texts, tokenizer, out / "shards")
+    shards = pack(run, texts, tokenizer, out / "shards", held_out)
     fork = multiprocessing.get_context("fork")  # torch takes seconds to import
     with (
         (out / RESULTS).open("w", encoding="utf-8", buffering=1) as file,
@@ -184,11 +187,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ayni.demo.model.compare")
     for name in ("run", "texts", "tokenizer", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("held_out", type=float)
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
         run = load(given.run / RESOLVED)
-        compare(run, given.run, given.texts, given.tokenizer, given.out)
+        compare(run, given.run, given.texts, given.tokenizer, given.out, given.held_out)
     except UserError as error:
         print(one_line(str(error)), file=sys.stderr)
         return 2

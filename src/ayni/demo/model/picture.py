@@ -69,7 +69,7 @@ def draw(
         _figure(comparison),
         _learning(learning, called),
         _worth(comparison, called),
-        _legend(),
+        _legend(comparison),
         _method(comparison, source),
     ]
     return sheet(
@@ -215,7 +215,7 @@ def _row(
     return element("g", "".join(parts))
 
 
-def _legend() -> str:
+def _legend(comparison: Comparison) -> str:
     parts = []
     x, y = float(LEFT), 912.0
     for member, site in SITE_OF.items():
@@ -224,9 +224,14 @@ def _legend() -> str:
         parts.append(text(x + 22, y, label, 15))
         x += 46 + 8.2 * len(label)
     parts.append(element("circle", cx=LEFT + 7, cy=y + 25, r=7, fill=INK))
-    parts.append(
-        text(LEFT + 22, y + 30, "español, en los tres (a la izquierda, las líneas gruesas)", 15)
+    own = {name for names in comparison.own.values() for name in names}
+    spanish = comparison.joint.bits.keys() - own == {SPANISH}
+    label = (
+        "español, en los tres (a la izquierda, las líneas gruesas)"
+        if spanish
+        else "lenguas que tienen varios"
     )
+    parts.append(text(LEFT + 22, y + 30, label, 15))
     return "".join(parts)
 
 

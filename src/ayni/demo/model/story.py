@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ from ayni.client.handles import ArrayHandle, TaskHandle
 from ayni.demo.alliance import HOME, SITE_OF
 from ayni.demo.atlas.corpus import languages
 from ayni.demo.atlas.picture import recompress
-from ayni.demo.model import holdings, picture, results, tasks
+from ayni.demo.model import charter, holdings, picture, results, tasks
 from ayni.demo.model.holdings import Holdings
 from ayni.demo.model.results import JOINT, ONE_PLACE, SPANISH, Comparison, Measured, gap
 from ayni.demo.model.watch import Watch
@@ -43,7 +43,7 @@ def missing() -> str | None:
 @cache
 def _names() -> Mapping[str, str]:
     found = {language.id.partition("_")[0]: language.autonym for language in languages()}
-    return {**found, SPANISH: "español"}
+    return {"pt": "português", "en": "English", **found, SPANISH: "español"}
 
 
 def called(tag: str) -> str:
@@ -60,6 +60,7 @@ class ModelStory:
     seconds: dict[str, float] = field(default_factory=dict)
     story: Story = field(init=False)
     held: Holdings = field(init=False)
+    charter: str = ""  # that the sites' operators accepted, by its first digits
 
     @property
     def folder(self) -> Path:
@@ -103,6 +104,7 @@ class ModelStory:
         story.facts["model"] = {
             "texts": self.held.source,
             "seconds": self.seconds,
+            "charter": self.charter,
             "rejoined": watch.rejoined,
             "models": [
                 asdict(one) | {"mean": one.mean, "worst": one.worst} for one in found.models
@@ -118,7 +120,7 @@ class ModelStory:
         """Words counted at each site, one tokenizer of all counts, texts as tokens in a volume."""
         net, say = self.story.net, self.story.say
         say(f"Each site offers more texts, {quoted(self.held.source)}, for a model to learn from")
-        count = net.map(tasks.COUNT, tasks.parameters())
+        count = net.map(tasks.count(self.held.held_out), tasks.parameters())
         self._ended(count, "the counting of words")
         learn = net.submit(tasks.LEARN)
         with ThreadPoolExecutor() as pool:
@@ -128,7 +130,10 @@ class ModelStory:
             f"these texts let out only what the channel [bold]{tasks.CHANNEL}[/bold] lists"
         )
         self._ended(learn, "the tokenizer")
-        packs = [net.submit(tasks.pack(site, member)) for member, site in SITE_OF.items()]
+        packs = [
+            net.submit(tasks.pack(site, member, self.held.held_out))
+            for member, site in SITE_OF.items()
+        ]
         learn.fetch(self.tokenizer)
         for pack in packs:
             self._ended(pack, "the packing")
@@ -178,7 +183,7 @@ class ModelStory:
     def train(self) -> Watch:
         """`ayni lm train`; in mid-run a site is killed, and comes back."""
         toml = self.folder / "run.toml"
-        toml.write_text(tasks.run_toml(self._words()))
+        toml.write_text(tasks.run_toml(self._words(), self.held.licence))
         rounds = f"{tasks.PHASES[0][1]} to {tasks.PHASES[-1][1]}"
         self.story.say(
             f"[bold]ayni lm train run.toml[/bold]: a task at each site, {tasks.STEPS} steps of "
@@ -193,8 +198,16 @@ class ModelStory:
             kill=self.story.kill_site,
             revive=self.story.revive_site,
             called=called,
+            shared=self.held.shared,
         )
         process.start()
+        stage, net = self.story.stage, self.story.net
+        self.charter = charter.accepted(stage, net, tasks.UP, watch.failed)
+        self.story.say(
+            "Before the first round each site's operator has accepted what the run promises (data, "
+            "licences, who may hold the weights, how a party leaves): "
+            f"[bold]ayni site charter accept {self.charter}[/bold]"
+        )
         watch.follow()
         for site, task in json.loads((self.run / "tasks.json").read_text()).items():
             handle = self.story.net.task(task)
@@ -234,6 +247,7 @@ class ModelStory:
         process = self._process(
             "compare", AYNI[:2], "ayni.demo.model.compare",
             str(self.run), str(self.folder / "texts"), str(self.tokenizer), str(out),
+            str(self.held.held_out),
         )  # fmt: skip
         process.start()
         deadline = time.monotonic() + LIMIT
@@ -252,10 +266,10 @@ class ModelStory:
         table.add_column("", no_wrap=True)
         table.add_column("mean", justify="right")
         table.add_column("worst", no_wrap=True, max_width=20)
-        for heading in ("español", *(HOME[site] for site in found.own)):
+        for heading in (called_together(self.held.shared), *(HOME[site] for site in found.own)):
             table.add_column(heading, justify="right")
         for one in found.ordered:
-            table.add_row(*_row(one, found))
+            table.add_row(*_row(one, found, self.held.shared))
         self.story.console.print(table)
         for line in findings(found):
             self.story.say(line)
@@ -306,12 +320,17 @@ def _failure(process: Process) -> str | None:
     return f"{process.name} ended:\n{process.tail()}"
 
 
-def _row(one: Measured, found: Comparison) -> Iterator[str]:
+def called_together(shared: Collection[str]) -> str:
+    """What the languages that several sites hold are called: one by its name, several by their number."""
+    return called(*shared) if len(shared) == 1 else f"in common ({len(shared)})"
+
+
+def _row(one: Measured, found: Comparison, shared: Collection[str]) -> Iterator[str]:
     names: dict[str, str] = {JOINT: "[bold]together[/bold]", ONE_PLACE: "one place"}
     yield names.get(one.name) or f"{HOME[one.name]} alone"
     yield f"{one.mean:.3f}"
     yield f"{one.bits[one.worst]:.3f} {called(one.worst)}"
-    for group in ((SPANISH,), *found.own.values()):
+    for group in (shared, *found.own.values()):
         value = one.over(group)
         yield "" if value is None else f"{value:.3f}"
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from ayni.demo.alliance import PROJECT, SITE_OF
-from ayni.demo.model.holdings import HELD_OUT, NAME
+from ayni.demo.model import charter
+from ayni.demo.model.holdings import NAME
 
 RUN = "lenguas"
-CHANNEL = f"{PROJECT}/{RUN}-up"
+UP = f"{RUN}-up"  # from the sites
+CHANNEL = f"{PROJECT}/{UP}"
 WORDS = 1024  # tokens, all in all
 _FILES = f"ayni://{PROJECT}/model"
 
@@ -39,14 +41,18 @@ def _task(name: str, description: str, command: str, **more: Any) -> dict[str, A
 
 _TEXTS = {"url": "{{texts}}", "path": "/data/texts", "type": "DIRECTORY"}
 
-COUNT = _task(
-    "palabras {{site}}",
-    "The words of a site's texts that stand in five documents of a language, counted where they are.",
-    'exec python3 -m ayni lm tokenizer count "$AYNI_ROOT/data/texts" '
-    f'--held-out {HELD_OUT} --out "$AYNI_ROOT/out/counts.jsonl" --json',
-    inputs=[_TEXTS],
-    outputs=[{"url": f"{_FILES}/counts/{{{{site}}}}.jsonl", "path": "/out/counts.jsonl"}],
-)
+
+def count(held_out: float) -> dict[str, Any]:
+    """The template of the tasks that count each site's words."""
+    return _task(
+        "palabras {{site}}",
+        "The words of a site's texts that stand in five documents of a language, counted where they are.",
+        'exec python3 -m ayni lm tokenizer count "$AYNI_ROOT/data/texts" '
+        f'--held-out {held_out} --out "$AYNI_ROOT/out/counts.jsonl" --json',
+        inputs=[_TEXTS],
+        outputs=[{"url": f"{_FILES}/counts/{{{{site}}}}.jsonl", "path": "/out/counts.jsonl"}],
+    )
+
 
 LEARN = _task(
     "vocabulario",
@@ -58,14 +64,14 @@ LEARN = _task(
 )
 
 
-def pack(site: str, member: str) -> dict[str, Any]:
+def pack(site: str, member: str, held_out: float) -> dict[str, Any]:
     """The task that makes tokens of a site's texts, in a volume that stays there."""
     return _task(
         f"tokens {site}",
         "A site's texts as tokens, in a volume that stays there.",
         'exec python3 -m ayni lm corpus pack "$AYNI_ROOT/data/texts" '
         '--tokenizer "$AYNI_ROOT/tokenizer/tokenizer.json" '
-        f'--member {member} --site {site} --held-out {HELD_OUT} --out "$AYNI_ROOT/state/shards" --json',
+        f'--member {member} --site {site} --held-out {held_out} --out "$AYNI_ROOT/state/shards" --json',
         inputs=[
             _TEXTS | {"url": f"ayni://{site}/{NAME}/"},
             {"url": f"{_FILES}/tokenizer/tokenizer.json", "path": "/tokenizer/tokenizer.json"},
@@ -125,8 +131,8 @@ mem = "1536M"
 """
 
 
-def run_toml(words: int) -> str:
-    """The run's configuration. `words`: of the tokenizer."""
+def run_toml(words: int, licence: str) -> str:
+    """The run's configuration. `words`: of the tokenizer; `licence`: of the texts."""
     phases = (_PHASE.format(start=start, length=length) for start, length in PHASES)
     sites = (_SITE.format(site=site) for site in SITE_OF.values())
-    return "".join([_RUN.format(words=words), *phases, *sites])
+    return "".join([_RUN.format(words=words), charter.toml(licence), *phases, *sites])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -34,6 +34,7 @@ class Watch:
         failed: why the coordinator cannot go on, if so.
         kill, revive: end the victim, agent and tasks, and start its agent again.
         called: a language's name.
+        shared: the languages that several sites hold.
     """
 
     console: Console
@@ -43,6 +44,7 @@ class Watch:
     kill: Callable[[str], None]
     revive: Callable[[str], None]
     called: Callable[[str], str]
+    shared: Collection[str] = (SPANISH,)
     victim: str = VICTIM
     killed_at: float = 0.0
     back: bool = False
@@ -78,7 +80,7 @@ class Watch:
         """Say what is new, and do what is due."""
         if status["version"] > self._told:
             self._told = status["version"]
-            self.say(line(status))
+            self.say(self.line(status))
         rounds = sum(one["rounds"] for one in status["sites"] if one["site"] == self.victim)
         if not self.killed_at:
             if status["step"] >= KILL_AT * status["steps"]:
@@ -103,17 +105,38 @@ class Watch:
 
     def table(self, status: Status) -> Table:
         """Losses now, a row to each country."""
-        table = Table("country", "rounds", "español", "its own languages", "now")
+        table = Table("country", "rounds", "in common", "its own languages", "now")
         for one in status["sites"]:
-            own = {name: loss for name, loss in one["losses"].items() if name != SPANISH}
+            shared, own = self._divided(one["losses"])
             table.add_row(
                 HOME.get(one["site"], one["site"]),
                 str(one["rounds"]),
-                _loss(one["losses"].get(SPANISH)),
+                self._named(shared),
                 self._named(own),
                 one["why"],
             )
         return table
+
+    def line(self, status: Status) -> str:
+        """Where the run is, in one line: languages in common over all sites, and each country's own."""
+        together: dict[str, list[float]] = {}
+        parts = []
+        for one in status["sites"]:
+            shared, own = self._divided(one["losses"])
+            for name, loss in shared.items():
+                together.setdefault(name, []).append(loss)
+            if own:
+                home = HOME.get(one["site"], one["site"])
+                parts.append(f"{home}'s own ({len(own)}) {fmean(own.values()):.2f}")
+        if means := {name: fmean(found) for name, found in together.items()}:
+            parts.insert(0, self._named(means))
+        where = f"version {status['version']}, step {status['step']} of {status['steps']}"
+        return f"{where}: loss {' · '.join(parts)}"
+
+    def _divided(self, losses: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+        """Of the languages that several sites hold, and of the others."""
+        shared = {name: loss for name, loss in losses.items() if name in self.shared}
+        return shared, {name: loss for name, loss in losses.items() if name not in shared}
 
     def _named(self, losses: Mapping[str, float]) -> str:
         """A few languages by name, and the mean of all."""
@@ -122,21 +145,3 @@ class Watch:
         few = [f"{self.called(name)} {loss:.2f}" for name, loss in sorted(losses.items())[:_SHOWN]]
         more = f" … mean of {len(losses)}: {fmean(losses.values()):.2f}"
         return " · ".join(few) + (more if len(losses) > _SHOWN else "")
-
-
-def line(status: Status) -> str:
-    """Where the run is, in one line: Spanish over all sites, and each country's own languages."""
-    spanish = [one["losses"][SPANISH] for one in status["sites"] if SPANISH in one["losses"]]
-    parts = [f"español {_loss(fmean(spanish) if spanish else None)}"]
-    for one in status["sites"]:
-        own = [loss for name, loss in one["losses"].items() if name != SPANISH]
-        if own:
-            parts.append(
-                f"{HOME.get(one['site'], one['site'])}'s own ({len(own)}) {fmean(own):.2f}"
-            )
-    where = f"version {status['version']}, step {status['step']} of {status['steps']}"
-    return f"{where}: loss {' · '.join(parts)}"
-
-
-def _loss(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

@@ -59,6 +59,15 @@ def sources(
     return found
 
 
+def readable(name: str) -> bool:
+    """Whether a file of this name is of a format that is read here."""
+    kind = streams.kind(name)
+    archive = kind.suffix == ".tar" or (
+        kind.suffix in (".zip", ".parquet") and not kind.compression
+    )
+    return archive or kind.suffix in TEXTS | PAGES | LINES
+
+
 def _beneath(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Literal
 
 from ayni.lm.outer.desk import Desk
 from ayni.lm.outer.lineage import staleness
@@ -92,45 +93,80 @@ class Tally:
     reasons: list[str] = field(default_factory=list)
 
 
+_Version = tuple[object, object]  # a fragment and a version, as the books have them
+
+
+class Tallies:
+    """The sites' contributions, record by record; what was rolled back is counted apart.
+
+    `of`: by site. What it holds of a long run is small, and a record costs the same late as early.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[str, Tally] = {}
+        self._merged: dict[_Version, list[Record]] = {}  # what stands
+        self._back: set[_Version] = set()
+
+    def take(self, record: Record) -> None:
+        """Count one record of the books; each is to be taken once."""
+        data, site = record.data, record.data.get("site")
+        if record.what == "rolled back":
+            self._take_back((data["fragment"], data["version"]))
+        elif isinstance(site, str) and record.what in ("merged", "refused", "discarded"):
+            tally = self.of.setdefault(site, Tally())
+            if record.what == "discarded":
+                tally.discarded_tokens += _whole(data["tokens"])
+            elif record.what == "refused":
+                tally.refused += 1
+                tally.refused_bytes += _whole(data["bytes"])
+                tally.reasons.append(str(data["reason"]))
+            else:
+                self._merge(tally, record)
+
+    def _merge(self, tally: Tally, record: Record) -> None:
+        version = record.data["fragment"], record.data["version"]
+        if version in self._back:
+            tally.revoked += 1
+            return
+        _add(tally, record, 1)
+        self._merged.setdefault(version, []).append(record)
+
+    def _take_back(self, version: _Version) -> None:
+        """A version does not stand any more, nor what was brought to it."""
+        self._back.add(version)
+        for record in self._merged.pop(version, ()):
+            tally = self.of[str(record.data["site"])]
+            _add(tally, record, -1)
+            tally.revoked += 1
+
+
 def contributions(books: Iterable[Record]) -> dict[str, Tally]:
     """The sites' contributions that stand: what was rolled back is counted apart."""
-    records = list(books)
-    back = _rolled_back(records)
-    found: dict[str, Tally] = {}
-    for record in records:
-        data, site = record.data, record.data.get("site")
-        if not isinstance(site, str) or record.what not in ("merged", "refused", "discarded"):
-            continue
-        tally = found.setdefault(site, Tally())
-        if record.what == "discarded":
-            tally.discarded_tokens += _whole(data["tokens"])
-        elif record.what == "refused":
-            tally.refused += 1
-            tally.refused_bytes += _whole(data["bytes"])
-            tally.reasons.append(str(data["reason"]))
-        elif (data["fragment"], data["version"]) in back:
-            tally.revoked += 1
-        else:
-            _add(tally, record)
-    return found
+    found = Tallies()
+    for record in books:
+        found.take(record)
+    return found.of
 
 
-def _rolled_back(records: Iterable[Record]) -> set[tuple[object, object]]:
-    """Fragments and versions."""
+def _rolled_back(records: Iterable[Record]) -> set[_Version]:
     return {(r.data["fragment"], r.data["version"]) for r in records if r.what == "rolled back"}
 
 
-def _add(tally: Tally, record: Record) -> None:
+def _add(tally: Tally, record: Record, times: Literal[1, -1]) -> None:
+    """Count what was merged, or take it back: then nothing of its version is left."""
     data = record.data
-    tally.tokens += _whole(data["tokens"])
-    tally.bytes += _whole(data["bytes"])
-    tally.core_seconds += _whole(data.get("core_seconds", 0))
-    tally.gpu_seconds += _whole(data.get("gpu_seconds", 0))
-    tally.merged += 1
-    tally.late += _whole(data["staleness"]) > 0
-    tally.clipped += float(data["clipped"] or 0) < 1
+    tally.tokens += times * _whole(data["tokens"])
+    tally.bytes += times * _whole(data["bytes"])
+    tally.core_seconds += times * _whole(data.get("core_seconds", 0))
+    tally.gpu_seconds += times * _whole(data.get("gpu_seconds", 0))
+    tally.merged += times
+    tally.late += times * (_whole(data["staleness"]) > 0)
+    tally.clipped += times * (float(data["clipped"] or 0) < 1)
     key = str(data["fragment"]), _whole(data["version"])
-    tally.weights[key] = tally.weights.get(key, 0.0) + float(data["weight"] or 0)
+    if times < 0:
+        tally.weights.pop(key, None)
+    else:
+        tally.weights[key] = tally.weights.get(key, 0.0) + float(data["weight"] or 0)
 
 
 def _whole(value: object) -> int:
