@@ -206,6 +206,36 @@ def test_a_task_is_held_for_a_much_better_site_but_not_for_ever() -> None:
     assert decide(old, full, site("bravo"))[0].site == "bravo"
 
 
+def test_where_no_site_has_accepted_the_charter_an_operator_is_asked() -> None:
+    g = group(awaiting={"andes": "up", "bravo": "up"}, wants={"site": "bravo"})
+    [d] = decide(g, site("andes"), site("bravo"))
+    assert d.site == "bravo" and [r.code for r in d.reasons] == ["site", "asked"]
+    said = d.reasons[1]
+    assert said.verdict is Verdict.CHOSEN and "no site that could take it has" in said.message
+    assert "accept the charter of channel up ('ayni site charter accept')" in said.message
+
+
+def test_a_site_that_has_accepted_the_charter_is_taken_and_waited_for() -> None:
+    g = group(awaiting={"andes": "up"}, data={"andes": 10**12}, oldest=NOW - 10**6)
+    for accepted, place_ in (
+        (site("bravo"), "bravo"),
+        (site("bravo", partition(depth=0, used_cores=4)), None),
+    ):
+        [d] = decide(g, site("andes"), accepted)
+        assert d.site == place_ and d.reasons[0].code == "unaccepted"
+        assert d.reasons[0].message.endswith("charter of channel up; another site's has")
+    [d] = decide(g, site("andes"), site("bravo", draining=True))
+    assert d.site == "andes" and d.reasons[0].code == "asked"
+
+
+def test_like_tasks_of_which_only_some_await_a_charter_are_judged_apart() -> None:
+    groups = [group(1, awaiting={"andes": "up"}), group(2)]
+    full = site("bravo", partition(depth=0, used_cores=4))
+    found = {d.group: d for d in place(groups, [site("andes"), full], [], NOW, SETTINGS)}
+    assert found[1].site is None and found[2].site == "andes"
+    assert [r.code for r in found[1].reasons] == ["unaccepted", "full"]
+
+
 def test_waiting_attempts_are_recalled_for_a_free_site_only_after_a_while() -> None:
     busy = site("andes", partition(live=6, waiting_of={size_of(DEFAULT): 2}, used_cores=6))
     free = site("bravo")

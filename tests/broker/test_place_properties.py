@@ -107,7 +107,8 @@ def test_no_site_gets_a_task_again_that_it_failed_while_another_has_room(
 ) -> None:
     groups, sites, _ = world
     rooms = rooms_of(sites)
-    for g in (replace(g, failed={bad: math.ceil(part * g.queued)}) for g in groups if g.queued):
+    failed = (replace(g, failed={bad: math.ceil(part * g.queued)}, awaiting={}) for g in groups)
+    for g in (g for g in failed if g.queued):
         got: Counter[str] = Counter()
         for d in _placed(place([g], sites, [], NOW, SETTINGS)):
             got[d.site or ""] += d.count
@@ -121,6 +122,21 @@ def test_no_site_gets_a_task_again_that_it_failed_while_another_has_room(
                     [room, may[other.name], *(int(min(r.shared.tasks, room)) for r in there)]
                 )
                 assert room <= got[other.name]
+
+
+@given(worlds())
+def test_operators_are_asked_to_accept_a_charter_only_where_none_has_whose_site_could_take_it(
+    world: World,
+) -> None:
+    groups, sites, projects = world
+    by_group = {g.id: g for g in groups}
+    for d in _placed(place(groups, sites, projects, NOW, SETTINGS)):
+        g = by_group[d.group]
+        accepted = [s for s in sites if s.name not in g.awaiting]
+        could = any(judge(s, g, SETTINGS).partitions for s in accepted)
+        assert not (could and d.site in g.awaiting)
+        told = {r.site: r.code for r in d.reasons}
+        assert (told[str(d.site)] == "asked") == (d.site in g.awaiting)
 
 
 @given(worlds())

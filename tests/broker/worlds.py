@@ -47,7 +47,8 @@ def group(id: int = 1, queued: int = 1, project: str = "p", **more: Any) -> Grou
 # --- any world --------------------------------------------------------------------------------
 # Each fault is rare, so that in many worlds something is placed; a test sees to that.
 
-_names = st.sampled_from(["andes", "bravo", "caribe", "darien"])
+NAMES = ("andes", "bravo", "caribe", "darien")
+_names = st.sampled_from(NAMES)
 _members = st.sampled_from(["CL", "MX", "CO"])
 
 
@@ -137,6 +138,7 @@ def groups(draw: st.DrawFn, id: int) -> Group:
         objections=draw(
             _mostly({}, {"bravo": _NO_IMAGE}, {"andes": _NO_IMAGE, "darien": _NO_IMAGE})
         ),
+        awaiting=draw(_mostly({}, {"bravo": "up"}, {"andes": "up"}, dict.fromkeys(NAMES, "up"))),
     )
 
 

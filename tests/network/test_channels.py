@@ -344,6 +344,10 @@ def test_a_task_waits_until_the_operator_accepts_its_channels_charter(world: Wor
         site("charter", "accept", digest[:12])
         assert next(carta.receive(timeout=100)).sender.site == "norte"
         assert [(a.site, a.state) for a in carta.info.answers] == [("norte", "accepted")]
+        anywhere = world.net.run(sh("true", channels="carta:in"))
+        told = {s["site"]: s for s in world.net.get(f"/tasks/{anywhere['id']}/why")["sites"]}
+        assert told["norte"]["verdict"] == "chosen", told
+        assert "has not accepted the charter of channel carta" in told["sur"]["message"], told
         site("charter", "refuse", digest[:12], "--why", "left")
         world.net.call("POST", f"/api/v1/tasks/{number}/cancel")
         until(

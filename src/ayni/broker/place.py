@@ -60,6 +60,7 @@ class Case:
 
     group: Group
     judged: Judged
+    partitions: Bits  # that may have it now
     service: float  # seconds that one task runs
     given: dict[RoomKey, Given] = field(default_factory=dict)
     held: dict[str, Hold] = field(default_factory=dict)  # by site
@@ -141,11 +142,23 @@ class _Cycle:
     def case(self, group: Group) -> Case:
         # Objections are compared by identity: the same mapping stands for the same objections.
         objections = id(group.objections) if group.objections else None
-        key = (group.shape, group.sites, objections)
+        key = (group.shape, group.sites, objections, frozenset(group.awaiting))
         judged = self._judged.get(key)
         if judged is None:
             judged = self._judged[key] = Judged(self.jury.judge(group))
-        return Case(group, judged, group.service or service_guess(group.shape))
+        service = group.service or service_guess(group.shape)
+        return Case(group, judged, self._accepted(group, judged.verdicts.partitions), service)
+
+    def _accepted(self, group: Group, partitions: Bits) -> Bits:
+        """Those of sites that have accepted the group's charters. Where none has, operators must be
+        asked, and they are by a task that waits for them."""
+        if not group.awaiting:
+            return partitions
+        accepted = 0
+        for n in members(partitions):
+            if self.numbered[n].site.name not in group.awaiting:
+                accepted |= 1 << n
+        return accepted or partitions
 
     # --- giving ---------------------------------------------------------------------------
 
@@ -187,7 +200,7 @@ class _Cycle:
     def _with_room(self, case: Case) -> Iterator[Room]:
         shape, size = case.group.shape, size_of(case.group.shape)
         spent = self._spent.get(size, 0)
-        for n in members(case.judged.verdicts.partitions & ~spent):
+        for n in members(case.partitions & ~spent):
             room = self.numbered[n]
             if room.of_shape(shape) > 0:
                 yield room
@@ -216,7 +229,7 @@ class _Cycle:
         """Cost, start and room of the best full site that is expected to be free in time."""
         shape = case.group.shape
         best: tuple[float, float, Room] | None = None
-        for n in members(case.judged.verdicts.partitions):
+        for n in members(case.partitions):
             room = self.numbered[n]
             if room.of_shape(shape) > 0:
                 continue
@@ -245,7 +258,7 @@ class _Cycle:
 
     def _reasons(self, case: Case) -> tuple[SiteReason, ...]:
         verdicts = case.judged.verdicts
-        plain = case.judged.full and not case.given and not case.held
+        plain = case.judged.full and not (case.given or case.held or case.group.awaiting)
         if plain and (known := self._waiting.get(id(verdicts))):
             return known
         why = tuple(
@@ -259,7 +272,13 @@ class _Cycle:
     def _reason(self, case: Case, site: Site, eligibility: Eligibility) -> SiteReason:
         shape = case.group.shape
         rooms = [self.rooms[site.name, p.name] for p in eligibility.partitions]
-        if case.given and (count := case.given_to(site)):
+        channel = case.group.awaiting.get(site.name)
+        count = case.given_to(site) if case.given else 0
+        if channel and count:
+            return reasons.asked(site, count, channel)
+        if channel and case.partitions != case.judged.verdicts.partitions:
+            return reasons.unaccepted(site, channel)
+        if count:
             start = case.first_at(site)
             return reasons.chosen(site, count, start, time_to_move(case.group, site))
         if case.judged.full or all(room.of_shape(shape) == 0 for room in rooms):

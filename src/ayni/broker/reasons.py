@@ -43,6 +43,23 @@ def chosen(site: Site, count: int, start: Start, move: float) -> SiteReason:
     return SiteReason(site.name, Verdict.CHOSEN, "chosen", given, parameters)
 
 
+def asked(site: Site, count: int, channel: str) -> SiteReason:
+    """It was given so many, for its operator to be asked: no site has accepted that charter yet."""
+    tasks = "1 task, which waits" if count == 1 else f"{count} tasks, which wait"
+    message = (
+        f"was given {tasks} for its operator to accept the charter of channel {channel} "
+        "('ayni site charter accept'); no site that could take it has"
+    )
+    parameters = {"count": count, "channel": channel}
+    return SiteReason(site.name, Verdict.CHOSEN, "asked", message, parameters)
+
+
+def unaccepted(site: Site, channel: str) -> SiteReason:
+    """Others' operators have accepted the charter, and its own has not."""
+    message = f"its operator has not accepted the charter of channel {channel}; another site's has"
+    return SiteReason(site.name, Verdict.INELIGIBLE, "unaccepted", message, {"channel": channel})
+
+
 def possible(site: Site, start: Start, move: int, *, chosen: bool) -> SiteReason:
     """It has room; another was better, or this cycle's share ended before its turn."""
     cost = start.seconds + move / site.bandwidth

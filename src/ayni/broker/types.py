@@ -86,6 +86,9 @@ class Group:
     failed: Mapping[str, int] = field(
         default_factory=dict
     )  # of those queued, whom a site failed last
+    awaiting: Mapping[str, str] = field(
+        default_factory=dict
+    )  # sites whose operators have yet to accept a charter, each with its channel
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ayni.protocol.channels import Sha256, Words
+from ayni.protocol.policy import Reason
 
 MAX_TEXT = 32 << 10  # bytes of UTF-8
 MAX_TOLD = 1000  # charters of which a site says what it holds of them
@@ -68,3 +70,41 @@ def check(text: str) -> str:
             name = f"U+{ord(character):04X}"
             raise ValueError(f"holds the control character {name}; write plain text or Markdown")
     return text
+
+
+def refusal(
+    told: Collection[CharterStatus] | None, project: str, wanted: Mapping[str, str]
+) -> Reason | None:
+    """Why a site does not take a project's tasks with these channels; None while nothing was refused.
+
+    Args:
+        told: what the site says of charters; None: its agent knows none.
+        wanted: the charters' digests, by channel.
+    """
+    for channel, digest in wanted.items():
+        said = _said(told, project, digest)
+        if said is not None and said.state == "refused":
+            why = f": {said.why}" if said.why else ""
+            return Reason(
+                code="charter",
+                message=f"its operator refused the charter of channel {channel}{why}",
+                parameters={"channel": channel, "charter": digest},
+            )
+    return None
+
+
+def unaccepted(
+    told: Collection[CharterStatus] | None, project: str, wanted: Mapping[str, str]
+) -> str | None:
+    """The first of these channels whose charter the site's operator has not accepted; None: all are."""
+    for channel, digest in wanted.items():
+        said = _said(told, project, digest)
+        if said is None or said.state != "accepted":
+            return channel
+    return None
+
+
+def _said(
+    told: Collection[CharterStatus] | None, project: str, digest: str
+) -> CharterStatus | None:
+    return next((s for s in told or () if (s.project, s.digest) == (project, digest)), None)

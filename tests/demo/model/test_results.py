@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from ayni.demo.model import picture
-from ayni.demo.model.results import JOINT, ONE_PLACE, Comparison, gap, parse
-from ayni.demo.model.story import findings
+from ayni.demo.model.results import JOINT, ONE_PLACE, Comparison, Measured, gap, parse
+from ayni.demo.model.story import called, called_together, findings
 
 OWN = {"santiago": ["arn"], "mexico": ["yua", "nhn"], "bogota": ["guc"]}
 BITS = {
@@ -59,3 +59,16 @@ def test_the_picture_has_every_language_of_every_model_and_every_curve(found: Co
     assert sum(note is not None and note.startswith("YUA: ") for note in notes) == len(BITS)
     assert sum(note == "ES · Chile" for note in notes) == 1
     assert "textos <propios>" in " ".join(text.text or "" for text in root.iter(f"{of}text"))
+
+
+def test_one_language_that_is_not_spanish_and_that_all_hold_is_compared_as_well() -> None:
+    models = tuple(Measured(name, {"pt": 2.0 + n}, 1000) for n, name in enumerate(BITS))
+    found = Comparison(models, dict.fromkeys(OWN, ()), "a", "b")
+    told = findings(found)
+    assert len(told) == 2 and told[0].startswith("Mean over 1 language:")
+    svg = picture.draw(found, {("santiago", "pt"): [(0, 5.0)]}, "textos", str.upper)
+    words = " ".join(t.text or "" for t in ElementTree.fromstring(svg).iter())
+    assert "lenguas que tienen varios" in words and "español" not in words and "1 lengua." in words
+    assert (
+        called_together({"pt"}) == called("pt") and called_together({"pt", "es"}) == "in common (2)"
+    )

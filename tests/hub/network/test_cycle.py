@@ -20,10 +20,13 @@ from ayni.hub.tasks import ids
 from ayni.hub.tasks.life import TaskState
 from ayni.hub.tasks.models import Attempt, Placement
 from ayni.hub.tasks.why import why
+from ayni.protocol import charters
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.charters import CharterStatus
 from ayni.protocol.messages import MAX_WAIT, HealthNote
 from ayni.protocol.policy import Hours, Policy, Window
 from tests.hub import factories
+from tests.hub.channels.support import channel
 from tests.hub.network.simulated import Agent, partition, state, status, tasks
 
 S, T = AttemptState, TaskState
@@ -374,3 +377,40 @@ def test_many_groups_have_their_turn_though_a_cycle_judges_only_some(
     for _ in range(4):
         broker.cycle()
     assert state(fits) is T.PLACED
+
+
+def test_tasks_of_a_channel_with_a_charter_go_where_it_was_accepted() -> None:
+    project = factories.project()
+    text = "# Carta\n"
+    channel(project, "up", charter=text)
+    channel(project, "plain")
+
+    def said(state: charters.State) -> list[CharterStatus]:
+        digest = charters.digest(text)
+        return [CharterStatus(project=project.name, digest=digest, state=state, at=1.0)]
+
+    site("andes", charters=[])
+    site("bravo", charters=said("refused"))
+    caribe = site("caribe", partition(cores=9), charters=said("asked"))
+    broker = Broker()
+
+    def why(channels: str) -> dict[str, tuple[str, str]]:
+        task = factories.task(project, resources={"backend_parameters": {"channels": channels}})
+        assert broker.cycle() == 1
+        last = Placement.objects.filter(group=task.group).order_by("last").last()
+        assert last is not None
+        return {r["site"]: (r["verdict"], r["code"]) for r in last.reasons}
+
+    plain = why("plain")
+    assert {code for _, code in plain.values()} <= {"chosen", "later", "turn"}
+    found = why("plain,up")
+    assert found["bravo"] == ("ineligible", "charter")
+    assert ("chosen", "asked") in (found["andes"], found["caribe"])
+    caribe.offers = caribe.offers.model_copy(update={"charters": said("accepted")})
+    caribe.side.status_due = True
+    caribe.sync()
+    assert why("up:in") == {
+        "andes": ("ineligible", "unaccepted"),
+        "bravo": ("ineligible", "charter"),
+        "caribe": ("chosen", "chosen"),
+    }

@@ -102,7 +102,7 @@ def _figure(comparison: Comparison) -> str:
     best = min(comparison.alone, key=lambda one: one.mean)
     saved = 100 * (1 - comparison.joint.mean / best.mean)
     lines = (
-        f"{'menos' if saved >= 0 else 'más'} bits por byte, en la media de {len(best.bits)} lenguas,",
+        f"{'menos' if saved >= 0 else 'más'} bits por byte, en la media de {_languages(best)},",
         f"que el mejor país solo ({COUNTRY[MEMBER_OF[best.name]]})",
     )
     parts = [
@@ -236,9 +236,8 @@ def _legend(comparison: Comparison) -> str:
 
 
 def _method(comparison: Comparison, source: str) -> str:
-    languages = len(comparison.joint.bits)
     lines = (
-        f"Textos: {source}; {languages} lenguas. La barra es la media; abajo, la peor.",
+        f"Textos: {source}; {_languages(comparison.joint)}. La barra es la media; abajo, la peor.",
         "Cada país solo entrena con su parte del cómputo. *Fuera de la red, con copias públicas:",
         "donde los textos no pueden salir, ese lugar no existe. Hecho con Ayni.",
     )
@@ -247,6 +246,10 @@ def _method(comparison: Comparison, source: str) -> str:
         for k, content in enumerate(lines)
     ]
     return "".join(parts)
+
+
+def _languages(one: Measured) -> str:
+    return "1 lengua" if len(one.bits) == 1 else f"{len(one.bits)} lenguas"
 
 
 def _colour(site: str) -> str:

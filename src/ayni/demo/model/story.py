@@ -43,7 +43,7 @@ def missing() -> str | None:
 @cache
 def _names() -> Mapping[str, str]:
     found = {language.id.partition("_")[0]: language.autonym for language in languages()}
-    return {"pt": "português", "en": "English", **found, SPANISH: "español"}
+    return {**found, SPANISH: "español"}
 
 
 def called(tag: str) -> str:
@@ -335,13 +335,17 @@ def _row(one: Measured, found: Comparison, shared: Collection[str]) -> Iterator[
         yield "" if value is None else f"{value:.3f}"
 
 
+def counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def findings(found: Comparison) -> list[str]:
     """What the comparison says, also where it speaks against the joint model."""
     best, joint = min(found.alone, key=lambda one: one.mean), found.joint
     theirs = min(found.alone, key=lambda one: one.bits[one.worst])
     lines = [
-        f"Mean over {len(joint.bits)} languages: joint {gap(joint.mean, best.mean)} bits against the "
-        f"best country alone ({HOME[best.name]}), {gap(joint.mean, found.one_place.mean)} against one "
+        f"Mean over {counted(len(joint.bits), 'language')}: joint {gap(joint.mean, best.mean)} bits "
+        f"against the best country alone ({HOME[best.name]}), {gap(joint.mean, found.one_place.mean)} against one "
         "place",
         f"Worst language: joint {gap(joint.bits[joint.worst], theirs.bits[theirs.worst])} against the "
         f"best country alone ({HOME[theirs.name]})",

@@ -13,12 +13,14 @@ from ayni.broker.room import service_guess
 from ayni.broker.types import Group, Partition, Project, Settings, Site
 from ayni.hub.catalogue.models import Dataset
 from ayni.hub.network import bulk, failures, waits
+from ayni.hub.network.charters import Charters, Wanted, awaited
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
 from ayni.hub.tasks.ids import made_at
 from ayni.hub.tasks.models import Group as GroupRow
-from ayni.protocol import volumes
+from ayni.protocol import charters, volumes
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.charters import CharterStatus
 from ayni.protocol.messages import MAX_LIVE, PartitionStatus, SiteStatus
 from ayni.protocol.policy import (
     Policy,
@@ -133,6 +135,10 @@ class _SiteFacts:
     def policy(self) -> Policy | None:
         return self.status.policy if self.status else None
 
+    @property
+    def charters(self) -> list[CharterStatus] | None:
+        return self.status.charters if self.status else None
+
 
 @dataclass
 class Loader:
@@ -143,6 +149,7 @@ class Loader:
     _contents: dict[str, Content] = field(default_factory=dict)
     _statuses: dict[int, tuple[object, SiteStatus | None]] = field(default_factory=dict)
     _objections: dict[object, dict[str, Reason]] = field(default_factory=dict)
+    _charters: Charters = field(default_factory=Charters)
     _versions: object = None
     _waits_since: dict[int, float] = field(default_factory=dict)
     _considered: Counter[int] = field(default_factory=Counter)
@@ -167,7 +174,8 @@ class Loader:
         cards = _datasets([content])
         world.projects = [Project(row[1], 0.0, row[2])]
         facts = self._site_facts()
-        world.groups = [self._group(0, content, row, email, 1, now, facts, {}, cards)]
+        agreed = self._charters.wanted([(project, content.shape)])
+        world.groups = [self._group(0, content, row, email, 1, now, facts, {}, cards, agreed)]
         return world
 
     # --- parts ----------------------------------------------------------------------------
@@ -201,13 +209,14 @@ class Loader:
         refusals, failed = _refusals(chosen, now), failures.counts(chosen)
         wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
         cards = _datasets([contents[g] for g in wanted])
+        agreed = self._charters.wanted({(rows[g].project, contents[g].shape) for g in wanted})
         groups = []
         for g in wanted:
             count = queued[g][0] if g in queued else 1
             row, email = projects[rows[g].project], rows[g].email
             since, refused = self._waits_since.get(g, now), refusals.get(g, {})
             groups.append(
-                self._group(g, contents[g], row, email, count, since, facts, refused, cards)
+                self._group(g, contents[g], row, email, count, since, facts, refused, cards, agreed)
             )
         groups = [replace(g, failed=failed[g.id]) if g.id in failed else g for g in groups]
         return World(
@@ -235,10 +244,12 @@ class Loader:
         facts: list[_SiteFacts],
         refused: dict[str, Reason],
         cards: set[tuple[str, str]],
+        agreed: Mapping[tuple[int, Shape], Wanted],
     ) -> Group:
-        _, name, _, member, institution, _ = project
+        number, name, _, member, institution, _ = project
         who = Who(name="", email=email, institution=institution, project=name, member=member)
-        objections = self._objecting(content, who, facts)
+        wanted = agreed.get((number, content.shape), {})
+        objections = self._objecting(content, who, facts, wanted)
         gone = {
             site: Reason(code="dataset", message=f"has dataset {dataset} no more")
             for site, dataset in content.datasets
@@ -255,12 +266,16 @@ class Loader:
             sites=content.sites,
             data=content.data,
             objections={**objections, **gone, **refused} if gone or refused else objections,
+            awaiting=awaited(((f.name, f.charters) for f in facts), name, wanted) if wanted else {},
         )
 
-    def _objecting(self, content: Content, who: Who, facts: list[_SiteFacts]) -> dict[str, Reason]:
+    def _objecting(
+        self, content: Content, who: Who, facts: list[_SiteFacts], wanted: Wanted
+    ) -> dict[str, Reason]:
         """What the sites' policies say. Who it is matters where a policy names persons."""
         email = who.email if any(f.policy and f.policy.deny_persons for f in facts) else ""
-        key = (content.shape, content.https_hosts, who.project, who.member, email)
+        agreed = tuple(wanted.items())
+        key = (content.shape, content.https_hosts, who.project, who.member, email, agreed)
         found = self._objections.get(key)
         if found is None:
             found = {}
@@ -269,6 +284,7 @@ class Loader:
                     continue
                 no = refusal(f.policy, content.shape, who, https_hosts=content.https_hosts)
                 no = no or _no_volumes(f, content.shape, who)
+                no = no or charters.refusal(f.charters, who.project, wanted)
                 if no is not None:
                     found[f.name] = no
             self._objections[key] = found

@@ -56,6 +56,12 @@ TEXTS: Mapping[str, str] = {
     "later": _("podía empezar en %(start_in)s; otro sitio era mejor"),
     "turn": _("podría empezar en %(start_in)s; le llega el turno al proyecto"),
     "failed": _("acaba de fallar con ella; se intenta primero en otro sitio"),
+    "asked": _(
+        "recibió la tarea, que espera a que su operador acepte la carta del canal %(channel)s"
+    ),
+    "unaccepted": _(
+        "su operador no ha aceptado la carta del canal %(channel)s; el de otro sitio, sí"
+    ),
     "full": _("está lleno: %(running)s tareas en ejecución y %(waiting)s en espera"),
     "most-tasks": _("ya tiene tantas tareas como acepta a la vez (%(limit)s)"),
     "held": _("podría empezar en %(start_in)s; se espera a %(better)s, libre en %(better_in)s"),
