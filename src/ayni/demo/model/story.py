@@ -345,8 +345,8 @@ def findings(found: Comparison) -> list[str]:
     theirs = min(found.alone, key=lambda one: one.bits[one.worst])
     lines = [
         f"Mean over {counted(len(joint.bits), 'language')}: joint {gap(joint.mean, best.mean)} bits "
-        f"against the best country alone ({HOME[best.name]}), {gap(joint.mean, found.one_place.mean)} against one "
-        "place",
+        f"against the best country alone ({HOME[best.name]}), "
+        f"{gap(joint.mean, found.one_place.mean)} against one place",
         f"Worst language: joint {gap(joint.bits[joint.worst], theirs.bits[theirs.worst])} against the "
         f"best country alone ({HOME[theirs.name]})",
     ]

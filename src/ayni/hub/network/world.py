@@ -11,8 +11,7 @@ from typing import Any
 
 from ayni.broker.room import service_guess
 from ayni.broker.types import Group, Partition, Project, Settings, Site
-from ayni.hub.catalogue.models import Dataset
-from ayni.hub.network import bulk, failures, waits
+from ayni.hub.network import bulk, failures, reads, waits
 from ayni.hub.network.charters import Charters, Wanted, awaited
 from ayni.hub.network.models import Site as SiteRow
 from ayni.hub.network.usage import Past
@@ -40,32 +39,6 @@ MOST_GROUPS = 1000  # judged in one cycle; the others have their turn in the nex
 STOPPING = frozenset(
     {"controller", "disk", "executor", "munge", "sandbox", "shared", "state", "store"}
 )
-#: Refusals that pass by themselves, and for how long they are remembered, in seconds.
-PASSING = frozenset({"hours", "busy", "tasks", "draining", "maintenance"})
-PASSING_FOR = 300.0
-
-_QUEUED = "SELECT group_id, COUNT(*), MIN(id) FROM tasks_task WHERE state = 2 GROUP BY group_id"
-_LIVE = """
-SELECT a.site_id, a.partition, t.group_id, a.state, COUNT(*)
-FROM tasks_attempt a JOIN tasks_task t ON t.id = a.task_id
-WHERE a.live GROUP BY a.site_id, a.partition, t.group_id, a.state
-"""
-_GROUPS = """
-SELECT g.id, g.project_id, p.email, g.key
-FROM tasks_group g JOIN accounts_person p ON p.id = g.person_id WHERE {wanted}
-"""
-_SITES = """
-SELECT s.id, s.name, i.member_id, s.draining, s.banned_at IS NOT NULL, s.last_seen, s.status_at
-FROM network_site s JOIN accounts_institution i ON i.id = s.institution_id ORDER BY s.name
-"""
-_PROJECTS = """
-SELECT p.id, p.name, p.weight, i.member_id, i.name, p.banned_at IS NOT NULL
-FROM calls_project p JOIN accounts_institution i ON i.id = p.institution_id WHERE {wanted}
-"""
-_REFUSALS = """
-SELECT r.group_id, s.name, r.reason, r.at
-FROM tasks_refusal r JOIN network_site s ON s.id = r.site_id WHERE {wanted}
-"""
 _RUNNING = frozenset({AttemptState.RUNNING.value, AttemptState.FINALIZING.value})
 
 
@@ -78,15 +51,6 @@ class Content:
     data: Mapping[str, int]
     datasets: tuple[tuple[str, str], ...]
     https_hosts: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """Whose a group is, and the key of its content."""
-
-    project: int
-    email: str
-    key: str
 
 
 @dataclass(slots=True)
@@ -160,7 +124,7 @@ class Loader:
 
     def load(self, now: float) -> World:
         """All groups that wait (at most MOST_GROUPS of them), all sites, the waiting projects."""
-        queued = {group: (count, first) for group, count, first in bulk.select(_QUEUED)}
+        queued = reads.queued()
         return self._load(now, queued, self._choose(queued, now))
 
     def load_groups(self, now: float, groups: Collection[int]) -> World:
@@ -170,8 +134,8 @@ class Loader:
     def hypothetical(self, now: float, project: int, email: str, content: Content) -> World:
         """The world with one group that is not stored: for a dry run."""
         world = self._load(now, {}, [])
-        [row] = _projects([project])
-        cards = _datasets([content])
+        [row] = reads.projects([project])
+        cards = reads.datasets(content.datasets)
         world.projects = [Project(row[1], 0.0, row[2])]
         facts = self._site_facts()
         agreed = self._charters.wanted([(project, content.shape)])
@@ -199,16 +163,16 @@ class Loader:
         self, now: float, queued: Mapping[int, tuple[int, int]], chosen: Collection[int]
     ) -> World:
         self.past.update(now)
-        live = bulk.select(_LIVE)
-        rows = _group_rows({*chosen, *(group for _, _, group, _, _ in live)})
+        live = reads.live()
+        rows = reads.groups({*chosen, *(group for _, _, group, _, _ in live)})
         contents = self._known(rows)
         facts = self._site_facts()
         loads, promised = self._loads(live, rows, contents)
         lately = waits.lately(now)
-        projects = {r[0]: r for r in _projects({rows[g].project for g in chosen if g in rows})}
-        refusals, failed = _refusals(chosen, now), failures.counts(chosen)
+        projects = {r[0]: r for r in reads.projects({rows[g].project for g in chosen if g in rows})}
+        refusals, failed = reads.refusals(chosen, now), failures.counts(chosen)
         wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
-        cards = _datasets([contents[g] for g in wanted])
+        cards = reads.datasets(pair for g in wanted for pair in contents[g].datasets)
         agreed = self._charters.wanted({(rows[g].project, contents[g].shape) for g in wanted})
         groups = []
         for g in wanted:
@@ -291,7 +255,7 @@ class Loader:
         return found
 
     def _site_facts(self) -> list[_SiteFacts]:
-        facts = [_SiteFacts(*row) for row in bulk.select(_SITES)]
+        facts = [_SiteFacts(*row) for row in reads.sites()]
         versions = {f.id: f.version for f in facts}
         known = self._statuses
         news = [f.id for f in facts if f.id not in known or known[f.id][0] != f.version]
@@ -336,7 +300,7 @@ class Loader:
     def _loads(
         self,
         live: list[tuple[Any, ...]],
-        rows: Mapping[int, _Row],
+        rows: Mapping[int, reads.Row],
         contents: Mapping[int, Content],
     ) -> tuple[dict[tuple[int, str], _Load], dict[int, float]]:
         """What is in use by site and partition, and what projects were promised, in core seconds."""
@@ -356,7 +320,7 @@ class Loader:
             promised[project] = promised.get(project, 0.0) + count * cores * service
         return loads, promised
 
-    def _known(self, rows: Mapping[int, _Row]) -> dict[int, Content]:
+    def _known(self, rows: Mapping[int, reads.Row]) -> dict[int, Content]:
         """The contents of groups; what has the same key has the same content."""
         if len(self._contents) > 10 * MOST_GROUPS:
             self._contents.clear()
@@ -409,38 +373,3 @@ def _partition(told: PartitionStatus, load: _Load, now: float) -> Partition:
 
 def _until(window: Window | None, now: float) -> float:
     return float("inf") if window is None else max(0.0, window.begin - now)
-
-
-def _group_rows(groups: Collection[int]) -> dict[int, _Row]:
-    sql = _GROUPS.format(wanted=bulk.among("g.id"))
-    return {id: _Row(*row) for id, *row in bulk.select(sql, [bulk.these(groups)])}
-
-
-def _projects(ids: Collection[int]) -> list[tuple[Any, ...]]:
-    """id, name, weight, member, institution, whether banned."""
-    return bulk.select(_PROJECTS.format(wanted=bulk.among("p.id")), [bulk.these(ids)])
-
-
-def _refusals(groups: Collection[int], now: float) -> dict[int, dict[str, Reason]]:
-    """What the sites' agents said to the groups, by group and site."""
-    found: dict[int, dict[str, Reason]] = {}
-    sql = _REFUSALS.format(wanted=bulk.among("r.group_id"))
-    for group, site, told, at in bulk.select(sql, [bulk.these(groups)]):
-        reason, since = Reason.model_validate(bulk.read_json(told)), bulk.read_moment(at)
-        if reason.code not in PASSING:
-            found.setdefault(group, {})[site] = reason
-        elif since and now - since.timestamp() < PASSING_FOR:
-            passing = Reason(code="busy", message=reason.message, parameters=reason.parameters)
-            found.setdefault(group, {})[site] = passing
-    return found
-
-
-def _datasets(contents: list[Content]) -> set[tuple[str, str]]:
-    """Of the sites' datasets that the groups read, those that are still there."""
-    wanted = {pair for c in contents for pair in c.datasets}
-    if not wanted:
-        return set()
-    rows = Dataset.objects.filter(
-        present=True, site__isnull=False, name__in={name for _, name in wanted}
-    )
-    return set(rows.values_list("site__name", "name"))
