@@ -394,22 +394,22 @@ def test_tasks_of_a_channel_with_a_charter_go_where_it_was_accepted() -> None:
     caribe = site("caribe", partition(cores=9), charters=said("asked"))
     broker = Broker()
 
-    def why(channels: str) -> dict[str, tuple[str, str]]:
+    def told_of(channels: str) -> dict[str, tuple[str, str]]:
         task = factories.task(project, resources={"backend_parameters": {"channels": channels}})
         assert broker.cycle() == 1
         last = Placement.objects.filter(group=task.group).order_by("last").last()
         assert last is not None
         return {r["site"]: (r["verdict"], r["code"]) for r in last.reasons}
 
-    plain = why("plain")
+    plain = told_of("plain")
     assert {code for _, code in plain.values()} <= {"chosen", "later", "turn"}
-    found = why("plain,up")
+    found = told_of("plain,up")
     assert found["bravo"] == ("ineligible", "charter")
     assert ("chosen", "asked") in (found["andes"], found["caribe"])
     caribe.offers = caribe.offers.model_copy(update={"charters": said("accepted")})
     caribe.side.status_due = True
     caribe.sync()
-    assert why("up:in") == {
+    assert told_of("up:in") == {
         "andes": ("ineligible", "unaccepted"),
         "bravo": ("ineligible", "charter"),
         "caribe": ("chosen", "chosen"),
