@@ -245,6 +245,17 @@ def test_waiting_attempts_are_recalled_for_a_free_site_only_after_a_while() -> N
         assert [(r.better, r.count) for r in recalls] == wanted
 
 
+def test_what_waits_for_an_operator_is_recalled_for_a_site_that_has_accepted_the_charter() -> None:
+    g = group(awaiting={"andes": "up", "darien": "up"})
+    sites = [site("andes"), site("bravo", partition(cores=2)), site("caribe", partition(cores=9))]
+    for age, wanted in ((10, []), (60, [("bravo", 2), ("caribe", 3)])):
+        recalls = recall([Waiting(g, "andes", "main", 5, NOW - age)], sites, NOW, SETTINGS)
+        assert [(r.better, r.count) for r in recalls] == wanted
+    assert not recall(
+        [Waiting(g, "andes", "main", 5, NOW - 60)], [site("andes"), site("darien")], NOW, SETTINGS
+    )
+
+
 def test_a_draining_site_is_asked_for_all_that_waits() -> None:
     waiting = Waiting(group(), "andes", "main", 2, NOW)
     [r] = recall([waiting], [site("andes", draining=True)], NOW, SETTINGS)

@@ -16,7 +16,8 @@ def recall(
     """Decide what to ask back. Room must be counted after a cycle's placing, which comes first.
 
     A site that drains, or must not have them any more, is asked for all of them; a busy one only for
-    as many as others could start at once, much sooner, after `recall_after` seconds of waiting.
+    as many as others could start at once, much sooner, after `recall_after` seconds of waiting. One whose
+    operator has yet to accept a charter is asked for as many as sites could start that have accepted it.
     """
     sites = sorted(sites, key=lambda s: s.name)
     number = {site.name: n for n, site in enumerate(sites)}
@@ -34,10 +35,26 @@ def recall(
         if reason is not None and reason.code not in ("silent", "hours", "ill", "never"):
             answer.append(Recall(w.group.id, w.site, w.partition, w.count, None))
             continue
-        if here is None or not here.backlog or now - w.since < settings.recall_after:
+        if here is None or now - w.since < settings.recall_after:
             continue
-        others = (numbered[n] for n in members(said.partitions))
-        answer += _to_better(w, here, [r for r in others if r.site.name != w.site], settings)
+        others = [numbered[n] for n in members(said.partitions)]
+        others = [room for room in others if room.site.name != w.site]
+        if w.site in w.group.awaiting:
+            answer += _to_accepted(w, [r for r in others if r.site.name not in w.group.awaiting])
+        elif here.backlog:
+            answer += _to_better(w, here, others, settings)
+    return answer
+
+
+def _to_accepted(w: Waiting, others: Sequence[Room]) -> list[Recall]:
+    """What waits for an operator starts sooner wherever nobody must be asked."""
+    left = w.count
+    answer = []
+    for there in others:
+        if count := max(0, min(left, there.fits(w.group.shape), there.of_shape(w.group.shape))):
+            there.take(w.group.shape, count)
+            left -= count
+            answer.append(Recall(w.group.id, w.site, w.partition, count, there.site.name))
     return answer
 
 
