@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ayni.lm import config
@@ -66,6 +67,7 @@ class Plan:
         warning: seconds before its end at which it is told.
         partition: where a site's tasks run.
         grace: seconds for which the others wait for a site that is late.
+        nodes: over how many a site trains, where that is not one.
     """
 
     words: int
@@ -74,6 +76,7 @@ class Plan:
     warning: int
     partition: str | None = None
     grace: float = 4.0
+    nodes: Mapping[str, int] = field(default_factory=dict)
 
     def undisturbed(self) -> Plan:
         """The same in one link."""
@@ -88,6 +91,7 @@ class Plan:
         for site in ("bogota", "mexico", "santiago"):
             text += _SITE.format(site=site, name=name, time=self.time, warning=self.warning)
             text += f'partition = "{self.partition}"\n' if self.partition else ""
+            text += f"nodes = {self.nodes[site]}\n" if site in self.nodes else ""
         path = folder / f"{name}.toml"
         path.write_text(text)
         return path

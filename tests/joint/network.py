@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ayni.demo.alliance import ALLIANCE, PROJECT, clusters, sites
-from ayni.demo.stage import AYNI, Stage, ayni
+from ayni.demo.stage import AYNI, SiteSpec, Stage, ayni
 from tests.joint.reference import Result, judge
 from tests.joint.texts import Texts
 
@@ -60,6 +60,11 @@ class Cluster:
     def resume(self) -> None:
         self("scontrol", "update", f"nodename={self.nodes}", "state=resume")
 
+    def nodes_of_jobs(self) -> list[int]:
+        """Over how many nodes each of its batch jobs was."""
+        asked = ("sacct", "-a", "-X", "-n", "-P", "-S", self._since, "-o", "AllocNodes")
+        return [int(line) for line in self(*asked).split()]
+
     def jobs(self) -> list[str]:
         """The batch jobs of that partition: time limit, seconds that it took, how it ended."""
         asked = ("sacct", "-a", "-X", "-n", "-P", "-r", SHORT, "-S", self._since)
@@ -89,7 +94,7 @@ class Countries:
         """Each site lets the run's messages out, and nothing else of its texts."""
         for site, folder in self.texts.shards.items():
             self.stage.add_datasets(
-                site, [folder], version="1", licence="own", release="nothing",
+                site, [folder], "inner-network", version="1", licence="own", release="nothing",
                 channel=f"{PROJECT}/{run}-up", **{"channel-limit": "1GiB"},
             )  # fmt: skip
         end = time.monotonic() + LIMIT
@@ -242,6 +247,11 @@ def _miss(training: Training, site: str, versions: int) -> None:
         missed = idle()
 
 
+def _wide(site: SiteSpec) -> SiteSpec:
+    """A site that takes tasks over two nodes; México's has the network that they need."""
+    return replace(site, policy={**site.policy, "max_nodes": 2})
+
+
 @contextmanager
 def countries(texts: Texts, slurm: Path | None = None) -> Iterator[Countries]:
     """The network, ended with everything that it started.
@@ -261,7 +271,7 @@ def countries(texts: Texts, slurm: Path | None = None) -> Iterator[Countries]:
         for cluster in found.values():
             stack.enter_context(cluster.short_jobs())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ayni-joint-")))
-        stage = Stage(folder, ALLIANCE, sites(cores=4, slurm=told))
+        stage = Stage(folder, ALLIANCE, [_wide(one) for one in sites(cores=4, slurm=told)])
         world = Countries(stage, texts, found)
         stack.callback(world.stop)
         stage.start_hub()

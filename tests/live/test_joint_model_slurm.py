@@ -18,6 +18,24 @@ from tests.live.conftest import SLURM
 pytestmark = [pytest.mark.live, pytest.mark.needs("slurm")]
 
 
+def test_a_site_trains_over_two_nodes_where_its_texts_card_gives_them_their_network(
+    tmp_path: Path,
+) -> None:
+    texts = prepare(tmp_path)
+    plan = Plan(texts.words, inner_steps=10, time=600, warning=30, nodes={"mexico": 2})
+    how = {"seed": 1, "steps": 40}
+    with countries(texts, SLURM) as world:
+        training = world.train(plan.write(tmp_path, "ancha", quorum=3, **how), "ancha")
+        training.end()
+        wide = training.result()
+        over = world.clusters["mexico"].nodes_of_jobs()
+    assert max(over) == 2
+    alone = train(plan.load(tmp_path, "sola", **how), tmp_path / "here", texts.shards)
+    assert wide.merged == dict.fromkeys(texts.shards, 4)
+    assert wide.tokens == alone.tokens, "the data's order does not hang on the number of ranks"
+    assert wide.loss == pytest.approx(alone.loss, rel=1e-4), "but sums of floats do"
+
+
 def test_walltimes_a_drained_site_and_a_killed_coordinator_change_no_bit(tmp_path: Path) -> None:
     """All three contributions of each round are waited for, so the tokens are the same, too.
 

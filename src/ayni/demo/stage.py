@@ -242,9 +242,10 @@ class Stage:
         }
         return to_toml(document)
 
-    def add_datasets(self, site: str, folders: Sequence[Path], **card: str) -> None:
+    def add_datasets(self, site: str, folders: Sequence[Path], *flags: str, **card: str) -> None:
         """Offer folders from the site's own store; the hub only ever hears of their cards."""
         options = [part for key, value in card.items() for part in (f"--{key}", value)]
+        options += [f"--{flag}" for flag in flags]
         ayni(
             "site", "dataset", "add", *map(str, folders), *options,
             "--config", str(self.site_folder(site) / "agent.toml"), env=self.base_env(), quiet=True,
