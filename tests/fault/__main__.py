@@ -3,7 +3,8 @@
     python -m tests.fault --kills 200 --seed 1
 
 Ends with 0 if every task of every run is in exactly one final state, every output was committed once and
-is right, every attempt was booked once, and no process is left behind; otherwise with 1 and what broke.
+is right, every attempt was booked once, each message of a channel came once and in order, and no process is
+left behind; otherwise with 1 and what broke.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ import httpx
 
 from ayni.demo.alliance import SITE_OF, clusters
 from ayni.demo.stage import SiteSpec, Stage
+from tests.fault import talk
 from tests.fault.batch import Operator, SlurmPunisher, reconciled
 from tests.fault.mischief import Mischief
 from tests.fault.punisher import Punisher
@@ -149,6 +152,7 @@ def one_run(
         reply = api.post("/arrays", json={"task": TASK, "parameters": parameters})
         reply.raise_for_status()
         array = reply.json()["id"]
+        talkers = talk.begin(api, [spec.name for spec in specs])
         punisher = (
             SlurmPunisher(stage, rng, clusters=list(engines)) if slurm else Punisher(stage, rng)
         )
@@ -156,7 +160,7 @@ def one_run(
         punish(punisher, api, array, kills, rng)
         for proxy in proxies.values():
             proxy.quiet = True
-        finished = wait(api, array)
+        finished = wait(api, array) and ended(api, talkers)
         operator.clear()
         unequal = [word for spec in specs if slurm for word in reconciled(stage, spec.name)]
         deeds = sum((p.deeds for p in proxies.values()), Counter[str]())
@@ -175,10 +179,11 @@ def one_run(
         punisher.dead_payloads, punisher.dead_supervisors, folder,
     )  # fmt: skip
     broken, ends = judge(evidence)
-    broken += unequal
+    unheard, came = talk.judge({spec.name: stage.site_folder(spec.name) for spec in specs})
+    broken += unequal + unheard
     if not finished:
         broken.insert(0, "the run did not come to its end in time")
-    say(f"  ended {dict(ends)}; killed {dict(punisher.kills)}; messages {dict(deeds)}")
+    say(f"  ended {dict(ends)}; killed {dict(punisher.kills)}; requests {dict(deeds)}; said {came}")
     return broken, punisher.kills
 
 
@@ -200,12 +205,24 @@ def counts(api: httpx.Client, array: str) -> dict[str, int]:
     return dict(reply.json()["counts"]) if reply.is_success else {}
 
 
+FINAL = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
+
+
+def ended(api: httpx.Client, tasks: Sequence[str], limit: float = 300) -> bool:
+    """Wait for some tasks; one whose payload was killed ended with that."""
+    deadline = time.monotonic() + limit
+    left = list(tasks)
+    while left and time.monotonic() < deadline:
+        left = [task for task in left if api.get(f"/tasks/{task}").json()["state"] not in FINAL]
+        time.sleep(0.5)
+    return not left
+
+
 def wait(api: httpx.Client, array: str, limit: float = 300) -> bool:
-    final = {"COMPLETE", "EXECUTOR_ERROR", "SYSTEM_ERROR", "CANCELED"}
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         now = counts(api, array)
-        if now and not {k for k, v in now.items() if v} - final:
+        if now and not {k for k, v in now.items() if v} - FINAL:
             time.sleep(3)  # the last usage and the killing of superseded attempts
             return True
         time.sleep(0.5)
