@@ -25,7 +25,8 @@ from ayni.agent import volumes
 from ayni.agent.sections import VolumesSection
 from ayni.agent.staging.errors import StagingError
 from ayni.agent.supervisor import sharing
-from ayni.agent.volumes import InUse, Key, Mounted, Volumes
+from ayni.agent.volume_files import Key, VolumeFiles
+from ayni.agent.volumes import InUse, Mounted, Volumes
 from ayni.protocol.release import FREE, Gate, Release, Rule
 from ayni.tes.volumes import Mount
 
@@ -346,9 +347,9 @@ def test_what_is_asked_to_go_goes_once_nobody_has_it(rig: Rig) -> None:
 def test_an_operator_may_ask_the_same(rig: Rig) -> None:
     rig.mount("a")
     rig.table.release("a")
-    volumes.ask_to_remove(rig.base, Key("clima", "state"))
+    VolumeFiles(rig.base).ask_to_remove(Key("clima", "state"))
     rig.table.sweep()
-    assert volumes.look(rig.base) == []
+    assert VolumeFiles(rig.base).look() == []
 
 
 def test_what_is_large_is_measured_as_seldom_as_that_takes_long(

@@ -6,18 +6,15 @@ the remedy (`UserError`, exit code 2).
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     Field,
     StrictBool,
     ValidationError,
@@ -25,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from ayni.agent.config_faults import described
 from ayni.agent.sections import Section, SlurmSection, VolumesSection
 from ayni.agent.units import Duration, Size
 from ayni.errors import UserError
@@ -215,7 +213,7 @@ class Config(Section):
         try:
             self.policy.policy(list(self.images))
         except ValidationError as error:
-            raise ValueError("policy." + "; ".join(_lines(error, Policy))) from error
+            raise ValueError("policy." + "; ".join(described(error, Policy))) from error
         if self.sandbox == "none" and self.production and not self.allow_unsandboxed:
             raise ValueError(
                 'sandbox: "none" lets tasks read whatever the agent\'s user can; '
@@ -353,7 +351,7 @@ def parse(text: str, path: Path) -> Config:
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_lines(error, Config))) from error
+        raise UserError(f"{path}: " + "; ".join(described(error, Config))) from error
     return _rooted(config, path.absolute().parent)
 
 
@@ -379,33 +377,3 @@ def _rooted(config: Config, base: Path) -> Config:
             "https": config.https.model_copy(update={"ca_file": place(config.https.ca_file)}),
         }
     )
-
-
-def _lines(error: ValidationError, model: type[BaseModel]) -> Iterator[str]:
-    """Each fault as `key: what is wrong, and the remedy`."""
-    for fault in error.errors():
-        where = [str(part) for part in fault["loc"]]
-        key = ".".join(where)
-        message = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
-        if fault["type"] == "extra_forbidden":
-            message = _unknown(model, where)
-        elif fault["type"] == "missing":
-            message = "is missing; add it"
-        yield f"{key}: {message}" if key else message
-
-
-def _unknown(model: type[BaseModel], where: list[str]) -> str:
-    for part in where[:-1]:
-        if (field := model.model_fields.get(part)) is not None:  # else a name, as of an image
-            model = _section(field.annotation) or model
-    close = difflib.get_close_matches(where[-1], model.model_fields, 1)
-    if close:
-        return f"unknown key; did you mean {close[0]!r}?"
-    return f"unknown key; known here are {', '.join(model.model_fields)}"
-
-
-def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds: itself, or None, or by names, or several."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_section, get_args(annotation))), None)

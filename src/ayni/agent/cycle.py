@@ -12,17 +12,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ayni.agent.channels.relay import Relay
+from ayni.agent.chores import Chores
 from ayni.agent.config import Config
 from ayni.agent.executors.base import Executor, ExecutorUnavailable, JobState, JobStatus
 from ayni.agent.hands import Hands, Staged
 from ayni.agent.jobs import job_of
 from ayni.agent.journal import Entry, Journal
-from ayni.agent.life import allocation_report
 from ayni.agent.line import Answered, Line
 from ayni.agent.now import EVERY
 from ayni.agent.offer import Offer
@@ -46,9 +45,6 @@ _MANY = 32  # attempts in hand, beyond which nobody waits for the next one: then
 _TOGETHER = 0.1  # … seconds in which what comes is taken together, by one transaction
 _ASK_AGAIN = 5.0  # after jobs of which the executor could not say anything
 _OFFER = 1.0  # seconds between two looks at what the site offers, if nothing grows
-_SWEEP = 10.0  # between two rounds of sweeping
-_BOOKS = 2.0  # between two looks at what the scheduler's accounting has
-_PRUNE = 60.0  # between two looks for what is too old to be kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +93,22 @@ class Cycle:
     def __post_init__(self) -> None:
         self.work = Work(self.config, self.refuses)
         self.watch = Watch(self.folders, self.offer.datasets)
+        self.chores = Chores(
+            self.work,
+            self.journal,
+            self.executor,
+            self.folders,
+            self.volumes,
+            self.offer,
+            self.hands.do,
+        )
         self._unsure: set[str] = set()  # ask the executor afresh
         self._ask_after = float("-inf")
         self._pause = _QUICKEST
         self._next_look = float("-inf")
-        self._next_chores = float("-inf")
+        self._next_round = float("-inf")
         self._next_offer = float("-inf")
-        self._next_sweep = float("-inf")
         self._next_note = float("-inf")
-        self._next_prune = float("-inf")
-        self._next_books = float("-inf")
-        self._sweeping: Future[None] | None = None
-        self._measuring: Future[None] | None = None
         self._acknowledged: int | None = None
         self._at_least = 0
 
@@ -136,8 +136,8 @@ class Cycle:
         now = self.clock()
         if now >= self._next_look:
             self._look(now)
-        if now >= self._next_chores:
-            self._chores(now)
+        if now >= self._next_round:
+            self._now_and_then(now)
         self._commit()
         self._do(self.work.take_acts())
         self._talk(self.clock())
@@ -192,7 +192,7 @@ class Cycle:
             self.work.cancel(attempt, now, mute=True)
         self.watch.wanted = frozenset(reply.watched)
         if reply.remove_volumes and not self.volumes.unwanted.issuperset(reply.remove_volumes):
-            self._next_sweep = float("-inf")
+            self.chores.sweep_soon()
         self.volumes.unwanted = frozenset(reply.remove_volumes)
 
     def _known(self, attempt: str) -> bool:
@@ -373,8 +373,8 @@ class Cycle:
 
     # --- now and then ---
 
-    def _chores(self, now: float) -> None:
-        self._next_chores = now + 0.25
+    def _now_and_then(self, now: float) -> None:
+        self._next_round = now + 0.25
         wall = self.wall()
         self.work.tell_what_lasts(wall)
         self.work.due(wall, count=not self.line.trouble)
@@ -390,46 +390,7 @@ class Cycle:
         if now >= self._next_note:
             self._next_note = now + EVERY
             self.note(self)
-        if now >= self._next_sweep and (self._sweeping is None or self._sweeping.done()):
-            self._next_sweep = now + _SWEEP
-            self._sweeping = self.hands.do(self._sweep)
-            if self._measuring is None or self._measuring.done():
-                self._measuring = self.hands.do(self._measure)
-        if now >= self._next_books:
-            self._next_books = now + _BOOKS
-            self._book()
-        if now >= self._next_prune:
-            self._next_prune = now + _PRUNE
-            self.journal.prune(wall)
-
-    def _book(self) -> None:
-        """Take what the scheduler's accounting has of attempts that are over into their reports."""
-        found = self.executor.allocations()
-        # Of those whose end is not in the journal yet, the executor will tell again.
-        going = self.work.entries.keys() | self.work.told.keys()
-        over = {a: given for a, given in found.items() if a not in going}
-        self.journal.allocate({a: allocation_report(given) for a, given in over.items()})
-        try:
-            self.executor.booked(over)
-        except ExecutorUnavailable as error:  # it tells them again, which does no harm
-            log.warning("the executor cannot be told what is booked: %s", error)
-
-    def _sweep(self) -> None:
-        """Remove what was given up, and see which datasets there are: in a thread."""
-        self.offer.disks.look()
-        try:
-            self.volumes.sweep()
-            self.folders.sweep()
-            self.offer.datasets.scan()
-        except OSError as error:
-            log.warning("sweeping failed: %s", error)
-
-    def _measure(self) -> None:
-        """See how much volumes hold: in a thread of its own, since that may take long."""
-        try:
-            self.volumes.measure()
-        except OSError as error:
-            log.warning("volumes cannot be measured: %s", error)
+        self.chores.do_due(now, wall)
 
     def close(self) -> None:
         """Let threads leave off; nothing is waited for, since everything may be repeated."""

@@ -14,12 +14,12 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from ayni.agent.ballast import Ballast
+from ayni.agent.database import connect, transaction
 from ayni.agent.executors.base import CommandResult, EndReason, JobState, JobStatus, Usage
 from ayni.errors import UserError
 from ayni.protocol.attempts import LIVE, AttemptState
@@ -378,35 +378,6 @@ def _hold(folder: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a database that must outlive kills and power cuts; a transaction is begun by `transaction`.
-
-    Raises:
-        UserError: it cannot be opened.
-    """
-    try:
-        db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
-        path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-    except (sqlite3.Error, OSError) as error:
-        raise UserError(f"{path} cannot be opened: {error}") from error
-    return db
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """What is done within is written whole or not at all."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # a full disk ends it by itself
-            db.execute("ROLLBACK")
-        raise
 
 
 def incarnation(folder: Path) -> str | None:

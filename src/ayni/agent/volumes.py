@@ -1,10 +1,5 @@
 """The site's volumes: room of a project that outlives its tasks and never leaves here.
 
-BASE/PROJECT/NAME/  volume.json  what is known of it
-                    lease        the attempt that may write; another in its place is to end by itself
-                    data/        what tasks see
-                    remove       an operator wants it gone
-
 At most one attempt writes to a volume; any number may read beside it. All attempts of the site go through
 this table, so it alone decides; the lease on the disk is for those that the table cannot see end: an
 attempt that is called lost may still have a process on a node that does not answer.
@@ -17,7 +12,6 @@ the volume, since others could read more than they were judged by.
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -28,23 +22,22 @@ from pathlib import Path
 from ayni.agent.executors.base import Bind
 from ayni.agent.sections import VolumesSection
 from ayni.agent.staging.errors import StagingError, Waits
-from ayni.agent.supervisor import disk, files, namespaces, sharing
+from ayni.agent.supervisor import disk, files
+from ayni.agent.volume_files import CODE, Key, Volume, VolumeFiles
 from ayni.protocol import volumes
 from ayni.protocol.messages import MAX_VOLUMES, GateStatus, VolumesOffer, VolumeStatus
-from ayni.protocol.release import FREE, Rule, from_json, strictest
+from ayni.protocol.release import FREE, Rule, strictest
 from ayni.tes.urls import valid_name
 from ayni.tes.volumes import Mount
 
 log = logging.getLogger(__name__)
 
-CODE = "volume"
 FENCE = (
     90.0  # seconds that a lease is another's before its new holder starts: see supervisor._LEASES
 )
 AGAIN = 2.0  # seconds until a volume that is in use is asked for again
 _MEASURE = 60.0  # seconds between two measurements of a volume, at least …
 _SHARE = 100  # … and so many times what the last one took
-_META, _LEASE, _DATA, _REMOVE = "volume.json", "lease", "data", "remove"
 
 Judge = Callable[[Rule], None]
 
@@ -54,24 +47,6 @@ class InUse(Waits):
 
     def __init__(self, message: str, seconds: float = AGAIN) -> None:
         super().__init__(CODE, message, seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    project: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """What is known of one. Times are Unix seconds; `size` in bytes, as measured last."""
-
-    id: str
-    created: float
-    used: float
-    size: int = 0
-    rule: Rule = FREE
-    datasets: tuple[str, ...] = ()  # that were read by who wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +100,9 @@ class Volumes:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self.base.mkdir(parents=True, exist_ok=True)
-        self.base.chmod(0o711)
-        self._known.update(look(self.base))
+        self._files = VolumeFiles(self.base)
+        self._files.make_base()
+        self._known.update(self._files.look())
 
     # --- for attempts -------------------------------------------------------------------------
 
@@ -169,7 +144,7 @@ class Volumes:
                 self._may(attempt, key, mount, there[key], rule)
             self._take(attempt, wanted, there, rule, tuple(sorted(names)))
             leases = self._lease(attempt, [key for key, mount in wanted.items() if mount.write])
-            binds = tuple(Bind(self._data(k), m.path, m.write) for k, m in wanted.items())
+            binds = tuple(Bind(self._files.data(k), m.path, m.write) for k, m in wanted.items())
             return Mounted(binds, leases, rule, tuple(sorted(names)))
 
     def recall(self, attempt: str, binds: Iterable[Bind]) -> None:
@@ -198,7 +173,7 @@ class Volumes:
                 self._measured.setdefault(key, _Measured()).dirty |= writes
                 if writes and sure:
                     with suppress(OSError):
-                        (self._folder(key) / _LEASE).unlink(missing_ok=True)
+                        self._files.lease(key).unlink(missing_ok=True)
 
     def _find(self, key: Key, mount: Mount) -> Volume | None:
         volume = self._known.get(key)
@@ -209,7 +184,7 @@ class Volumes:
         if volume is not None and self._is_going(key, volume):
             raise InUse(f"volume {key.name} is being deleted")
         group = None if volume is None else self.group_of(key.project)
-        if group is not None and self._data(key).stat().st_gid != group:
+        if group is not None and self._files.data(key).stat().st_gid != group:
             raise StagingError(
                 CODE, f"volume {key.name} is another local user's here; tell the site's operator"
             )
@@ -245,7 +220,7 @@ class Volumes:
         """Note who has what, and under which rule, before anything can be written."""
         now = self.wall()
         for key, mount in wanted.items():
-            volume = there[key] or self._make(key, now)
+            volume = there[key] or self._files.make(key, self.group_of(key.project), now)
             if mount.write:
                 volume = replace(volume, rule=rule, datasets=datasets)
             self._note(key, replace(volume, used=now))
@@ -260,7 +235,7 @@ class Volumes:
         leases = []
         wait = 0.0
         for key in keys:
-            path = self._folder(key) / _LEASE
+            path = self._files.lease(key)
             held = files.read_json(str(path))
             if not isinstance(held, dict) or held.get("attempt") != attempt:
                 after = self.wall() + FENCE if held is not None else 0.0
@@ -322,7 +297,7 @@ class Volumes:
                 old = self.wall() - volume.used > self.rules.retention
                 if old or self._is_going(key, volume):
                     log.info("volume %s of project %s goes", key.name, key.project)
-                    self.discard(self._folder(key))
+                    self.discard(self._files.folder(key))
                     del self._known[key]
                     self._measured.pop(key, None)
 
@@ -335,7 +310,7 @@ class Volumes:
                 continue
             state.dirty = self._is_written(key)
             try:
-                size = disk.measure(self._data(key))
+                size = disk.measure(self._files.data(key))
             except OSError as error:  # it has just gone, or is away
                 log.warning("volume %s cannot be measured: %s", key.name, error)
                 continue
@@ -360,71 +335,8 @@ class Volumes:
             return any(has.get(key, False) for has in self._mounts.values())
 
     def _is_going(self, key: Key, volume: Volume) -> bool:
-        return volume.id in self.unwanted or (self._folder(key) / _REMOVE).exists()
-
-    # --- on the disk --------------------------------------------------------------------------
-
-    def _folder(self, key: Key) -> Path:
-        return self.base / key.project / key.name
-
-    def _data(self, key: Key) -> Path:
-        return self._folder(key) / _DATA
-
-    def _make(self, key: Key, now: float) -> Volume:
-        group = self.group_of(key.project)
-        folder, data = self._folder(key), self._data(key)
-        if data.is_dir() and any(data.iterdir()):  # written to, and nobody knows under which rule
-            raise StagingError(
-                CODE, f"volume {key.name} is in disorder here; tell the site's operator"
-            )
-        if group is None:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for path in (folder.parent, folder):
-                path.chmod(0o711)
-            namespaces.give_away(str(data))
-        else:
-            sharing.make(str(folder.parent), sharing.READ, group)
-            sharing.make(str(folder), sharing.KEEP, group)
-            sharing.make(str(data), sharing.WRITE, group)
-        return Volume(secrets.token_hex(8), now, now)
+        return volume.id in self.unwanted or self._files.is_to_go(key)
 
     def _note(self, key: Key, volume: Volume) -> None:
-        files.write_json(str(self._folder(key) / _META), asdict(volume))
+        self._files.note(key, volume)
         self._known[key] = volume
-
-
-def look(base: Path) -> list[tuple[Key, Volume]]:
-    """The volumes in a folder, as they are noted there."""
-    found = []
-    for project in _folders(base):
-        for folder in _folders(project):
-            volume = _read(folder)
-            if volume is not None and valid_name(project.name) and valid_name(folder.name):
-                found.append((Key(project.name, folder.name), volume))
-    return found
-
-
-def ask_to_remove(base: Path, key: Key) -> None:
-    """Let the agent delete a volume as soon as nobody has it."""
-    (base / key.project / key.name / _REMOVE).touch()
-
-
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
-
-
-def _read(folder: Path) -> Volume | None:
-    """What is noted of a volume; None if nothing is, so that nobody has ever written to it."""
-    found = files.read_json(str(folder / _META))
-    if found is None:
-        return None
-    try:
-        rule = from_json(found.pop("rule"))
-        return Volume(**{**found, "rule": rule, "datasets": tuple(found["datasets"])})
-    except (KeyError, TypeError, ValueError):
-        log.exception(
-            "%s is in disorder; the volume is closed until that is mended", folder / _META
-        )
-        return None

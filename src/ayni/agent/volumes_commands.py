@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ayni.agent.config import load
 from ayni.agent.options import Config, Json
-from ayni.agent.volumes import Key, Volume, ask_to_remove, look
+from ayni.agent.volume_files import Key, Volume, VolumeFiles
 from ayni.errors import UserError
 from ayni.tes.units import show_size
 
@@ -29,7 +29,7 @@ def ls(config: Config = None, as_json: Json = False) -> None:
     Example: ayni site volume ls --json
     """
     loaded = load(config)
-    found = look(loaded.volumes_folder)
+    found = VolumeFiles(loaded.volumes_folder).look()
     if as_json:
         typer.echo(json.dumps({"volumes": [_shown(*item) for item in found]}, indent=2))
         return
@@ -57,11 +57,11 @@ def rm(
 
     Example: ayni site volume rm climate state
     """
-    folder = load(config).volumes_folder
-    known = dict(look(folder))
+    there = VolumeFiles(load(config).volumes_folder)
+    known = dict(there.look())
     if Key(project, name) not in known:
         raise UserError(f"project {project} has no volume {name} here; see 'ayni site volume ls'")
-    ask_to_remove(folder, Key(project, name))
+    there.ask_to_remove(Key(project, name))
     if as_json:
         typer.echo(json.dumps({"removing": {"project": project, "name": name}}))
         return

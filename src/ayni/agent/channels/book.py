@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ayni.agent.journal import connect, transaction
+from ayni.agent.database import connect, transaction
 from ayni.protocol.exchange import KEEP
 
 FILE = "channels.sqlite"

@@ -1,9 +1,11 @@
-"""What the clusters said (`recorded/`), in the columns that our commands ask for."""
+"""What the clusters said (`recorded/`), in the columns that our commands ask for; and junk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+
+from hypothesis import strategies as st
 
 from ayni.agent.executors.slurm import parse
 
@@ -15,6 +17,8 @@ JobID JobIDRaw JobName State ExitCode DerivedExitCode Reason Submit Eligible Sta
 AllocCPUS AllocNodes NodeList ReqMem MaxRSS TotalCPU AllocTRES TRESUsageInTot Partition Account QOS User
 Cluster Constraints
 """
+#: Half of the characters mean something to the parsers.
+JUNK = st.text(st.sampled_from("0123456789.-:|=,+ KMGT_[]%²\n") | st.characters(), max_size=60)
 
 
 def text(name: str) -> str:

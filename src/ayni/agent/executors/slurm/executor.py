@@ -7,7 +7,6 @@ queue. A batch job that is not in the queue is unknown until the accounting says
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,18 +18,18 @@ from ayni.agent.executors.base import (
     ExecutorUnavailable,
     Fault,
     Job,
-    JobState,
     JobStatus,
     PartitionInfo,
 )
-from ayni.agent.executors.jobfiles import JobFiles, status
+from ayni.agent.executors.jobfiles import JobFiles
 from ayni.agent.executors.slurm import ends, parse
 from ayni.agent.executors.slurm.accounting import Accounting
 from ayni.agent.executors.slurm.allowance import Allowance
-from ayni.agent.executors.slurm.books import AGENT, Books, Pilot, Task
+from ayni.agent.executors.slurm.books import Books, Pilot, Task
 from ayni.agent.executors.slurm.cluster import Cluster
 from ayni.agent.executors.slurm.fleet import Fleet
 from ayni.agent.executors.slurm.foresight import Foresight, Starts, with_starts
+from ayni.agent.executors.slurm.news import News
 from ayni.agent.executors.slurm.pools import Key
 from ayni.agent.executors.slurm.script import Rules
 from ayni.agent.executors.slurm.state import job_prefix, on_shared_disk
@@ -86,6 +85,7 @@ class SlurmExecutor:
         name = our_name() if user is None else user.name
         self._allowance = Allowance(slurm, self._rules, self._cluster, name, clock)
         self._books = Books(self._state, clock)
+        self._news = News(self._books)
         self._accounting = Accounting(self._state, slurm, self._user)
         self._fleet = Fleet(
             self._state,
@@ -94,20 +94,21 @@ class SlurmExecutor:
             self._rules,
             self._allowance,
             self._books,
-            self._turn_away,
+            self._news.turn_away,
         )
         self._foresight = Foresight(slurm, self._rules, self._allowance, self._books, clock)
         specs = (self._files.read(job_id) for job_id in sorted(self._files.ids()))
         self._books.recover(spec for spec in specs if spec is not None)
-        self._news: dict[str, JobStatus] = {}
         self._pause = _OFTEN
         self._next_look = float("-inf")
         self._looked = False
         for task in self._books.broken_off():
             if self._books.cancel_mark(task.id).exists():
-                self._decide(task, "ended", "canceled", "canceled before it started")
+                self._news.decide(task, "ended", "canceled", "canceled before it started")
             else:
-                self._decide(task, "lost", None, "the agent was stopped while it turned it away")
+                self._news.decide(
+                    task, "lost", None, "the agent was stopped while it turned it away"
+                )
 
     findings: Sequence[Finding] = ()
 
@@ -175,8 +176,7 @@ class SlurmExecutor:
             self._looked = False  # what was asked may have been done: look before asking again
             if not self._news:  # what the pilots told is true, whether or not Slurm answers
                 raise
-        news, self._news = self._news, {}
-        return list(news.values())
+        return self._news.take()
 
     def known(self, ids: Collection[str]) -> set[str]:
         """Those of these jobs that are ours."""
@@ -197,7 +197,7 @@ class SlurmExecutor:
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
         self._read_events()
         return {
-            job_id: self._state_of(self._books.tasks[job_id])
+            job_id: self._news.state_of(self._books.tasks[job_id])
             for job_id in ids
             if job_id in self._books.tasks
         }
@@ -210,7 +210,7 @@ class SlurmExecutor:
                 continue
             self._books.cancel_mark(job_id).touch()
             if task.pilot is None:
-                self._turn_away(task, "canceled", "canceled before it started")
+                self._news.turn_away(task, "canceled", "canceled before it started")
 
     @on_shared_disk
     def is_idle(self) -> bool:
@@ -221,7 +221,7 @@ class SlurmExecutor:
         for job_id in ids:
             self._files.path(job_id).unlink(missing_ok=True)
             self._books.forget(job_id)
-            self._news.pop(job_id, None)
+            self._news.forget(job_id)
         self._books.drop_idle_pools()
 
     def allocations(self) -> Mapping[str, Allocation]:
@@ -255,9 +255,9 @@ class SlurmExecutor:
                     if (known := self._books.pilots.get(job)) is not None:
                         self._began(known, str(node), run)
                 case ["started", job_id, when]:
-                    self._started(job, str(job_id), float(when))
+                    self._news.started(job, str(job_id), float(when))
                 case ["ended", job_id, _]:
-                    self._ended(str(job_id))
+                    self._news.ended(str(job_id))
                 case ["signal", when]:
                     if (known := self._books.pilots.get(job)) is not None:
                         known.signaled = float(when)
@@ -271,47 +271,11 @@ class SlurmExecutor:
             task = self._books.tasks[job_id]
             if files.claim_tag(task.folder) == f"{found.id}.{run}":
                 continue
-            self._ended(job_id)
+            self._news.ended(job_id)
             if not task.ended:
-                self._decide(task, "lost", None, _REQUEUED)
+                self._news.decide(task, "lost", None, _REQUEUED)
         found.node, found.waiting = node, False
         found.signaled, found.closed = None, False
-
-    def _started(self, job: str, job_id: str, when: float) -> None:
-        task = self._books.tasks.get(job_id)
-        if task is None or task.ended:
-            return
-        found = self._books.claimed(task, job)
-        self._news[job_id] = JobStatus(
-            job_id, JobState.RUNNING, started=when, host=found.node or job
-        )
-
-    def _ended(self, job_id: str) -> None:
-        task = self._books.tasks.get(job_id)
-        if task is None or task.ended:
-            return
-        found = files.read_exit(task.folder)
-        if found is None:
-            return  # the file system lags; the pilot's end is another occasion
-        by = self._books.pilots.get(task.pilot or "")
-        ours = self._books.cancel_mark(job_id).exists()
-        if by is not None and not ours and ends.is_cut_short(found, by.signaled):
-            return  # the scheduler ended the batch job: the accounting will say why
-        result = status(found, by.node if by is not None else "")
-        if result.usage is not None:
-            self._books.pools[task.pool].took(result.usage.wall)
-        self._books.ended(task)
-        self._news[job_id] = result
-
-    def _state_of(self, task: Task) -> JobStatus:
-        found = files.read_exit(task.folder) if task.ended else None
-        if found is not None:
-            return status(found, "")
-        if task.pilot is None:
-            return JobStatus(task.id, JobState.PENDING)
-        by = self._books.pilots[task.pilot]
-        state = JobState.RUNNING if by.gone is None else JobState.UNKNOWN
-        return JobStatus(task.id, state, host=by.node)
 
     # --- the queue ---
 
@@ -329,7 +293,7 @@ class SlurmExecutor:
         gone = [p for p in self._books.pilots.values() if self._is_gone(p, queue, now)]
         for found in gone:
             for job_id in list(found.live):
-                self._ended(job_id)
+                self._news.ended(job_id)
         barren = [p for p in gone if not p.took and not p.withdrawn]
         left = {p.id for p in gone if p.live} | {p.id for p in barren}
         accounts = self._accounting.ask(left, now)
@@ -367,7 +331,7 @@ class SlurmExecutor:
             self._fleet.refuse(self._books.pools[found.pool], row.reason, now)
         if found.waiting and found.live:
             for job_id in list(found.live):
-                self._decide(self._books.tasks[job_id], "lost", None, _REQUEUED)
+                self._news.decide(self._books.tasks[job_id], "lost", None, _REQUEUED)
 
     def _is_gone(self, found: Pilot, queue: Mapping[str, parse.Queued], now: float) -> bool:
         if found.id in queue or (now - found.submitted < _UNSEEN and found.waiting):
@@ -386,7 +350,7 @@ class SlurmExecutor:
             end = ends.of_account(account, alone=alone)
             for task in [self._books.tasks[job_id] for job_id in found.live]:
                 if over or self._is_past_hope(task, found, now):
-                    self._decide(task, end.state, end.reason, end.message)
+                    self._news.decide(task, end.state, end.reason, end.message)
 
     def _is_past_hope(self, task: Task, by: Pilot, now: float) -> bool:
         """Whether a task of a batch job that is gone would have been ended by its supervisor long since.
@@ -396,23 +360,3 @@ class SlurmExecutor:
         assert by.gone is not None
         key = self._books.pools[task.pool].key
         return now - max(by.gone, task.since + key.walltime + key.grace) > _PATIENCE
-
-    def _turn_away(self, task: Task, reason: str, message: str) -> None:
-        """A waiting task ends, unless a batch job was quicker."""
-        try:
-            ours = files.claim(task.folder, AGENT)
-        except FileNotFoundError:
-            ours = True  # without its folder nobody can run it
-        if ours:
-            self._decide(task, "ended", reason, message)
-
-    def _decide(self, task: Task, state: str, reason: str | None, message: str) -> None:
-        """Write, or correct, the exit file in the place of a supervisor."""
-        found = files.decided(task.id, state, reason, message)
-        before = files.read_exit(task.folder) or {}
-        found |= {name: before[name] for name in ("started", "usage") if before.get(name)}
-        with contextlib.suppress(FileNotFoundError):  # its folder is gone: it is told all the same
-            files.write_exit(task.folder, found)
-        by = self._books.pilots.get(task.pilot or "")
-        self._books.ended(task)
-        self._news[task.id] = status(found, by.node if by is not None else "")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+
+from ayni.agent.executors.slurm.values import duration, gres, hosts, limit, moment, size, whole
 
 SQUEUE = "%i|%T|%r|%j|%P|%C|%N|%S|%V"
 SACCT = (
@@ -40,14 +41,8 @@ OVER = frozenset(
         "PREEMPTED", "REVOKED", "TIMEOUT",
     }
 )  # fmt: skip
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 _KEY = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_:/]*)=")
-_DIGITS = re.compile(r"[0-9]{1,20}")
-_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]*)?")
 _WOULD_START = re.compile(r"Job [0-9]+ to start at ([0-9]+) using ")
-DAY = 86400
-_MOST_HOSTS = 100_000  # in one span of names
-FOREVER = 365 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +177,7 @@ def squeue(text: str) -> list[Queued]:
             job, state, reason, name, partition, cores, node, start, submitted = fields
             found.append(
                 Queued(
-                    job, state, reason, name, partition, _whole(cores), node,
+                    job, state, reason, name, partition, whole(cores), node,
                     moment(start), moment(submitted),
                 )
             )  # fmt: skip
@@ -219,15 +214,15 @@ def _account(job: str, row: Mapping[str, str]) -> Account:
         name=row["JobName"],
         state=state,
         by=by,
-        exit_code=_whole(code),
-        signal=_whole(number),
+        exit_code=whole(code),
+        signal=whole(number),
         submitted=moment(row["Submit"]),
         started=moment(row["Start"]),
         ended=moment(row["End"]),
-        elapsed=_whole(row["ElapsedRaw"]),
-        cores=_whole(row["AllocCPUS"]),
-        nodes=_whole(row["AllocNodes"]) or _whole(tres.get("node", "0")),
-        gpus=_whole(tres.get("gres/gpu", "0")),
+        elapsed=whole(row["ElapsedRaw"]),
+        cores=whole(row["AllocCPUS"]),
+        nodes=whole(row["AllocNodes"]) or whole(tres.get("node", "0")),
+        gpus=whole(tres.get("gres/gpu", "0")),
         memory=size(tres.get("mem", "")),
         peak_memory=size(row["MaxRSS"], bare=1),
         cpu=duration(row["TotalCPU"]),
@@ -238,7 +233,7 @@ def _account(job: str, row: Mapping[str, str]) -> Account:
 
 def _energy(text: str) -> int | None:
     """Joules; Slurm writes numbers of nearly 64 bits, or 0, where they were not measured."""
-    found = _whole(text)
+    found = whole(text)
     return found if 0 < found < 1 << 60 else None
 
 
@@ -263,12 +258,12 @@ def nodes(text: str) -> list[Node]:
                 name=row["NodeName"],
                 partitions=tuple(filter(None, row.get("Partitions", "").split(","))),
                 state=frozenset(words),
-                cores=_whole(row.get("CPUEfctv", row.get("CPUTot", "0"))),
-                memory=_whole(row.get("RealMemory", "0")) << 20,
+                cores=whole(row.get("CPUEfctv", row.get("CPUTot", "0"))),
+                memory=whole(row.get("RealMemory", "0")) << 20,
                 gpus=gres(row.get("Gres", "")),
-                used_cores=_whole(row.get("CPUAlloc", "0")),
-                used_memory=_whole(row.get("AllocMem", "0")) << 20,
-                used_gpus=_whole(alloc.get("gres/gpu", "0")),
+                used_cores=whole(row.get("CPUAlloc", "0")),
+                used_memory=whole(row.get("AllocMem", "0")) << 20,
+                used_gpus=whole(alloc.get("gres/gpu", "0")),
                 reason=row.get("Reason", ""),
             )
         )
@@ -349,72 +344,3 @@ def _records(text: str) -> Iterator[dict[str, str]]:
             place[1]: line[place.end() : end].strip()
             for place, end in zip(places, ends, strict=False)  # a line without a name has no end
         }
-
-
-# --- values -----------------------------------------------------------------------------------
-
-
-def gres(text: str) -> int:
-    """How many GPUs `gpu:2`, `gpu:a100:4(S:0-1)` or a list of such stands for."""
-    total = 0
-    for item in re.sub(r"\([^)]*\)", "", text).split(","):
-        name, _, rest = item.partition(":")
-        if name == "gpu":
-            total += _whole(rest.rpartition(":")[2] or "1")
-    return total
-
-
-def hosts(text: str) -> Iterator[str]:
-    """The names in `a-n[1-3,07],b`; in `r[1-2]n[01-04]` every place varies."""
-    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
-        if item != "(null)":
-            yield from map("".join, product(*map(_varied, re.split(r"(\[[^\]]*\])", item))))
-
-
-def _varied(part: str) -> list[str]:
-    if not part.startswith("["):
-        return [part]
-    found = []
-    for span in part[1:-1].split(","):
-        first, dash, last = span.partition("-")
-        if dash and first.isdecimal() and last.isdecimal():
-            numbers = range(int(first), min(int(last), int(first) + _MOST_HOSTS) + 1)
-            found += [f"{number:0{len(first)}}" for number in numbers]
-        else:
-            found.append(span)
-    return found
-
-
-def moment(text: str) -> float | None:
-    """A time as SLURM_TIME_FORMAT=%s gives it; None for `Unknown`, `N/A`, `None`."""
-    return float(text) if _DIGITS.fullmatch(text) else None
-
-
-def limit(text: str) -> int:
-    """A time limit in seconds: `2-00:00:00`, `01:00:00`, `UNLIMITED`."""
-    if text in ("UNLIMITED", "INFINITE", "Partition_Limit", ""):
-        return FOREVER
-    return int(duration(text))
-
-
-def duration(text: str) -> float:
-    """Seconds: `[DD-[HH:]]MM:SS[.mmm]`."""
-    days, dash, clock = text.rpartition("-")
-    parts = [float(part) for part in clock.split(":") if _NUMBER.fullmatch(part)]
-    while dash and len(parts) < 3:
-        parts.append(0.0)  # `1-12` is a day and twelve hours
-    seconds = 0.0
-    for part in parts:
-        seconds = seconds * 60 + part
-    return seconds + _whole(days) * DAY
-
-
-def size(text: str, bare: int = 1 << 20) -> int:
-    """Bytes: `4G`, `1024K`, `500M`; a bare number counts MiB, or what is said."""
-    found = re.fullmatch(rf"({_NUMBER.pattern})([KMGTP]?)[nc]?", text)
-    return int(float(found[1]) * (_UNITS[found[2]] if found[2] else bare)) if found else 0
-
-
-def _whole(text: str) -> int:
-    found = _DIGITS.match(text)
-    return int(found[0]) if found else 0
