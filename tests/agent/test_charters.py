@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ayni.agent import charters as charters_
-from ayni.agent.charters import Answer, Charters
+from ayni.agent.charters import Answer, Charters, operator
 from ayni.agent.staging.errors import StagingError, Waits
 from ayni.cli.frame import build
 from ayni.errors import UserError
@@ -210,3 +212,14 @@ def test_a_digest_must_name_one_charter(here: Charters, tmp_path: Path) -> None:
     here.admit(other, never)
     with pytest.raises(Waits):
         here.admit(wants(TEXT), never)
+
+
+def test_an_operator_whom_the_machine_has_no_name_for_is_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    assert operator() == f"user {os.getuid()}"

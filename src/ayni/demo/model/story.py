@@ -32,7 +32,9 @@ NEEDED = (
 )  # fmt: skip
 PICTURE, MODEL = "joint-model", "joint-model"  # files, and the exported model's folder
 WORDS_LIMIT, CHANNEL_LIMIT = "1MiB", "256MiB"
-LIMIT = 1200.0  # seconds, on a slow machine, for each part of the preparation, and for the comparison
+LIMIT = (
+    1200.0  # seconds, on a slow machine, for each part of the preparation, and for the comparison
+)
 
 
 def missing() -> str | None:
