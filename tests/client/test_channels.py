@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from ayni.client import BadRequest, Conflict, Network
-from ayni.client.errors import AyniError, NotFound
+from ayni.client.errors import AyniError, NotFound, TransferFailed
+from ayni.transfer import Manifest
+from ayni.transfer.project import ProjectFiles
 from tests.client.conftest import Run
 from tests.hub.channels.support import SCHEMA, SUMS
 
@@ -44,6 +46,25 @@ def test_a_blob_comes_back_as_it_was_sent(network: Network, tmp_path: Path) -> N
     channel.send("sums", SUMS)
     with pytest.raises(AyniError, match="has no blob"):
         channel.fetch(next(channel.messages(2)), tmp_path / "c")
+
+
+def test_a_blob_that_is_another_than_its_message_names_is_not_taken(
+    network: Network, tmp_path: Path
+) -> None:
+    """The sender's signature is over the message: what the hub says of the blob is not."""
+    channel = network.make_channel("sums", SCHEMA)
+    channel.send("delta", blob=b"quinua")
+    [message] = channel.messages()
+    assert message.blob is not None
+    manifest = ProjectFiles.manifest
+
+    def other(files: ProjectFiles, path: str) -> Manifest:
+        return manifest(files, path).model_copy(update={"sha256": "0" * 64})
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TransferFailed, match="asked for"):
+        patch.setattr(ProjectFiles, "manifest", other)
+        channel.fetch(message, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_the_schema_does_not_list_is_told_with_its_field(network: Network) -> None:

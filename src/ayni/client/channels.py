@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError
 from ayni.client.connection import LONG_PATIENCE, MAX_WAIT
 from ayni.client.errors import AyniError, TransferFailed
 from ayni.client.models import Answer
-from ayni.client.outputs import ToFetch
 from ayni.transfer import Answer as BlobAnswer
 from ayni.transfer import Described, TransferError
 from ayni.transfer.blocks import Opener
+from ayni.transfer.project import ProjectFiles
 
 if TYPE_CHECKING:
     from ayni.client.network import Network
@@ -174,6 +174,8 @@ class Channel:
     def fetch(self, message: ChannelMessage, target: str | Path) -> Path:
         """Bring a message's blob to a file.
 
+        It has the SHA-256 that the message names, and so its sender's signature is over it too.
+
         Raises:
             AyniError: it has none.
             TransferFailed: it did not arrive, or is there no more.
@@ -182,9 +184,14 @@ class Channel:
             raise AyniError(f"message {message.sequence} of channel {self.name} has no blob")
         local = Path(target)
         path = f".ayni/channels/{self.name}/{message.blob.sha256}"
-        wanted = ToFetch(path, local.name, message.blob.size, message.blob.sha256)
-        [brought] = self._network.store.bring([wanted], local.parent)
-        return brought
+        connection = self._network.connection
+        try:
+            with connection.mover() as mover:
+                files = ProjectFiles(connection.client, mover)
+                files.get(path, local, sha256=message.blob.sha256)
+        except TransferError as error:
+            raise TransferFailed(str(error)) from error
+        return local
 
     def delete(self) -> None:
         """Delete it with all its messages and blobs."""

@@ -49,11 +49,12 @@ class Fetcher:
         try:
             with Part(file.target, file.manifest) as part:
                 self.progress(sum(file.manifest.blocks[n].size for n in part.done))
-                # What arrives whole in one block has been hashed on arrival.
+                # Hashing takes longer than all else: a file is hashed once, as a whole, and its blocks
+                # only if that is wrong. Of a single block both are the same, and done on arrival.
                 surely = not part.done and [b.sha256 for b in file.manifest.blocks] == [
                     file.manifest.sha256
                 ]
-                self._fill(file, part)
+                self._fill(file, part, check=surely)
                 if not surely and part.digest(self.halt) != file.manifest.sha256:
                     self._mend(file, part)
                 part.finish()
@@ -67,7 +68,7 @@ class Fetcher:
 
     def _mend(self, file: Incoming, part: Part) -> None:
         part.recheck(self.halt)
-        self._fill(file, part)
+        self._fill(file, part, check=True)
         if part.digest(self.halt) != file.manifest.sha256:
             raise TransferError(
                 f"{file.manifest.path or file.target.name} does not have the SHA-256 it was "
@@ -75,12 +76,15 @@ class Fetcher:
                 code="corrupt",
             )
 
-    def _fill(self, file: Incoming, part: Part) -> None:
-        """Fetch all blocks that have not arrived; fresh URLs when they grow old."""
+    def _fill(self, file: Incoming, part: Part, *, check: bool) -> None:
+        """Fetch all blocks that have not arrived; fresh URLs when they grow old.
+
+        `check`: hash each, and fetch it again if it is damaged.
+        """
         manifest, refused = file.manifest, 0
         while missing := [block for block in manifest.blocks if block.n not in part.done]:
             before = len(part.done)
-            if self._blocks(manifest, missing, part):
+            if self._blocks(manifest, missing, part, check):
                 continue
             refused = 0 if len(part.done) > before else refused + 1
             if refused >= FRUITLESS:
@@ -102,16 +106,18 @@ class Fetcher:
             )
         return fresh
 
-    def _blocks(self, manifest: Manifest, missing: Sequence[Block], part: Part) -> bool:
+    def _blocks(
+        self, manifest: Manifest, missing: Sequence[Block], part: Part, check: bool
+    ) -> bool:
         """Whether all could be fetched; False when URLs have expired."""
         if self.pool is None or len(missing) == 1:
             try:
                 for block in missing:
-                    self._block(manifest, block, part)
+                    self._block(manifest, block, part, check)
             except ExpiredUrl:
                 return False
             return True
-        jobs = [self.pool.submit(self._block, manifest, block, part) for block in missing]
+        jobs = [self.pool.submit(self._block, manifest, block, part, check) for block in missing]
         try:
             results = [_went_well(job) for job in jobs]
         except BaseException:
@@ -122,7 +128,7 @@ class Fetcher:
             raise
         return all(results)
 
-    def _block(self, manifest: Manifest, block: Block, part: Part) -> None:
+    def _block(self, manifest: Manifest, block: Block, part: Part, check: bool) -> None:
         doing = f"fetching {manifest.path or part.target.name}"
         hasher = hashlib.sha256()
         got = 0
@@ -148,14 +154,15 @@ class Fetcher:
                         if got + len(chunk) > block.size:
                             break
                         _write(part.fd, chunk, block.n * manifest.block_size + got)
-                        hasher.update(chunk)
+                        if check:
+                            hasher.update(chunk)
                         got += len(chunk)
                         self.progress(len(chunk))
             except httpx.HTTPError as error:
                 raise passing(error, doing) from error
             if got < block.size:
                 raise Again(f"{doing}: the store sent less than it has")
-            if hasher.hexdigest() != block.sha256:
+            if check and hasher.hexdigest() != block.sha256:
                 forget()
                 raise Again(f"{doing}: block {block.n} arrived damaged")
 

@@ -103,7 +103,7 @@ class Part:
         self.notes.write_text("".join(f"{line}\n" for line in lines))
 
     def note(self, n: int) -> None:
-        """Block `n` has arrived whole and was right."""
+        """Block `n` has arrived whole."""
         with self._lock:
             self.done.add(n)
             with self.notes.open("a") as notes:

@@ -71,15 +71,22 @@ class ProjectFiles:
         path: str,
         target: Path,
         *,
+        sha256: str | None = None,
         stop: threading.Event | None = None,
         progress: Progress = silent,
     ) -> None:
         """Bring a file to `target`, where it appears whole or not at all.
 
+        Args:
+            sha256: what its bytes must hash to, if that is known.
+
         Raises:
-            TransferError: there is no such file, the disk is full, …
+            TransferError: there is no such file, it is another one, the disk is full, …
         """
-        self.mover.fetch(self._incoming(path, target), stop=stop, progress=progress)
+        incoming = self._incoming(path, target)
+        if sha256 is not None and incoming.manifest.sha256 != sha256:
+            raise TransferError(f"{path} is not the file that was asked for", code="changed")
+        self.mover.fetch(incoming, stop=stop, progress=progress)
 
     def get_many(
         self,
