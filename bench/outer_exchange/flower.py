@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ayni.demo.stage import free_port
 from bench.outer_exchange.coordinator import peak_of
+from bench.outer_exchange.cpu import Processor, naming
 
 APP = Path(__file__).with_name("flower_app")
 VENV = Path(__file__).parents[2] / ".venv-flower"
@@ -22,18 +23,23 @@ LIMIT = 900.0
 
 @dataclass(frozen=True)
 class Round:
-    """`seconds` of one round; peaks in MiB of the process with the strategy and of the SuperLink."""
+    """`seconds` of one round, `busy` those of all processors in it.
+
+    Peaks in MiB of the process with the strategy and of the SuperLink.
+    """
 
     version: str
     values: int
     seconds: float
+    busy: float
     server: float
     link: float
 
     @property
     def line(self) -> str:
         return (
-            f"Flower {self.version}, {self.values / 1e6:.0f}M values, float32: {self.seconds:.1f} s; "
+            f"Flower {self.version}, {self.values / 1e6:.0f}M values, float32: {self.seconds:.1f} s "
+            f"({self.busy:.1f} s of processors); "
             f"{8 * self.values / 1e6:.0f} MB up and down a site; peaks in MiB: ServerApp "
             f"{self.server:.0f}, SuperLink {self.link:.0f}"
         )
@@ -54,6 +60,7 @@ def exchange(folder: Path, values: int, venv: Path = VENV, sites: int = 3) -> Ro
         "no_proxy": "127.0.0.1", "PYTHONPATH": "", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     running: list[subprocess.Popen[bytes]] = []
+    processor = Processor(folder)
 
     def start(name: str, *command: str) -> subprocess.Popen[bytes]:
         with (folder / f"{name}.log").open("ab") as log:
@@ -79,44 +86,32 @@ def exchange(folder: Path, values: int, venv: Path = VENV, sites: int = 3) -> Ro
         config = f'values={values} sites={sites} report="{report}"'
         start("run", "flwr", "run", str(folder / "app"), "here", "--stream", "--run-config", config)
         end = time.monotonic() + LIMIT
-        while not report.exists():
-            if link.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"Flower gave no result; its logs are in {folder}")
-            time.sleep(0.2)
-        time.sleep(0.5)
+        with processor:
+            while not report.exists():
+                if link.poll() is not None or time.monotonic() > end:
+                    raise RuntimeError(f"Flower gave no result; its logs are in {folder}")
+                time.sleep(0.2)
+            time.sleep(0.5)
         told = json.loads(report.read_text())
         peak = peak_of(link.pid) / 1024
     finally:
         _end(folder)
         for process in running:
             process.wait()
-    found = Round(_version(venv), values, told["seconds"], told["peak_kib"] / 1024, peak)
+    busy = processor.between(told["began"], told["ended"])
+    seconds = told["ended"] - told["began"]
+    found = Round(_version(venv), values, seconds, busy, told["peak_kib"] / 1024, peak)
     shutil.rmtree(folder)
     return found
 
 
 def _end(home: Path) -> None:
     """kill -9 all that was started for this home: Flower's processes start others in their own sessions."""
-    needle = f"FLWR_HOME={home}".encode()
-    while found := [pid for pid in _processes() if needle in _environment(pid)]:
+    while found := naming(f"FLWR_HOME={home}".encode()):
         for pid in found:
             with suppress(ProcessLookupError):  # it ended meanwhile
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-
-
-def _processes() -> list[int]:
-    return [
-        int(p.name)
-        for p in Path("/proc").iterdir()
-        if p.name.isdigit() and p.name != str(os.getpid())
-    ]
-
-
-def _environment(pid: int) -> list[bytes]:
-    with suppress(OSError):  # it ended meanwhile, or is another user's
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return []
 
 
 def _version(venv: Path) -> str:

@@ -20,6 +20,7 @@ from ayni.lm import launch
 from ayni.lm.config import RESOLVED, Run, keep
 from ayni.lm.outer.codec import Codec
 from bench.outer_exchange.coordinator import configuration, peak_of, prepare
+from bench.outer_exchange.cpu import Processor
 
 SITES = tuple(SITE_OF.values())
 LIMIT = 900.0  # seconds for anything
@@ -39,13 +40,17 @@ _BENCH = {
 
 @dataclass(frozen=True)
 class Exchange:
-    """Seconds from the end of training to: all sent, told, all hold the new weights. Peaks in MiB."""
+    """Seconds from the end of training to: all sent, told, all hold the new weights. Peaks in MiB.
+
+    `busy`: seconds of processor time in which that was done, of all processes.
+    """
 
     values: int
     codec: str
     sent: float
     told: float
     held: float
+    busy: float
     peaks: Mapping[str, float]
     payload: int  # bytes of the blobs that a site sent and got
 
@@ -54,8 +59,8 @@ class Exchange:
         peaks = ", ".join(f"{name} {mib:.0f}" for name, mib in self.peaks.items())
         return (
             f"ours, {self.values / 1e6:.0f}M values, {self.codec}: {self.held:.1f} s (sent after "
-            f"{self.sent:.1f}, told after {self.told:.1f}); {self.payload / 1e6:.0f} MB up and down a "
-            f"site; peaks in MiB: {peaks}"
+            f"{self.sent:.1f}, told after {self.told:.1f}; {self.busy:.1f} s of processors); "
+            f"{self.payload / 1e6:.0f} MB up and down a site; peaks in MiB: {peaks}"
         )
 
 
@@ -110,13 +115,15 @@ class World:
             env=self.env, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            tasks = [
-                self._submit(run, place, site, number, count) for number, site in enumerate(SITES)
-            ]
-            self._stamps(after, "ready")
-            self.bench.send("go")
-            trained = min(self._stamps(after, "trained"))
-            held = max(self._stamps(after, "held"))
+            with Processor(self.folder) as processor:
+                tasks = [
+                    self._submit(run, place, site, number, count)
+                    for number, site in enumerate(SITES)
+                ]
+                self._stamps(after, "ready")
+                self.bench.send("go")
+                trained = min(self._stamps(after, "trained"))
+                held = max(self._stamps(after, "held"))
             told, _ = process.communicate(timeout=LIMIT)
         finally:
             with suppress(ProcessLookupError):
@@ -125,7 +132,7 @@ class World:
         for task in tasks:
             self.network.task(task).wait(LIMIT)
         peaks = {"coordinator": json.loads(told)["peak_kib"] / 1024, **self._peaks()}
-        return self._found(run, count, trained, held, peaks)
+        return self._found(run, count, trained, held, processor.between(trained, held), peaks)
 
     def _submit(self, run: Run, place: Path, site: str, number: int, count: int) -> str:
         inputs = {
@@ -161,7 +168,13 @@ class World:
         }
 
     def _found(
-        self, run: Run, count: int, trained: float, held: float, peaks: Mapping[str, float]
+        self,
+        run: Run,
+        count: int,
+        trained: float,
+        held: float,
+        busy: float,
+        peaks: Mapping[str, float],
     ) -> Exchange:
         up = _messages(self.network.channel(run.up))
         down = _messages(self.network.channel(run.down))
@@ -174,6 +187,7 @@ class World:
             sent=max(m.created.timestamp() for m in gifts) - trained,
             told=max(m.created.timestamp() for m in down if m.kind == "head") - trained,
             held=held - trained,
+            busy=busy,
             peaks=peaks,
             payload=gifts[0].blob.size + update.blob.size,
         )

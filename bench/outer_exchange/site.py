@@ -27,10 +27,12 @@ def part(number: int) -> str:
 
 
 def vector(count: int, seed: int) -> Iterator[tuple[str, Floats]]:
-    """A long vector in parts of 16 MiB, made as it is read: Laplace-distributed, as updates are."""
+    """A long vector in parts of 16 MiB, Laplace-distributed, as updates are."""
     one = (1e-3 * np.random.default_rng(seed).laplace(size=CHUNK)).astype(np.float32)
+    twice = np.concatenate([one, one])  # a part is a view: a real model's weights are there, too
     for number, size in enumerate(sizes(count)):
-        yield part(number), np.roll(one, number)[:size]
+        start = -number % CHUNK
+        yield part(number), twice[start : start + size]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 pytest.importorskip("torch")
 
 from bench.outer_exchange.coordinator import configuration, prepare
+from bench.outer_exchange.cpu import Processor, naming
 from bench.outer_exchange.site import Vector
 
 from ayni.lm import wire
@@ -48,3 +52,21 @@ def test_three_vectors_are_exchanged_and_all_hold_the_same_weights(tmp_path: Pat
     coordination.close()
     assert held == 3 * ["held"]
     assert {site.version for site in sites} == {1}
+
+
+def test_the_processors_time_is_that_of_the_processes_that_name_the_folder(tmp_path: Path) -> None:
+    """By command line or environment, and what they have used stays counted when they end."""
+    work = "import time\nwhile time.process_time() < 0.3: pass\ninput()"
+    env = {**os.environ, "PLACE": str(tmp_path / "in")}
+    with Processor(tmp_path) as processor, subprocess.Popen(
+        [sys.executable, "-c", work], env=env, stdin=subprocess.PIPE
+    ) as child:  # fmt: skip
+        end = time.monotonic() + 60
+        while processor.between(0.0, time.time()) < 0.25:
+            assert time.monotonic() < end, "it is not seen at work"
+            time.sleep(0.05)
+        assert naming(os.fsencode(tmp_path)) == [child.pid]
+        assert not naming(os.fsencode(tmp_path / "elsewhere"))
+        used = processor.between(0.0, time.time())
+        child.communicate(b"\n")
+        assert processor.between(0.0, time.time()) >= used > 0.25
