@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _QUICK = 0.05  # seconds between two looks, at first …
-_SLOW = 1.0  # … and after a while
+_SLOW = 1.0  # … and after a while,
+_BRINGING = 0.2  # … but for a blob that is on its way
 _READABLE = 0o644  # the site's agent may be another user, and others cannot enter the folder
 
 
@@ -182,7 +183,7 @@ class Channel:
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"the blob of message {message.sequence} did not come in time")
             time.sleep(pause)
-            pause = min(pause * 1.3, _SLOW)
+            pause = min(pause * 1.3, _BRINGING)
         if name not in {path.name for path in (self.folder / "in").iterdir()}:
             why = self.refusal(str(message.sequence))
             raise Refused(why or f"message {message.sequence} has no blob")

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -99,7 +99,11 @@ class Coordination:
         keep(run, folder)
         self.store = FolderStore(folder / "blobs")
         self.journal = Journal(folder)
-        self.coordinator = Coordinator(self.journal, self.store, lambda: first(run, self.store))
+        self._courier = ThreadPoolExecutor(1, thread_name_prefix="update")
+        self._coming: dict[str, Future[int]] = {}  # blobs that are being sent to the sites
+        self.coordinator = Coordinator(
+            self.journal, self.store, lambda: first(run, self.store), self._send_ahead
+        )
         self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
         self.journal.commit(self.coordinator.state, _belonging(members or {}))
         self._tallies = Tallies()
@@ -116,6 +120,7 @@ class Coordination:
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
 
     def close(self) -> None:
+        self._courier.shutdown(cancel_futures=True)
         self.journal.close()
 
     @property
@@ -204,14 +209,16 @@ class Coordination:
     def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
         """Bring a contribution's blob to the store, under the address of what is in it.
 
-        False: it did not come, and will be tried again. Where it never comes the message is heard
-        without it: the inspection then finds no blob.
+        False: it did not come, and will be tried again. Where it never comes, or is another than the
+        site names, the message is heard without it: the inspection then finds no blob.
         """
-        if message.blob is None or self.store.path(said.blob).exists():
+        if message.blob is None or message.blob.sha256 != said.blob:
+            return True
+        if self.store.path(said.blob).exists():
             return True
         try:
             aside = self.store.folder / f"{_ARRIVING}-{message.sequence}"
-            self.store.adopt(self.lines.up.fetch(message, aside))
+            self.store.adopt(self.lines.up.fetch(message, aside), said.blob)
         except TransferFailed as error:
             if is_full(error):
                 raise NoRoom(f"{self.store.folder}: {error}; make room there") from error
@@ -243,12 +250,22 @@ class Coordination:
         changes = [variant.change for variant in head.variants]
         for ref in (head.snapshot, *(link.update for link in head.chain), *changes):
             if ref is not None and ref not in self._there:
-                path = self.store.path(ref)
-                self.lines.down.send(wire.BLOB, {"ref": ref}, path)
-                self._there[ref] = path.stat().st_size
+                coming = self._coming.pop(ref, None)
+                self._there[ref] = self._offer(ref) if coming is None else coming.result()
         self.lines.down.send(wire.HEAD, wire.said_head(head))
         self._told[head.fragment] = head
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
+
+    def _send_ahead(self, ref: str) -> None:
+        """Send an update while the weights after it are still being made."""
+        if ref not in self._there and ref not in self._coming:
+            self._coming[ref] = self._courier.submit(self._offer, ref)
+
+    def _offer(self, ref: str) -> int:
+        """Let the sites have a blob; its bytes."""
+        path = self.store.path(ref)
+        self.lines.down.send(wire.BLOB, {"ref": ref}, path)
+        return path.stat().st_size
 
     # --- watching --------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from ayni.lm.inner.train import Trainer
 from ayni.lm.participant import Participant, Up
 from ayni.terminal import one_line
 
-_PAUSE = 0.3  # seconds between two looks
+_PAUSE = 0.1  # seconds between two looks
 _LAST_WORDS = 60.0  # seconds at the end, for what was said to be taken
 
 

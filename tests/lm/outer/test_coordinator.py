@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.messages import Joined, Pause
 from ayni.lm.outer.perform import BlobError
 from ayni.lm.outer.schedule import Phase, Schedule
-from ayni.lm.outer.state import State, dump
+from ayni.lm.outer.state import GiftState, State, dump
 from tests.lm.outer.coordinator import MemoryStore, begun
 from tests.lm.outer.net import Net, rules
 from tests.lm.outer.sites import Site, blob_of, decoded
@@ -104,6 +108,49 @@ def test_an_update_that_was_damaged_on_the_disk_is_told(tmp_path: Path) -> None:
     net.store.blobs[update] = net.store.blobs[update][:-1] + b"x"
     with pytest.raises(BlobError, match="is damaged"):
         net.hear(*events)
+
+
+def test_contributions_are_read_through_beside_each_other(tmp_path: Path) -> None:
+    """Each waits until all are being read."""
+    net = Net(tmp_path, rules())
+    net.take()
+    events = [net.sites[name].bring(net.hub.head(), net.store) for name in "abc"]
+    together, opened = threading.Barrier(3, timeout=10), net.store.open
+
+    @contextmanager
+    def open_together(ref: str) -> Iterator[Any]:
+        together.wait()
+        with opened(ref) as blob:
+            yield blob
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(net.store, "open", open_together)
+        net.hub.hear(net.now, events)
+        assert net.hub.step()
+    gifts = sorted(net.hub.lane().gifts.values(), key=lambda gift: gift.order)
+    assert [(gift.site, gift.state) for gift in gifts] == [(s, GiftState.ACCEPTED) for s in "abc"]
+
+
+def test_an_update_is_told_of_before_the_weights_after_it_are_made(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "blobs")
+    vector = np.linspace(-1, 1, 100, dtype=np.float32)
+    told: list[tuple[str, int]] = []
+
+    def made(ref: str) -> None:
+        assert store.path(ref).exists()
+        told.append((ref, len(list(store.folder.iterdir()))))
+
+    first = {"all": vector}
+    hub = Coordinator(Journal(tmp_path), store, lambda: begun(rules(quorum=1), store, first), made)
+    site = Site("a", 1, first, {"all": 0})
+    with store.create() as out:
+        data = blob_of(site.delta(hub.heads()[0]))
+        out.write(data)
+        ref = out.keep()
+    said = site.say(hub.heads()[0], ref, len(data))
+    hub.hear(1.0, [Joined(site="a", tokens_per_step=100), said])
+    hub.work()
+    assert told == [(hub.state.lanes["all"].versions[1].update, 3)], "no weights after it yet"
 
 
 def test_it_runs_in_a_folder_as_in_memory(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ Chunks = Iterable[Floats]
 T = TypeVar("T")
 
 CHUNK = 1 << 22  # float32 values: 16 MiB
-TILE = 1 << 16  # what one pass over a chunk takes at a time, so that its scratch stays in the cache
+TILE = (
+    1 << 16
+)  # values: what one pass over a chunk takes at a time, so that its scratch stays in the cache
 DIGEST = 32  # bytes
 
 
@@ -39,10 +41,10 @@ def sizes(count: int) -> Iterator[int]:
         yield min(CHUNK, count - start)
 
 
-def tiles(size: int) -> Iterator[slice]:
+def tiles(size: int, tile: int = TILE) -> Iterator[slice]:
     """The tiles of a chunk of `size` values."""
-    for start in range(0, size, TILE):
-        yield slice(start, min(start + TILE, size))
+    for start in range(0, size, tile):
+        yield slice(start, min(start + tile, size))
 
 
 def abreast(streams: Iterable[Chunks]) -> Iterator[tuple[Floats, ...]]:

@@ -81,8 +81,12 @@ class Header:
         return _HEADER.pack(MAGIC, self.codec, 0, self.block, CHUNK, self.count)
 
 
-def encode(vector: Chunks, count: int, codec: Codec, block: int | None = None) -> Generator[bytes]:
+def encode(
+    vector: Chunks, count: int, codec: Codec, block: int | None = None
+) -> Generator[bytes | memoryview]:
     """The blob of a vector of `count` values, piece by piece.
+
+    A piece of float32 is its chunk's own memory: leave the chunk alone until the piece is used.
 
     Raises:
         CodecError: a value is not finite or beyond 2^100, the chunks are not as long as announced, or
@@ -96,8 +100,7 @@ def encode(vector: Chunks, count: int, codec: Codec, block: int | None = None) -
         chunk = next(given, None)
         if chunk is None or chunk.size != size or chunk.dtype != np.float32:
             raise CodecError(f"chunk {number} of the vector is not {size} float32 values")
-        scales, codes = _encode_chunk(chunk, header)
-        body = scales + codes
+        body = _encode_chunk(chunk, header).data
         yield _CHUNK.pack(len(body), _check(header, number, body))
         yield body
     if next(given, None) is not None:
@@ -128,6 +131,8 @@ def read_header(blob: Reader, count: int) -> Header:
 
 def decode(blob: Reader, count: int, *, strict: bool = False) -> Generator[Floats]:
     """The vector in a blob, chunk by chunk. Nothing is believed that the blob says of its own size.
+
+    A chunk may be read-only.
 
     Args:
         count: how many values there must be.
@@ -167,7 +172,7 @@ def _check_header(header: Header) -> None:
         raise CodecError(f"a block of {header.block} values cannot be; one of {_BLOCKS}")
 
 
-def _check(header: Header, number: int, body: bytes) -> bytes:
+def _check(header: Header, number: int, body: bytes | memoryview) -> bytes:
     hasher = hashlib.blake2b(header.pack() + struct.pack("<Q", number), digest_size=16)
     hasher.update(body)
     return hasher.digest()
@@ -215,20 +220,25 @@ def _deflated_at_most(size: int) -> int:
 # --- a chunk ----------------------------------------------------------------------------------
 
 
-def _encode_chunk(chunk: Floats, header: Header) -> tuple[bytes, bytes]:
+def _encode_chunk(chunk: Floats, header: Header) -> NDArray[np.uint8]:
+    """The body: scales and codes."""
     if header.codec is Codec.FLOAT32:
         if not np.isfinite(chunk).all():
             raise CodecError("the vector holds values that are not finite")
-        return b"", np.ascontiguousarray(chunk, dtype="<f4").tobytes()
-    scales, codes = [], []
+        return np.ascontiguousarray(chunk, dtype="<f4").view(np.uint8)
+    border = _scales_size(header, chunk.size)
+    body = np.empty(border + _codes_size(header, chunk.size), np.uint8)
+    scales, codes = body[:border].view("<u2"), body[border:]
+    blocks = done = 0
     for tile in tiles(chunk.size):
         found, steps = _quantise(_whole_blocks(chunk[tile], header.block))
-        scales.append(found.astype("<u2").tobytes())
-        codes.append((steps if header.codec is Codec.INT8 else _to_nibbles(steps)).tobytes())
-    joined = b"".join(codes)
+        packed = steps.view(np.uint8) if header.codec is Codec.INT8 else _to_nibbles(steps)
+        scales[blocks : blocks + found.size] = found
+        codes[done : done + packed.size] = packed.reshape(-1)
+        blocks, done = blocks + found.size, done + packed.size
     if header.codec is Codec.INT4_DEFLATE:
-        joined = _deflate(joined)
-    return b"".join(scales), joined
+        return np.frombuffer(body[:border].tobytes() + _deflate(codes.data), np.uint8)
+    return body
 
 
 def _whole_blocks(values: Floats, block: int) -> Floats:
@@ -262,7 +272,7 @@ def _decode_chunk(
     scales: memoryview, codes: memoryview, header: Header, size: int, strict: bool
 ) -> Floats:
     if header.codec is Codec.FLOAT32:
-        values = np.frombuffer(codes, "<f4").astype(np.float32)
+        values = np.frombuffer(codes, "<f4").astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise CodecError("the blob holds values that are not finite")
         return values
@@ -377,7 +387,7 @@ def _to_nibbles(steps: NDArray[np.int8]) -> NDArray[np.uint8]:
     return np.take(_PACKED, steps.reshape(-1).view(np.uint16))
 
 
-def _deflate(codes: bytes) -> bytes:
+def _deflate(codes: memoryview) -> bytes:
     """Huffman codes alone: there are no repeats to look for."""
     packer = zlib.compressobj(6, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
     return packer.compress(codes) + packer.flush()

@@ -7,13 +7,17 @@ coordinator may die at any instant: the next one begins from the journal and doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from typing import Protocol
 
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import outstanding, tick
-from ayni.lm.outer.messages import Action, Answer, Event, Head, Record
+from ayni.lm.outer.messages import Action, Answer, Event, Head, Inspect, Record
 from ayni.lm.outer.perform import Store, perform
 from ayni.lm.outer.state import State
+
+_ABREAST = 4  # contributions that are read through at a time: five blocks of memory each
 
 
 class Memory(Protocol):
@@ -31,9 +35,19 @@ class Memory(Protocol):
 class Coordinator:
     """One run's coordinator. `cursor` says how far each source of messages has been taken in."""
 
-    def __init__(self, memory: Memory, store: Store, first: Callable[[], State]) -> None:
-        """Go on from the memory, or begin with `first`."""
-        self._memory, self._store = memory, store
+    def __init__(
+        self,
+        memory: Memory,
+        store: Store,
+        first: Callable[[], State],
+        made: Callable[[str], object] = lambda ref: None,
+    ) -> None:
+        """Go on from the memory, or begin with `first`.
+
+        Args:
+            made: see `perform`.
+        """
+        self._memory, self._store, self._made = memory, store, made
         found = memory.state()
         if found is None:
             found = first()
@@ -68,18 +82,25 @@ class Coordinator:
         return [one for one in outstanding(self.state) if isinstance(one, Head)]
 
     def step(self) -> bool:
-        """Do one outstanding thing and hear of it; False: there is none.
+        """Do what is outstanding first, and hear of it; False: there is nothing.
+
+        Contributions are read through several at a time, and heard of in their order.
 
         Raises:
             BlobError, OSError, UserError: it could not be done; it stays outstanding.
         """
         todo = self.todo()
-        if not todo:
-            return False
-        answer = self.do(todo[0])
-        if answer is not None:
-            self.hear(self.state.now, [answer])
-        return True
+        first = list(takewhile(lambda one: isinstance(one, Inspect), todo)) or todo[:1]
+        for answer in self._do_all(first):
+            if answer is not None:
+                self.hear(self.state.now, [answer])
+        return bool(todo)
+
+    def _do_all(self, actions: Sequence[Action]) -> list[Answer | None]:
+        if len(actions) < 2:
+            return [self.do(action) for action in actions]
+        with ThreadPoolExecutor(_ABREAST, thread_name_prefix="inspection") as pool:
+            return list(pool.map(self.do, actions))
 
     def work(self) -> None:
         """Do everything that is outstanding and needs no site."""
@@ -88,4 +109,4 @@ class Coordinator:
 
     def do(self, action: Action) -> Answer | None:
         """Do an action, without hearing of it: also in another thread, as it changes nothing here."""
-        return perform(action, self._store)
+        return perform(action, self._store, self._made)

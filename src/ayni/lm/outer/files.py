@@ -1,4 +1,7 @@
-"""Blobs in a folder, named by the digest of their bytes: written aside and renamed, never half there."""
+"""Blobs in a folder, named by the SHA-256 of their bytes: written aside and renamed, never half there.
+
+SHA-256 because a blob that came by a channel has been hashed so on its way, and need not be again.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,16 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ayni.lm.outer.blocks import DIGEST
 from ayni.lm.outer.perform import BlobError
 
 _NAME = re.compile(r"\A[0-9a-f]{64}\Z")
 _ASIDE = ".part-"
+_FLUSH = 64 << 20  # bytes after which the disk is asked to take what was written
 
 
 class FolderStore:
@@ -49,21 +53,22 @@ class FolderStore:
         descriptor, name = tempfile.mkstemp(prefix=_ASIDE, dir=self.folder)
         aside = Path(name)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield FolderWriter(self, file, aside)
+            with (
+                os.fdopen(descriptor, "wb") as file,
+                ThreadPoolExecutor(1, thread_name_prefix="disk") as disk,
+            ):
+                yield FolderWriter(self, file, aside, disk)
         finally:
             aside.unlink(missing_ok=True)
 
-    def adopt(self, aside: Path) -> str:
-        """Take in a file that lies in this folder under a name of its own; its address.
+    def adopt(self, aside: Path, ref: str) -> None:
+        """Take in a file that lies in this folder under a name of its own, and is known to have this SHA-256.
 
-        It is read, not copied, and durable when this returns.
+        It is neither read nor copied, and durable when this returns.
         """
         with aside.open("rb") as file:
-            ref = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST)).hexdigest()
             os.fsync(file.fileno())
         self._put(aside, ref)
-        return ref
 
     def _put(self, aside: Path, ref: str) -> None:
         aside.replace(self.path(ref))
@@ -93,17 +98,35 @@ class FolderStore:
 
 
 class FolderWriter:
-    def __init__(self, store: FolderStore, file: BinaryIO, aside: Path) -> None:
-        self._store, self._file, self._aside = store, file, aside
-        self._hash = hashlib.blake2b(digest_size=DIGEST)
+    """A piece is hashed while the one before is written, and the disk has begun long before `keep`."""
 
-    def write(self, data: bytes, /) -> None:
+    def __init__(self, store: FolderStore, file: BinaryIO, aside: Path, disk: Executor) -> None:
+        self._store, self._file, self._aside, self._disk = store, file, aside, disk
+        self._hash = hashlib.sha256()
+        self._coming: Future[None] | None = None
+        self._loose = 0  # bytes that the disk has not been asked for
+
+    def write(self, data: bytes | memoryview, /) -> None:
         self._hash.update(data)
+        self._wait()
+        self._coming = self._disk.submit(self._put_down, data)
+
+    def _put_down(self, data: bytes | memoryview) -> None:
         self._file.write(data)
+        self._loose += len(data)
+        if self._loose >= _FLUSH:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._loose = 0
+
+    def _wait(self) -> None:
+        if self._coming is not None:
+            self._coming.result()
 
     def keep(self) -> str:
         """Make it durable, under its address."""
         ref = self._hash.hexdigest()
+        self._wait()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._store._put(self._aside, ref)

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from ayni.lm.outer.blocks import TILE, Chunks, Floats, abreast, dot, tiles
 
 _SAMPLE = 8
+_STRIP = (
+    1 << 15
+)  # values that are merged at a time: all that a step needs of them stays in the cache
 _TINY = np.float32(2.0**-100)  # below, momentum is zero: it decays, and must not become subnormal
 
 
@@ -77,14 +80,14 @@ def _step_chunk(
 ) -> Stepped:
     update = np.empty_like(row[0])
     new = np.empty_like(row[0]) if step.momentum else None
-    scratch = np.empty((2, TILE))
-    for tile in tiles(update.size):
+    scratch = np.empty((2, _STRIP))
+    for tile in tiles(update.size, _STRIP):
         mean = _weighted_sum([chunk[tile] for chunk in row], weights, scratch)
         if new is not None:
             speed = mean if old is None else mean + step.momentum * old[tile].astype(np.float64)
             new[tile] = speed
             mean = mean + step.momentum * speed
-        update[tile] = step.lr * mean
+        update[tile] = mean if step.lr == 1 else step.lr * mean
     if new is not None:
         new[np.abs(new) < _TINY] = 0
     return Stepped(update, new, row)
@@ -93,11 +96,13 @@ def _step_chunk(
 def _weighted_sum(
     row: Sequence[Floats], weights: Sequence[float], scratch: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The sum of a tile of each vector, in order; it lies in `scratch` until the next."""
+    """The sum of a strip of each vector, in order; it lies in `scratch` until the next."""
     total, term = scratch[0, : row[0].size], scratch[1, : row[0].size]
-    np.multiply(row[0], weights[0], out=total, dtype=np.float64)
+    total[:] = row[0]  # widened apart from multiplying: NumPy would do both through a small buffer
+    total *= weights[0]
     for values, weight in zip(row[1:], weights[1:], strict=True):
-        np.multiply(values, weight, out=term, dtype=np.float64)
+        term[:] = values
+        term *= weight
         total += term
     return total
 

@@ -8,7 +8,7 @@ passes through); the action is still outstanding then, and nothing is lost.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from typing import Protocol
 
@@ -42,7 +42,8 @@ class BlobError(Exception):
 class Writer(Protocol):
     """A blob that is being written. It is there when `keep` returned, whole, or not at all."""
 
-    def write(self, data: bytes, /) -> object: ...
+    def write(self, data: bytes | memoryview, /) -> object:
+        """`data` may still be read after this returns, until `keep` does."""
 
     def keep(self) -> str:
         """The address of what was written."""
@@ -66,8 +67,13 @@ class _InputError(Exception):
         self.key = key
 
 
-def perform(action: Action, store: Store) -> Answer | None:
+def perform(
+    action: Action, store: Store, made: Callable[[str], object] = lambda ref: None
+) -> Answer | None:
     """Do an action; None for what only a transport can do.
+
+    Args:
+        made: told of an update as soon as it is there: it may travel while the weights are made.
 
     Raises:
         BlobError: a blob of the coordinator's own is gone.
@@ -77,7 +83,7 @@ def perform(action: Action, store: Store) -> Answer | None:
         case Inspect():
             return inspect(action, store)
         case Merge():
-            return merge_inputs(action, store)
+            return merge_inputs(action, store, made)
         case Rebuild():
             return rebuild(action, store)
         case Head():
@@ -120,10 +126,13 @@ class _Counted:
         return data
 
 
-def merge_inputs(action: Merge, store: Store) -> Merged | MergeFailed:
+def merge_inputs(
+    action: Merge, store: Store, made: Callable[[str], object] = lambda ref: None
+) -> Merged | MergeFailed:
     """Merge, step and encode; then apply what was encoded, decoded again, as every site will."""
     try:
         update, momentum, cosines = _update(action, store)
+        made(update)
         variants = tuple(_variant(action, out, update, store) for out in action.leave_out)
     except _InputError as error:
         return MergeFailed(
@@ -269,9 +278,9 @@ def rebuild(action: Rebuild, store: Store) -> Rebuilt:
 # --- weights and momentum as bytes ------------------------------------------------------------
 
 
-def raw_bytes(chunk: Floats) -> bytes:
-    """A chunk as little-endian float32."""
-    return np.ascontiguousarray(chunk, dtype="<f4").tobytes()
+def raw_bytes(chunk: Floats) -> memoryview:
+    """A chunk as little-endian float32: where that is what it is, its own memory."""
+    return np.ascontiguousarray(chunk, dtype="<f4").view(np.uint8).data
 
 
 def raw_chunks(blob: Reader, count: int) -> Iterator[Floats]:
