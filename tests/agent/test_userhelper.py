@@ -112,6 +112,7 @@ def test_no_link_is_followed_on_the_way(ground: Ground, tmp_path: Path) -> None:
         {"attempt": "t-1", "make": "a/."},
         {"attempt": "t-1", "make": "a\0b"},
         {"attempt": "t-1", "make": "a" * 4096},
+        {"attempt": "t-1", "make": "\ud800"},
         {"attempt": "t-1", "make": 1},
         {"attempt": "t-1", "open": "in"},
         {"attempt": "t-1", "create": "in", "mode": 511},

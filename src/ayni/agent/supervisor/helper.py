@@ -302,6 +302,10 @@ def _place(request: Any) -> tuple[str, list[str]]:
         raise Denied("attempt must be the id of one")
     if not isinstance(path, str) or not 0 < len(path) <= 4095 or "\0" in path:
         raise Denied("make or create must be a path in the attempt's root")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise Denied("make or create must be a path that a file can have") from error
     names = path.split("/")
     if any(name in ("", ".", "..") for name in names):
         raise Denied("make or create must be a path of plain names")
