@@ -23,7 +23,7 @@ test: $(VENV)/.dev  ## the tests that need nothing but Python
 	$(BIN)/pytest tests --ignore=tests/live --ignore=tests/network -m "not fault" $(WORKERS) $(ARGS)
 
 blackbox: $(VENV)/.dev  ## hostile tasks, access, sandbox, residency: against a network of real processes
-	$(BIN)/pytest tests/network --maxfail=5 --durations=8 $(ARGS)
+	$(BIN)/pytest tests/network --maxfail=5 --durations=8 -n 2 --dist=loadfile $(ARGS)
 
 lint: $(VENV)/.dev  ## style
 	$(BIN)/ruff check .
