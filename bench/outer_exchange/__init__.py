@@ -8,5 +8,6 @@ begins when the sites have trained and is over when each holds the new weights, 
 digest. Flower's is one round of FedAvg over a SuperLink and three SuperNodes: it begins when the server
 sends the weights and is over when it has the mean of what came back. Both move each site's vector once in
 each direction. Flower holds what it exchanges in memory, some 30 bytes a value in its server and more at the
-sites, so it is measured at a tenth of a billion; ours alone at the whole.
+sites, so it is measured at a tenth of a billion; ours alone at the whole. Ours is on the disk, durably, at
+each step. Beside the clock's seconds stand the processors', which other work on the machine disturbs less.
 """

@@ -54,7 +54,8 @@ def _beside(theirs: flower.Round, found: Exchange, codec: Codec) -> str:
     return (
         f"= exchange of {found.values / 1e6:.0f}M values between 3 sites, Flower {theirs.version} over ours "
         f"in {codec.name}: {theirs.seconds:.1f} s / {found.held:.1f} s = "
-        f"{theirs.seconds / found.held:.1f} (at least {WANTED.get(codec, 5)} wanted)"
+        f"{theirs.seconds / found.held:.1f}, of processors {theirs.busy:.1f} s / {found.busy:.1f} s = "
+        f"{theirs.busy / found.busy:.1f} (at least {WANTED.get(codec, 5)} wanted)"
     )
 
 
