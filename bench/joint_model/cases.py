@@ -21,6 +21,7 @@ from ayni.lm.outer.merge import Step
 from ayni.lm.outer.schedule import Phase, Schedule, warmed_up
 from bench.joint_model.exchange import Encoded, InPlace
 from bench.joint_model.scales import SITES, SMALL, Scale
+from bench.joint_model.streaming import Streamed
 from bench.joint_model.texts import Corpus
 
 
@@ -43,6 +44,8 @@ class Case:
     optimiser: str = "adamw"
     sites: int = SITES  # whose texts are read; 1 without rounds is a site alone
     momentum: float = 0.0  # of the default schedule, once H is long
+    fragments: int = 1
+    overlap: int = 0  # inner steps
 
     def schedule(self, steps: int) -> Schedule:
         """The rounds of a run of so many steps."""
@@ -79,6 +82,10 @@ CASES = (
     Case(f"{WARM}, plain mean, 4 bits", (FIRST, THEN), Codec.INT4),
     Case("the default schedule", "default"),
     Case("the default schedule, 4 bits", "default", Codec.INT4),
+    *(
+        Case(f"the default schedule, 4 bits, {said}", "default", Codec.INT4, fragments=4, overlap=n)
+        for said, n in (("4 fragments", 0), ("overlap 5", 5), ("overlap 15", 15))
+    ),
     Case("the default schedule with momentum 0.3", "default", momentum=0.3),
     Case("H=5 to step 700, then 50, plain mean", (FIRST, Stretch(700, 50))),
     Case(f"{WARM} with Nesterov 0.7", (FIRST, Stretch(400, 50, 0.7, 0.9))),
@@ -163,12 +170,17 @@ def _trainer(
     attention = packing.attention() if here.device.type == "cuda" else "sdpa"
     order = Order(texts, seed=seed, site=site, length=scale.length)
     net = model.build(model.config_of(scale.shape), seed=seed, attention=attention)
-    return Trainer(settings, net, order, here)
+    return Trainer(settings, net, order, here, fragments=case.fragments)
 
 
 def _rounds(case: Case, sites: list[Trainer], steps: int, scale: Scale) -> list[int]:
     """All rounds of a run; the bytes of each, up and down, for one site."""
     schedule = case.schedule(steps)
+    if case.fragments > 1:
+        parts = {name: Encoded(sites, case.codec, name) for name in sites[0].fragments}
+        streamed = Streamed(sites, parts, schedule, case.overlap)
+        streamed.go()
+        return streamed.sent
     exchange = (Encoded if scale.encoded else InPlace)(sites, case.codec)
     step, sent = 0, []
     while length := schedule.inner_steps(step):

@@ -56,10 +56,11 @@ def main() -> None:
             f"{max(pace, ring(count, link, sites=SITES, width=4)):.2f} s in float32"
         )
         for name, schedule in schedules.items():
-            for fragments in (1, FRAGMENTS):
+            for fragments, overlap in ((1, 0), (FRAGMENTS, given.overlap)):
                 run = Run(
-                    schedule, codec, count, link, rates, pace=pace, fragments=fragments, sites=SITES
-                )
+                    schedule, codec, count, link, rates, pace=pace, fragments=fragments,
+                    overlap=overlap, sites=SITES,
+                )  # fmt: skip
                 run.go()
                 faster = parallel * given.steps / ratio / run.seconds
                 way = f"{fragments} fragments, overlapped" if fragments > 1 else "no overlap"
@@ -92,6 +93,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--ratio", type=float, help="steps ours needs over data-parallel's (else: measured)"
     )
+    parser.add_argument("--overlap", type=int, default=15, help="of fragments, in inner steps")
     parser.add_argument("--chart", type=Path, help="an SVG to draw")
     return parser.parse_args()
 

@@ -117,16 +117,17 @@ class Part:
 
 @dataclass
 class Site:
-    """Trains step by step. With `overlap` it goes on while its contributions are on their way, but for
-    no more steps than a round has; else it waits for the new weights."""
+    """Trains step by step. It goes on for `overlap` steps while its contributions are on their way, but
+    for no more than a round has, and merges the answer then (`ayni.lm.turns`)."""
 
     name: str
     up: Pipe
     down: Pipe
-    overlap: bool
+    overlap: int
     parts: dict[str, Part] = field(default_factory=dict)
     sent: dict[str, tuple[int, int]] = field(default_factory=dict)  # base, and local step
     step: int = 0  # local
+    early: dict[str, Head] = field(default_factory=dict)  # heads that came before their step
     training: bool = False
     trained: float = 0.0  # seconds
     ended: float = 0.0
@@ -137,14 +138,14 @@ class Run:
 
     def __init__(
         self, schedule: Schedule, codec: Codec, count: int, link: Link, rates: Rates, *,
-        pace: float, fragments: int = 1, sites: int = 3,
+        pace: float, fragments: int = 1, overlap: int = 0, sites: int = 3,
     ) -> None:  # fmt: skip
         self.clock, self.rates, self.pace = Clock(), rates, pace
         self.codec, self.count = codec, count // fragments
         self.size = blob_size(self.count, codec)
         names = [f"site-{n}" for n in range(sites)]
         self.sites = {
-            name: Site(name, Pipe(self.clock, link), Pipe(self.clock, link), fragments > 1)
+            name: Site(name, Pipe(self.clock, link), Pipe(self.clock, link), overlap)
             for name in names
         }
         rules = Rules(run="clock", schedule=schedule, codec=codec, quorum=sites)
@@ -201,7 +202,12 @@ class Run:
     # --- sites ---
 
     def _take(self, site: Site, head: Head) -> None:
-        """A new version, or the first: training goes on from it."""
+        """A new version, or the first: training goes on from it, when it is time."""
+        part = site.parts.get(head.fragment)
+        if part is not None and head.status != "done" and not self._waits(site, part):
+            site.early[head.fragment] = head
+            return
+        site.early.pop(head.fragment, None)
         if head.status == "done":
             site.parts.pop(head.fragment, None)
         else:
@@ -220,13 +226,15 @@ class Run:
         """Whether a fragment's contribution is out, and the site must not go further without its answer."""
         base, at = site.sent.get(part.head.fragment, (-1, 0))
         out = base == part.head.version
-        return out and (not site.overlap or site.step - at >= part.head.inner_steps)
+        return out and site.step - at >= min(site.overlap, part.head.inner_steps)
 
     def _stepped(self, site: Site) -> None:
         site.training = False
         site.step += 1
         site.trained += self.pace
         site.ended = self.clock.now
+        for head in list(site.early.values()):
+            self._take(site, head)
         for part in list(site.parts.values()):
             out = site.sent.get(part.head.fragment, (-1, 0))[0] == part.head.version
             if not out and site.step - part.since >= part.head.inner_steps:

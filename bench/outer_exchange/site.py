@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 
 from ayni.channel import Channel
 from ayni.lm.config import load
-from ayni.lm.inner.progress import Contribution, Loss, Progress, Round
+from ayni.lm.inner.progress import Progress, Stretch
 from ayni.lm.outer.blocks import CHUNK, Digest, sizes
+from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.participant import Participant
 from ayni.lm.site import _until_taken, work
 
@@ -45,33 +46,37 @@ class Vector:
 
     def __init__(self, count: int, seed: int, go: Callable[[], None], held: Callable[[], None]):
         self.parameters = {part(n): Part((size,)) for n, size in enumerate(sizes(count))}
+        self.fragments = {WHOLE: list(self.parameters)}
         self.progress = Progress()
         self._count, self._seed, self._go, self._held = count, seed, go, held
 
-    def digest(self, names: Collection[str] = ()) -> str:
+    def digest(self, fragment: str = WHOLE) -> str:
         whole = Digest()
         for _, array in vector(self._count, BEFORE):
             whole.add(array)
         return whole.hex()
 
-    def round(self, order: Round, stop: Callable[[], bool]) -> Contribution:
-        self.progress.begin(order)
+    def train(self, stretch: Stretch, stop: Callable[[], bool]) -> None:
         self._go()
-        loss = {"es": Loss(1.0, order.steps)}
-        return Contribution(order.version, order.steps, order.steps, 1.0, loss)
+        for _ in range(stretch.start, stretch.end):
+            self.progress.step_done(1, 1)
+        self.progress.add_loss("es", 1.0, stretch.end - stretch.start)
+        self.progress.spent(1.0)
 
     def save(self) -> None:
         """There is nothing that a successor would need: one exchange is all."""
 
-    def pseudo_gradient(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+    def pseudo_gradient(self, fragment: str = WHOLE) -> Iterator[tuple[str, Floats]]:
         return vector(self._count, self._seed)
 
-    def apply(self, update: Iterator[tuple[str, Floats]], version: int) -> str:
+    def apply(
+        self, update: Iterator[tuple[str, Floats]], version: int, fragment: str, *, mix: float
+    ) -> str:
         whole = Digest()
         for (_, before), (_, step) in zip(vector(self._count, BEFORE), update, strict=True):
             whole.add(before - step)
-        self.progress.rebase(version)
-        self.progress.forget_round()
+        self.progress.rebase(version, fragment)
+        self.progress.forget(fragment)
         found = whole.hex()
         self._held()
         return found

@@ -62,6 +62,7 @@ def test_every_document_is_one_sites_or_held_out(corpus: Any) -> None:
         "H=5 to step 400, then 50 with momentum 0.3",
         "the default schedule with momentum 0.3",
         "the default schedule, 4 bits, Muon",
+        "the default schedule, 4 bits, overlap 5",
     ],
 )
 def test_every_kind_of_case_runs_and_learns(corpus: Any, name: str) -> None:

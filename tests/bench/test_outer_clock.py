@@ -18,7 +18,10 @@ def schedule(steps: int, length: int) -> Schedule:
 
 
 def gone(fragments: int, steps: int = 30, pace: float = 10.0, link: Link = LINK) -> Run:
-    run = Run(schedule(steps, 10), Codec.INT8, COUNT, link, RATES, pace=pace, fragments=fragments)
+    overlap = 10 if fragments > 1 else 0
+    run = Run(
+        schedule(steps, 10), Codec.INT8, COUNT, link, RATES, pace=pace, fragments=fragments, overlap=overlap,
+    )  # fmt: skip
     run.go()
     return run
 

@@ -29,7 +29,7 @@ from ayni.lm.inner import ranks
 from ayni.lm.inner.lead import follow
 from tests.lm.inner import small
 from tests.lm.test_node import alone, told
-from tests.lm.test_run import World, trainer_of
+from tests.lm.world import World, trainer_of
 
 folder, meeting = Path(sys.argv[1]), Path(sys.argv[-1])
 here = ranks.join("cpu", meeting=meeting)
@@ -103,7 +103,7 @@ def test_the_warning_reaches_every_rank_and_a_successor_is_asked_for(tmp_path: P
 def alone():  # type: ignore[no-untyped-def]
     """A run of one site, that judges."""
     from ayni.lm.outer.codec import Codec
-    from tests.lm.test_run import run
+    from tests.lm.world import run
 
     whole = run(quorum=1, evaluate=True, codec=Codec.INT8)
     return whole.model_copy(update={"sites": whole.sites[:1]})
@@ -122,7 +122,7 @@ def test_two_ranks_are_to_the_run_what_one_is(
     pytest.importorskip("torch")
     import numpy as np
 
-    from tests.lm.test_run import World
+    from tests.lm.world import World
 
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}/src:{ROOT}")
     two = tmp_path / "two"

@@ -11,7 +11,16 @@ import pytest
 from ayni.lm.inner.settings import Data, Optimiser, Shape, Training
 from ayni.lm.outer.codec import Codec, encode
 from ayni.lm.outer.schedule import Phase, Schedule
-from ayni.lm.plan import Machine, Waiting, flops_per_token, memory, parameters, plan
+from ayni.lm.plan import (
+    Link,
+    Machine,
+    Streaming,
+    Waiting,
+    flops_per_token,
+    memory,
+    parameters,
+    plan,
+)
 from tests.lm.inner.small import SHAPE
 
 #: About a billion parameters, as Llama 3.2 has them.
@@ -115,6 +124,26 @@ def test_hours_are_compute_and_exchanges() -> None:
     step = flops_per_token(BILLION, 4096) * 64 * 4096 / (0.4 * 989e12)
     exchange = found.round_bytes * 8 / 1e8 + 2 * 0.12
     assert found.hours * 3600 == pytest.approx(1000 * step + found.rounds * exchange)
+
+
+@pytest.mark.parametrize(("overlap", "seen"), [(0, 64.0), (4, 32.0), (8, 0.0), (100, 0.0)])
+def test_what_is_exchanged_while_a_site_trains_is_not_waited_for(overlap: int, seen: float) -> None:
+    """Eight fragments, eight seconds each, of a round of 50 steps in 50 seconds."""
+    link, streaming = Link(up=40.0, down=20.0, delay=4.0), Streaming(8, overlap)
+    assert streaming.needed(link.exchange, 1.0) == 8
+    assert streaming.seen(link, 1.0, 50) == pytest.approx(seen)
+
+
+def test_no_overlap_outruns_a_link() -> None:
+    link = Link(up=80.0, down=20.0, delay=4.0)
+    assert Streaming(8, 50).seen(link, 1.0, 50) == pytest.approx(30.0)
+
+
+def test_fragments_and_overlap_shorten_a_run_on_a_slow_link() -> None:
+    plain = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine()])
+    found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine()], streaming=Streaming(8, 50))
+    assert found.hours < plain.hours and found.sites[0].utilisation > plain.sites[0].utilisation
+    assert found.round_bytes == pytest.approx(plain.round_bytes, rel=1e-4)
 
 
 def test_a_round_does_not_wait_for_whom_it_would_discard() -> None:

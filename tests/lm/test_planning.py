@@ -184,6 +184,11 @@ def test_a_slow_link_is_named_with_what_helps(tmp_path: Path, codec: str) -> Non
     assert ('codec = "int4"' in found[0]) == (codec == "int8")
 
 
+def test_where_a_link_is_slow_it_is_proposed_to_train_on_meanwhile(tmp_path: Path) -> None:
+    (found, *_) = warnings(written(tmp_path), link={"": "100M"})
+    assert "; or train on meanwhile: fragments = 8, overlap = " in found
+
+
 def test_who_waits_for_slower_sites_is_told(tmp_path: Path) -> None:
     found = warnings(written(tmp_path), device={"mexico": "A10"}, link={"": "10G"})
     assert any("santiago" in one and "waits for slower sites" in one for one in found)

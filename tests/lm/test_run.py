@@ -6,7 +6,6 @@ import errno
 import json
 import math
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,142 +16,18 @@ pytest.importorskip("torch")
 
 from ayni.errors import NoRoom, UserError
 from ayni.lm import participant, wire
-from ayni.lm.config import Run, Site
-from ayni.lm.coordinate import Coordination, Lines
-from ayni.lm.inner import checkpoint, model, ranks
-from ayni.lm.inner.checkpoint import Checkpoints
-from ayni.lm.inner.lead import Leader
+from ayni.lm.coordinate import Coordination
+from ayni.lm.inner import checkpoint
 from ayni.lm.inner.progress import Paused
-from ayni.lm.inner.settings import Start
-from ayni.lm.inner.train import Trainer
 from ayni.lm.outer.codec import Codec, decode
 from ayni.lm.outer.files import FolderWriter
-from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.messages import Pause, Readmit, Resume, RollBack
 from ayni.lm.outer.schedule import Phase, Schedule
-from ayni.lm.outer.state import Rules
 from ayni.lm.parameters import chunks
-from ayni.lm.participant import Participant, Suspended
+from ayni.lm.participant import Suspended
 from ayni.lm.site import work
-from tests.lm.inner import small
-from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
-
-NAMES = ("bogota", "cdmx", "santiago")
-
-
-def run(**rules: Any) -> Run:
-    plain: dict[str, Any] = {
-        "run": "prueba",
-        "schedule": Schedule(steps=24, phases=(Phase(from_step=0, inner_steps=4),)),
-        "grace": 0.0,
-        "grace_share": 0.0,
-        "quorum": 3,
-        "snapshot_every": 3,
-    }
-    return Run(
-        run="prueba",
-        model=Start(shape=small.SHAPE),
-        training=small.training(checkpoint_every=2),
-        outer=Rules.model_validate({**plain, **rules}),
-        sites=tuple(Site(site=name, data="/shards", volume="state") for name in NAMES),
-    )
-
-
-def trainer_of(of: Run, name: str, state: Path, seed: int | None = None) -> Trainer:
-    """This process's trainer, alone or as one of several ranks, as its checkpoints left it."""
-    settings, here = of.training, ranks.join("cpu")
-    trainer = Trainer(
-        settings,
-        model.build(model.config_of(small.SHAPE), seed=settings.seed if seed is None else seed),
-        small.order(settings, name),
-        here,
-        checkpoints=Checkpoints(state / "checkpoints", here),
-    )
-    trainer.resume()
-    return trainer
-
-
-class World:
-    """Channels that outlive whoever speaks on them, and folders that do."""
-
-    def __init__(self, folder: Path, of: Run) -> None:
-        self.folder, self.run = folder, of
-        self.lines: Lines | None = None
-        self.sites: dict[str, Participant] = {}
-        self.hub = self.coordinate()
-
-    def coordinate(self) -> Coordination:
-        self.hub = Coordination(self.run, self.folder / "run", self._connect)
-        return self.hub
-
-    def _connect(self, count: int) -> Lines:
-        self.lines = self.lines or Lines(
-            Line(wire.up_schema(self.run.outer, count)),
-            Line(wire.down_schema(count)),
-            Line(wire.wishes_schema()),
-            partial(keys(self.folder).check, PROJECT, CHANNEL),
-        )
-        return self.lines
-
-    def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Participant:
-        """A new attempt at a site: what its volume has is all that it knows."""
-        assert self.lines is not None
-        state = self.folder / name
-        trainer = trainer_of(self.run, name, state, **changed)
-        leads = Leader(trainer) if trainer.ranks.count > 1 else trainer
-        self.sites[name] = Participant(
-            self.run,
-            name,
-            leads,
-            Up(self.lines.up, name),
-            Down(self.lines.down, state / "in"),
-            state,
-            heldout=small.documents()
-            if self.run.outer.evaluate or self.run.outer.leave_one_out
-            else None,
-            stop=stop,
-        )
-        return self.sites[name]
-
-    def begin(self, *names: str) -> World:
-        for name in names or NAMES:
-            self.site(name)
-        return self
-
-    def turn(self, *names: str) -> None:
-        """Everybody does what there is to do, sites in turn, until nobody can."""
-        self.hub.step()
-        for name in names or sorted(self.sites):
-            while self.sites[name].step():
-                pass
-        self.hub.step()
-
-    def to_the_end(self) -> World:
-        for _ in range(50):
-            if all(site.done for site in self.sites.values()):
-                return self
-            self.turn()
-        raise AssertionError(self.hub.status())
-
-    def until(self, version: int) -> None:
-        for _ in range(50):
-            if self.version >= version:
-                return
-            self.turn()
-        raise AssertionError(self.hub.status())
-
-    @property
-    def version(self) -> int:
-        return self.hub.coordinator.state.lanes[WHOLE].head
-
-    def weights(self) -> bytes:
-        lane = self.hub.coordinator.state.lanes[WHOLE]
-        params = lane.versions[lane.head].params
-        assert params is not None
-        return self.hub.store.path(params).read_bytes()
-
-    def books(self, what: str) -> list[dict[str, Any]]:
-        return [record.data for _, record in self.hub.journal.books(what)]
+from tests.lm.lines import Line, Up
+from tests.lm.world import NAMES, World, run
 
 
 def losses(path: Path) -> list[float]:
@@ -185,7 +60,7 @@ def test_three_sites_train_one_model_and_the_losses_fall(undisturbed: World) -> 
 
 def test_who_begins_with_the_same_weights_fetches_updates_only(undisturbed: World) -> None:
     for site in undisturbed.sites.values():
-        assert site._down.fetched == 6
+        assert site._incoming._down.fetched == 6
 
 
 def test_killed_and_started_again_at_every_turn_it_gives_the_same_weights(
@@ -377,7 +252,7 @@ def test_a_site_that_harms_is_found_by_the_others_and_suspended_until_readmitted
     bad = world.sites["santiago"]
     honest = bad.trainer.pseudo_gradient
     with monkeypatch.context() as patch:
-        patch.setattr(bad.trainer, "pseudo_gradient", lambda: ((n, -9 * a) for n, a in honest()))
+        patch.setattr(bad.trainer, "pseudo_gradient", lambda _: ((n, -9 * a) for n, a in honest()))
         for _ in range(30):
             world.turn()
             if world.hub.coordinator.heads()[0].suspended:
@@ -411,7 +286,7 @@ def test_what_was_damaged_on_the_way_is_not_taken_and_the_run_goes_on(
     last = contributed(up)[-1]
     up.blobs[last] = up.blobs[last][:-7]
     site = world.sites["bogota"]
-    whole, damaged = site._down.fetch, []
+    whole, damaged = site._incoming._down.fetch, []
 
     def fetch(message: Any, timeout: float | None = None) -> Path:
         path = whole(message, timeout)
@@ -420,7 +295,7 @@ def test_what_was_damaged_on_the_way_is_not_taken_and_the_run_goes_on(
             damaged.append(path)
         return path
 
-    monkeypatch.setattr(site._down, "fetch", fetch)
+    monkeypatch.setattr(site._incoming._down, "fetch", fetch)
     world.to_the_end()
     (refused,) = world.books("refused")
     assert refused["site"] == "santiago"
@@ -495,7 +370,8 @@ def test_what_the_sites_compare_with_is_the_merge_without_one(tmp_path: Path) ->
     gradients = {}
     for name, site in world.sites.items():
         world.hub.step()
-        site.step()
+        while site.step():
+            pass
         gradients[name] = {n: a.copy() for n, a in site.trainer.pseudo_gradient()}
     world.hub.step()
     assert world.version == 1

@@ -162,6 +162,7 @@ class Run(Section):
             raise ValueError(
                 f"outer.snapshot_every: a head would be too long to send; write {_MOST_LINKS} or less"
             )
+        self._in_fragments()
         batch = self.training.data.batch
         for one in self.sites:
             if batch % one.all_ranks:
@@ -175,6 +176,22 @@ class Run(Section):
                 f"write {len(names)} or fewer"
             )
         return self
+
+    def _in_fragments(self) -> None:
+        """Raises ValueError: what a model that is exchanged in fragments, or overlapped, does not go with."""
+        outer, shape = self.outer, self.model.shape
+        if shape is not None and outer.fragments > shape.layers:
+            raise ValueError(
+                f"outer.fragments: a model of {shape.layers} layers has no more than {shape.layers} "
+                f"fragments, not {outer.fragments}; write {shape.layers} or fewer"
+            )
+        asked = [name for name in ("evaluate", "leave_one_out") if getattr(outer, name)]
+        if asked and (outer.fragments > 1 or outer.overlap):
+            raise ValueError(
+                f"outer.{asked[0]}: versions are judged by the loss of the whole model, and a site that "
+                "exchanges it in fragments, or trains on meanwhile, never has a version of the whole: "
+                f"leave {' and '.join(asked)} out, or fragments and overlap"
+            )
 
     @property
     def tokens_per_step(self) -> int:

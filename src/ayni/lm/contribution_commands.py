@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from statistics import fmean
@@ -71,22 +71,25 @@ def contributions(
     out().print(table(columns, [_row(by, one) for one in sums[by]], out()))
 
 
-def _summed(found: Iterable[Part], of: Callable[[Part], str]) -> list[dict[str, Any]]:
+def _summed(found: Sequence[Part], of: Callable[[Part], str]) -> list[dict[str, Any]]:
     """The sums of what stands, by what `of` says; `effect` is the mean over the rounds that have one."""
     groups: dict[str, list[Part]] = {}
     for part in found:
         groups.setdefault(of(part), []).append(part)
-    return [_sum(groups[name]) for name in sorted(groups)]
+    fragments = len({part.fragment for part in found})
+    return [_sum(groups[name], fragments) for name in sorted(groups)]
 
 
-def _sum(group: list[Part]) -> dict[str, Any]:
+def _sum(group: list[Part], fragments: int) -> dict[str, Any]:
+    """A round's weights are of 1 in each of the model's fragments, and of 1 in their mean."""
     effects = [part.effect for part in group if part.effect is not None]
     sums = {name: sum(getattr(part, name) for part in group) for name in _SUMS}
     return {
         "site": ", ".join(sorted({part.site for part in group})),
         "member": group[0].member,
-        "rounds": len({(part.fragment, part.version) for part in group}),
+        "rounds": len({part.version for part in group}),
         **sums,
+        "weight": sums["weight"] / fragments,
         "effect": fmean(effects) if effects else None,
     }
 

@@ -27,7 +27,7 @@ from ayni.lm.config import Run, keep
 from ayni.lm.files import add_lines, written
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore
-from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.fragments import split
 from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
@@ -104,7 +104,8 @@ class Coordination:
         self.coordinator = Coordinator(
             self.journal, self.store, lambda: first(run, self.store), self._send_ahead
         )
-        self.lines = connect(self.coordinator.state.lanes[WHOLE].count)
+        lanes = self.coordinator.state.lanes.values()
+        self.lines = connect(sum(lane.count for lane in lanes))
         self.journal.commit(self.coordinator.state, _belonging(members or {}))
         self._tallies = Tallies()
         self._read = 0  # of the books
@@ -313,13 +314,21 @@ def first(run: Run, store: FolderStore) -> State:
 
     need_torch()
     from ayni.lm.inner import model
-    from ayni.lm.parameters import chunks, count
+    from ayni.lm.parameters import chunks
 
     net = model.named(model.start(run.model, seed=run.training.seed))
-    found = ((name, tensor.detach().float().numpy()) for name, tensor in net.items())
-    ref, digest = store_vector(store, chunks(found))
-    size = count({name: tuple(tensor.shape) for name, tensor in net.items()})
-    return begin(run.outer, {WHOLE: Origin(size, ref, digest)}, time.time())
+    parts = split({name: t.numel() for name, t in net.items()}, run.outer.fragments)
+    if len(parts) != run.outer.fragments:
+        raise UserError(
+            f"outer.fragments: the model's layers make {len(parts)} fragments and not "
+            f"{run.outer.fragments}; write {len(parts)}"
+        )
+    origins = {}
+    for fragment, names in parts.items():
+        found = ((name, net[name].detach().float().numpy()) for name in names)
+        ref, digest = store_vector(store, chunks(found))
+        origins[fragment] = Origin(sum(net[name].numel() for name in names), ref, digest)
+    return begin(run.outer, origins, time.time())
 
 
 def _belonging(members: Mapping[str, str]) -> list[Record]:

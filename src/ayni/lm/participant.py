@@ -1,8 +1,8 @@
-"""A site's part of a run: rounds of training between channels that come and go.
+"""A site's part of a run: training between channels that come and go.
 
-Everything that must stay is in the volume: the trainer's checkpoints, and which version's contribution
-was sent. A checkpoint is written before a contribution is, so that a successor that is not sure says
-the same bytes again, which changes nothing.
+Everything that must stay is in the volume: the trainer's checkpoints, what was encoded, and to which
+versions something was sent. A successor that is not sure says the same bytes again, which changes
+nothing. With `overlap` the site trains on while what it brought is encoded, sent, merged and answered.
 """
 
 from __future__ import annotations
@@ -10,67 +10,42 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NoReturn
 
-from ayni.channel import Message, Refused
+from ayni.channel import Refused
 from ayni.errors import UserError, is_full
-from ayni.lm import wire
+from ayni.lm import turns, wire
+from ayni.lm.beside import Beside
+from ayni.lm.bringing import Bringing
 from ayni.lm.config import Run
-from ayni.lm.files import consumed, unwritten, written
+from ayni.lm.files import unwritten
+from ayni.lm.incoming import Down, Incoming
 from ayni.lm.inner.lead import SiteTrainer
 from ayni.lm.inner.order import Documents
-from ayni.lm.inner.progress import Contribution, Round
+from ayni.lm.inner.progress import Part, Paused, Progress, Stretch
 from ayni.lm.inner.train import Diverged
 from ayni.lm.judge import Judge
 from ayni.lm.outer.blocks import BlocksError
 from ayni.lm.outer.catchup import CatchUp, catch_up
-from ayni.lm.outer.codec import CodecError, decode, encode
-from ayni.lm.outer.files import FolderStore
-from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.codec import CodecError
 from ayni.lm.outer.messages import (
-    Contributed,
     Discarded,
-    Failed,
     Head,
     Held,
     Joined,
-    Link,
-    Progressed,
-    SiteEvent,
     Variant,
-    nonce_of,
 )
 from ayni.lm.outer.perform import BlobError, raw_chunks
-from ayni.lm.parameters import arrays, chunks, count
+from ayni.lm.parameters import arrays, count
+from ayni.lm.voice import Up, Voice
 
 log = logging.getLogger(__name__)
-_SENT, _LOSSES = "sent", "heldout.json"
+_LOSSES = "heldout.json"
 _SAY_EVERY = 20.0  # seconds: where the trainer is
-_PATIENCE = 600.0  # seconds for a blob to come
+_LOOK_EVERY = 1.0  # seconds: what has come, while it trains
 _SUSPENDED = 300.0  # seconds that a suspended site waits for a person before its task ends
-
-
-class Up(Protocol):
-    """The channel from a site, as `ayni.channel.Channel` has it."""
-
-    def send(
-        self, kind: str, body: dict[str, Any], blob: Path | None = None, *, move: bool = False
-    ) -> str: ...
-
-    def waiting(self) -> list[str]: ...
-
-    def refusal(self, name: str, /) -> str | None: ...
-
-
-class Down(Protocol):
-    """The channel to the sites, likewise."""
-
-    def receive(self, timeout: float | None = None) -> Iterator[Message]: ...
-
-    def fetch(self, message: Message, timeout: float | None = None) -> Path: ...
 
 
 class _Elsewhere(Exception):
@@ -98,28 +73,35 @@ class Participant:
     ) -> None:
         self.run, self.name, self.trainer = run, name, trainer
         self.done = False
-        self._up, self._down, self._stop = up, down, stop
-        self._site, self._state = run.at(name), state
-        self._outgoing = FolderStore(state / "outgoing")
-        self._marker = state / _SENT
-        self._shapes = {name: tuple(p.shape) for name, p in trainer.parameters.items()}
-        self._count = count(self._shapes)
-        self._digest = trainer.digest()
-        self._sent = self._marker.read_text() if self._marker.exists() else None
-        self._sending: tuple[str, str] | None = None  # a message, and the base it is to
-        self._head: Head | None = None
-        self._blobs: dict[str, Message] = {}
+        self._voice, self._stop = Voice(name, up), stop
+        self._rules, self._state = run.outer, state
+        self._shapes = {
+            fragment: {name: tuple(trainer.parameters[name].shape) for name in names}
+            for fragment, names in sorted(trainer.fragments.items())
+        }
+        self._counts = {fragment: count(shapes) for fragment, shapes in self._shapes.items()}
+        self._lead = next(iter(self._counts))
+        self._digests = {fragment: trainer.digest(fragment) for fragment in self._counts}
+        self._beside = Beside(apart=run.outer.overlap > 0)
+        self._incoming = Incoming(run.run, down, self._shapes, self._beside)
+        self._bringing = Bringing(
+            run, trainer, self._voice, state, self._counts, self._digests, self._beside
+        )
         self._judge: Judge | None = None
         if heldout is not None:
             every = run.outer.evaluate
             self._judge = Judge(name, trainer, heldout, state / _LOSSES, every=every)
         self._suspended: float | None = None  # since when
-        self._said = -math.inf
-        self._say(Joined(site=name, tokens_per_step=run.tokens_per_step))
+        self._looked = -math.inf
+        self._voice.say(Joined(site=name, tokens_per_step=run.tokens_per_step))
 
     @property
     def version(self) -> int:
-        return self.trainer.progress.version
+        return self._progress.version
+
+    @property
+    def _progress(self) -> Progress:
+        return self.trainer.progress
 
     def step(self) -> bool:
         """Do what can be done now; False: there is nothing but to wait.
@@ -144,29 +126,67 @@ class Participant:
             raise
 
     def _step(self) -> bool:
-        self._listen()
-        self._look_whether_sent()
-        head, progress = self._head, self.trainer.progress
-        if head is None:
+        self._look()
+        heads = self._incoming.heads
+        if not self._incoming.complete:
             return False
-        way = catch_up(head, self.version, self._digest)
-        out = self.name in head.suspended
-        if way.late and not way.discard and progress.round and not self._has_sent() and not out:
-            self._train(progress.round)  # late, and still of use
-            return True
-        if way.snapshot or way.links:
-            return self._catch_up(head, way)
-        self.done = head.status == "done"
-        if not self.done and self._waits(out):
+        moved = [self._exchange(heads[fragment]) for fragment in self._counts]
+        self.done = all(head.status == "done" and self._is_at(head) for head in heads.values())
+        if any(moved) or self.done:
+            return any(moved)
+        if self._waits(self._is_out) or self._holds():
             return False
-        held = head.status == "judging" or (head.status == "paused" and not progress.round)
-        if self.done or held or self._has_sent():
-            return False
-        self._measure(head)
-        peak = self.run.training.optimiser.lr
-        scale = 1.0 if head.lr is None else head.lr / peak
-        self._train(Round(head.version, head.inner_steps, head.step, scale))
+        self._train()
         return True
+
+    @property
+    def _is_out(self) -> bool:
+        """Whether this site is suspended."""
+        return any(self.name in head.suspended for head in self._incoming.heads.values())
+
+    def _exchange(self, head: Head) -> bool:
+        """Bring what is due of a fragment, merge what is to be merged; whether there was anything."""
+        fragment, progress = head.fragment, self._progress
+        part = progress.parts[fragment]
+        if part.due is None and head.inner_steps and self._is_at(head):
+            turns.reached(progress, head)  # the first that is heard
+        due = turns.is_due(part, progress.clock) and not self._is_out and self._knows(fragment)
+        if due:
+            self._bring(fragment)
+        elif part.out is not None and part.out.at == progress.clock:
+            self._bringing.restore(fragment)
+        way = self._way(head)
+        return (self._takes(part, way) and self._catch_up(head, way)) or due
+
+    def _knows(self, fragment: str) -> bool:
+        """Whether the base is what it should be."""
+        return bool(self._digests[fragment])
+
+    def _way(self, head: Head) -> CatchUp:
+        held = self._progress.parts[head.fragment].version
+        return catch_up(head, held, self._digests[head.fragment])
+
+    def _takes(self, part: Part, way: CatchUp) -> bool:
+        return turns.takes(part, way, self._progress.clock, self._rules, suspended=self._is_out)
+
+    def _is_at(self, head: Head) -> bool:
+        part = self._progress.parts[head.fragment]
+        return (part.version, self._digests[head.fragment]) == (head.version, head.digest)
+
+    def _holds(self) -> bool:
+        """Whether the site must wait: for an answer, for people, or since there is no more to do."""
+        progress, heads = self._progress, self._incoming.heads
+        parts = progress.parts
+        for fragment, part in parts.items():
+            if turns.waits(part, progress.clock, self._rules):
+                return True
+            if self._takes(part, self._way(heads[fragment])):
+                return True  # and what that needs is not here yet
+        status = {head.status for head in heads.values()}
+        begun = all(part.out is None and part.done for part in parts.values())
+        if "judging" in status or ("paused" in status and not begun):
+            return True
+        return turns.stretch_end(progress, self._rules) is None
 
     def _waits(self, suspended: bool) -> bool:
         """Whether there is nothing to do because what this site brings would be refused.
@@ -184,208 +204,181 @@ class Participant:
         if self._suspended is None:
             self._suspended = time.monotonic()
             log.warning("%s", remedy)
-            self._progress("waiting")
+            self._voice.progress(self._progress, "waiting")
         if time.monotonic() - self._suspended > _SUSPENDED:
             raise Suspended(f"{remedy}, and `ayni lm train run.toml` for a new task")
         return True
 
-    def _has_sent(self) -> bool:
-        return self._base in (self._sent, self._sending[1] if self._sending else None)
+    def _bring(self, fragment: str) -> None:
+        """Take a fragment's pseudo-gradient as it is now, and have it encoded and sent.
 
-    @property
-    def _base(self) -> str:
-        """The global weights that are trained from: also apart from those of a run begun anew."""
-        return f"{self.version} {self._digest}"
+        Before that of the first fragment a checkpoint is written, and what it does not need of what was
+        encoded is forgotten.
+        """
+        if fragment == self._lead:
+            self.trainer.save()
+            self._bringing.sweep()
+            if not self._bringing.has_sent(fragment):
+                self._voice.losses(self._progress)
+        self._progress.bring(fragment)
+        self._bringing.restore(fragment)
 
     # --- training --------------------------------------------------------------------------
 
-    def _train(self, order: Round) -> None:
-        brought = self.trainer.round(order, stop=self._told)
-        self.trainer.save()
-        with self._outgoing.create() as out:
-            vector = chunks(self.trainer.pseudo_gradient())
-            for piece in encode(vector, self._count, self.run.outer.codec):
-                out.write(piece)
-            ref = out.keep()
-        self._say_losses(brought)
-        self._send(ref, brought)
-        self._outgoing.drop([ref])
-
-    def _send(self, ref: str, brought: Contribution) -> None:
-        path = self._outgoing.path(ref)
-        said = Contributed(
-            run=self.run.run,
-            fragment=WHOLE,
-            base=self.version,
-            site=self.name,
-            attempt=0,
-            digest=self._digest,
-            nonce=nonce_of(self.run.run, WHOLE, self.version, self._digest, self.name),
-            blob=ref,
-            size=path.stat().st_size,
-            tokens=brought.tokens,
-            steps=brought.steps,
-            core_seconds=math.ceil(brought.seconds * self._site.all_cores),
-            gpu_seconds=math.ceil(brought.seconds * self._site.all_gpus),
-        )
-        self._sending = self._say(said, path), self._base
-
-    def _look_whether_sent(self) -> None:
-        """A contribution that the site's agent has taken need not be said again, whatever happens."""
-        if self._sending is None or self._sending[0] in self._up.waiting():
-            return
-        name, base = self._sending
-        why = self._up.refusal(name)
-        if why is not None:
-            raise UserError(f"the contribution to version {self.version} was refused: {why}")
-        with written(self._marker) as file:
-            file.write(base.encode())
-        self._sent, self._sending = base, None
+    def _train(self) -> None:
+        """To where the next thing is due."""
+        progress, head = self._progress, self._incoming.heads[self._lead]
+        self._measure(head)
+        if self._is_at(head):
+            peak = self.run.training.optimiser.lr
+            progress.lead.lr_scale = 1.0 if head.lr is None else head.lr / peak
+        end = turns.stretch_end(progress, self._rules)
+        assert end is not None
+        stretch = Stretch(progress.clock, end, progress.lead.lr_scale)
+        try:
+            self.trainer.train(stretch, stop=self._told)
+        except Paused:
+            self._bringing.settle()
+            raise
 
     def _told(self) -> bool:
-        if time.monotonic() - self._said > _SAY_EVERY:
-            self._progress("training")
+        """Between two inner steps: look around, and say whether to stop."""
+        now = time.monotonic()
+        if self._beside.apart and now - self._looked > _LOOK_EVERY:
+            self._look()
+        if now - self._voice.said > _SAY_EVERY:
+            self._voice.progress(self._progress, "training")
         return self._stop()
+
+    def _look(self) -> None:
+        """Whatever needs no training to stop: hear, send what is encoded, fetch what will be wanted."""
+        self._looked = time.monotonic()
+        self._incoming.listen()
+        self._bringing.look()
+        if not self._beside.apart:
+            return
+        for fragment, part in self._progress.parts.items():
+            if part.out is not None and fragment in self._incoming.heads:
+                way = self._way(self._incoming.heads[fragment])
+                self._incoming.fetch_ahead(fragment, way)
 
     # --- global weights --------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        for message in self._down.receive(timeout=0):
-            if message.kind == wire.BLOB:
-                self._blobs[message.body["ref"]] = message
-            elif message.kind == wire.HEAD:
-                head = wire.heard_head(message.body, run=self.run.run)
-                self._head = head if head.fragment == WHOLE else self._head
-
     def _catch_up(self, head: Head, way: CatchUp) -> bool:
         """Get to the head; False: something that it names is not here yet."""
-        if head.count != self._count:
-            raise UserError(
-                f"the run's model has {head.count} values and this one {self._count}: "
-                "give the site the run's own configuration"
-            )
-        wanted = [way.snapshot, *(link.update for link in way.links)]
-        if any(ref is not None and ref not in self._blobs for ref in wanted):
+        if not self._incoming.has(way):
             return False
-        if way.discard:
-            self._discard()
         try:
             self._go(head, way)
         except (_Elsewhere, CodecError, BlobError, BlocksError) as error:
             if way.snapshot is not None:
                 raise UserError(f"version {head.version} cannot be made here: {error}") from error
             log.warning("%s: taking the snapshot", error)
-            self._digest = ""
+            self._digests[head.fragment] = ""
+            self._progress.parts[head.fragment].out = None
             return True
         except (Refused, TimeoutError) as error:
             log.warning("%s: trying again", error)
             return False
-        self._say(Held(site=self.name, fragment=WHOLE, version=self.version, digest=self._digest))
+        turns.reached(self._progress, head)
+        digest = self._digests[head.fragment]
+        self._voice.say(
+            Held(site=self.name, fragment=head.fragment, version=head.version, digest=digest)
+        )
         self._say_judgement(head)
         return True
 
     def _go(self, head: Head, way: CatchUp) -> None:
+        fragment = head.fragment
+        mix = self._mix(fragment, way)
+        self._discard(fragment, kept=mix > 0)
         if way.snapshot is not None:
-            with self._blob(way.snapshot) as path, path.open("rb") as blob:
-                weights = arrays(raw_chunks(blob, self._count), self._shapes)
-                self.trainer.take(weights, head.snapshot_version)
-            self._now(self.trainer.digest(), head.snapshot_digest)
+            if head.version < self._progress.parts[fragment].version:
+                self._bringing.forget(fragment)
+            with self._incoming.blob(way.snapshot) as path, path.open("rb") as blob:
+                shapes = self._shapes[fragment]
+                weights = arrays(raw_chunks(blob, self._counts[fragment]), shapes)
+                self.trainer.take(weights, head.snapshot_version, fragment)
+            self._now(fragment, self.trainer.digest(fragment), head.snapshot_digest)
         for link in way.links:
             self._measure(head)
-            self._now(self._follow(link), link.digest)
+            if link.update is None:  # back to older weights, which these are
+                self.trainer.begin_again(link.version, fragment)
+                continue
+            update = self._incoming.vector(fragment, link.update)
+            found = self.trainer.apply(update, link.version, fragment, mix=mix)
+            self._now(fragment, found, link.digest)
         self._measure(head)
 
-    def _follow(self, link: Link) -> str:
-        if link.update is None:  # back to older weights, which these are
-            self.trainer.begin_again(link.version)
-            return self._digest
-        with self._blob(link.update) as path, path.open("rb") as blob:
-            return self.trainer.apply(arrays(decode(blob, self._count), self._shapes), link.version)
+    def _mix(self, fragment: str, way: CatchUp) -> float:
+        """How much a site keeps of its own weights: something, where it trained on since it brought them."""
+        out = self._progress.parts[fragment].out
+        back = way.snapshot is not None or any(link.update is None for link in way.links)
+        if out is None or back or out.at == self._progress.clock:
+            return 0.0
+        return self._rules.mix
 
-    def _now(self, digest: str, wanted: str) -> None:
-        self._digest = digest
+    def _now(self, fragment: str, digest: str, wanted: str) -> None:
+        self._digests[fragment] = digest
         if digest != wanted:
-            raise _Elsewhere(f"version {self.version} has other weights here than elsewhere")
+            version = self._progress.parts[fragment].version
+            raise _Elsewhere(f"version {version} has other weights here than elsewhere")
 
-    def _blob(self, ref: str) -> AbstractContextManager[Path]:
-        return consumed(self._down.fetch(self._blobs[ref], timeout=_PATIENCE))
-
-    def _discard(self) -> None:
-        progress = self.trainer.progress
-        if progress.done and not self._has_sent():
-            self._say(
+    def _discard(self, fragment: str, *, kept: bool) -> None:
+        """Say what counts no longer: what was brought and is lost, and what was trained and is not kept."""
+        part, steps, tokens = self._progress.parts[fragment], 0, 0
+        if part.out is not None and not self._bringing.is_said(fragment):
+            steps, tokens = part.out.steps, part.out.tokens
+        if not kept:
+            steps, tokens = steps + part.done, tokens + part.tokens
+        if steps:
+            self._voice.say(
                 Discarded(
                     site=self.name,
-                    fragment=WHOLE,
-                    base=self.version,
-                    steps=progress.done,
-                    tokens=progress.tokens,
+                    fragment=fragment,
+                    base=part.version,
+                    steps=steps,
+                    tokens=round(tokens * self._bringing.share(fragment)),
                 )
             )
 
     def _measure(self, head: Head) -> None:
         """The held-out loss of the global weights, if these are what is here, and if it is wanted."""
-        judge = self._judge
-        if judge is not None and not self.trainer.progress.done and judge.wants(head, self._digest):
-            self._progress("evaluating")
-            judge.measure(self._digest)
+        judge, digest = self._judge, self._digests[head.fragment]
+        if judge is not None and not self._progress.done and judge.wants(head, digest):
+            self._voice.progress(self._progress, "evaluating")
+            judge.measure(digest)
 
     def _say_judgement(self, head: Head) -> None:
         if self._judge is None:
             return
         for verdict in self._judge.verdicts(head):
-            self._say(verdict)
+            self._voice.say(verdict)
         for variant in head.variants:
-            if variant.site != self.name and variant.change in self._blobs:
+            if variant.site != self.name and self._incoming.offers(variant.change):
                 self._compare(self._judge, head, variant)
 
     def _compare(self, judge: Judge, head: Head, variant: Variant) -> None:
         """Say what the version would be without another site; where that fails, nothing."""
-        self._progress("evaluating")
+        self._voice.progress(self._progress, "evaluating")
         try:
-            with self._blob(variant.change) as path, path.open("rb") as blob:
-                change = arrays(decode(blob, self._count), self._shapes)
-                found = judge.compare(head, variant.site, change)
+            change = self._incoming.vector(head.fragment, variant.change)
+            found = judge.compare(head, variant.site, change)
         except (Refused, TimeoutError, CodecError, BlocksError) as error:
             log.warning("version %s without %s: %s", head.version, variant.site, error)
             return
         if found is not None:
-            self._say(found)
+            self._voice.say(found)
 
-    # --- saying ----------------------------------------------------------------------------
+    def pause(self) -> NoReturn:
+        """Write a checkpoint, for a successor to go on from.
 
-    def _say(self, event: SiteEvent, blob: Path | None = None) -> str:
-        kind, body = wire.said(event)
-        return self._up.send(kind, body, blob, move=True)
-
-    def _say_losses(self, brought: Contribution) -> None:
-        found = sorted(brought.losses.items())
-        body = {
-            "base": brought.version,
-            "languages": [name for name, _ in found],
-            "losses": [loss.mean for _, loss in found],
-            "tokens": [loss.tokens for _, loss in found],
-            "seconds": round(brought.seconds, 3),
-        }
-        self._up.send(wire.LOSSES, body)
-
-    def _progress(self, doing: Any) -> None:
-        progress = self.trainer.progress
-        self._said = time.monotonic()
-        self._say(
-            Progressed(
-                site=self.name,
-                seq=time.time_ns() // 1_000_000,
-                doing=doing,
-                step=progress.done,
-                of=progress.round.steps if progress.round else 0,
-            )
-        )
+        Raises:
+            Paused: always.
+        """
+        self._bringing.settle()
+        self.trainer.pause()
 
     def fail(self, reason: str) -> None:
-        """Say that this site brings nothing to the version in hand."""
-        at = self.version
-        try:
-            self._say(Failed(site=self.name, fragment=WHOLE, base=at, attempt=0, reason=reason))
-        except OSError as error:  # the spool may lie on the disk that is full
-            log.warning("the run cannot be told: %s", error)
+        """Say that this site brings nothing to the versions in hand."""
+        self._voice.failed(self._progress, reason)

@@ -104,6 +104,41 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Seconds of one round's exchange at a site: sending, being told, and going there and back."""
+
+    up: float
+    down: float
+    delay: float
+
+    @property
+    def exchange(self) -> float:
+        return self.up + self.down + self.delay
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """A model in fragments, and the inner steps between bringing one and merging its answer."""
+
+    fragments: int = 1
+    overlap: int = 0
+
+    def seen(self, link: Link, pace: float, length: int) -> float:
+        """The seconds of a round of `length` steps in which a site exchanges and does not train.
+
+        Each fragment's exchange is hidden behind the steps that it may be late; and no link carries
+        more than it can, in either direction.
+        """
+        hidden = min(self.overlap, length) * pace
+        waits = self.fragments * max(0.0, link.exchange / self.fragments - hidden)
+        return max(waits, max(link.up, link.down) - length * pace)
+
+    def needed(self, exchange: float, pace: float) -> int:
+        """The overlap, in inner steps, at which nobody waits for a round's exchange of so many seconds."""
+        return math.ceil(exchange / self.fragments / pace)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A whole run. `sent`: a site's bytes in both directions; `parallel`: those of fp32 data-parallel."""
 
@@ -198,21 +233,24 @@ def plan(
     codec: Codec,
     machines: Sequence[Machine],
     waiting: Waiting | None = None,
+    streaming: Streaming | None = None,
 ) -> Plan:
     """The plan of a run in which all sites take part from beginning to end.
 
-    Rounds last as long as the slowest site's, or as long as the others wait; nothing is overlapped.
+    Rounds last as long as the slowest site's, or as long as the others wait.
 
     Args:
         waiting: for whom a round waits; None: for all.
+        streaming: how the model is exchanged; None: whole, and nothing is overlapped.
     """
-    count, blob = parameters(shape), blob_size(parameters(shape), codec)
-    paces = [_pace(shape, training, 2 * blob, machine) for machine in machines]
+    count, streaming = parameters(shape), streaming or Streaming()
+    blob = streaming.fragments * blob_size(math.ceil(count / streaming.fragments), codec)
+    paces = [_pace(shape, training, blob, machine, streaming) for machine in machines]
     trained = [0.0] * len(machines)
     seconds, step, rounds = 0.0, 0, 0
     behind = [0] * len(machines)
     while length := schedule.inner_steps(step):
-        times = [length * pace + exchange for pace, exchange in paces]
+        times = [length * pace + streaming.seen(link, pace, length) for pace, link in paces]
         lasts = waiting.lasts(times) if waiting else max(times)
         for place, took in enumerate(times):  # who is slower does a part of its round meanwhile
             trained[place] += length * min(1.0, lasts / took)
@@ -227,23 +265,26 @@ def plan(
         parallel=schedule.steps * 2 * 4 * count,
         hours=seconds / 3600,
         sites=tuple(
-            _site(shape, training, machine, pace, steps, seconds, late)
-            for machine, pace, steps, late in zip(machines, paces, trained, behind, strict=True)
+            _site(shape, training, machine, (pace, link.exchange), steps, seconds, late)
+            for machine, (pace, link), steps, late in zip(
+                machines, paces, trained, behind, strict=True
+            )
         ),
     )
 
 
 def _pace(
-    shape: Shape, training: Training, both_ways: int, machine: Machine
-) -> tuple[float, float]:
-    """Seconds of a step and of an exchange."""
+    shape: Shape, training: Training, blob: int, machine: Machine, streaming: Streaming
+) -> tuple[float, Link]:
+    """Seconds of a step, and of what is sent and told."""
     data = training.data
     flops = flops_per_token(shape, data.length) * data.batch * data.length
     if training.recompute:
         flops *= 4 / 3
     step = flops / (machine.count * machine.flops * machine.efficiency)
-    bits = 8 * both_ways / 2
-    return step, bits / machine.up + bits / machine.down + 2 * machine.delay
+    return step, Link(
+        8 * blob / machine.up, 8 * blob / machine.down, 2 * machine.delay * streaming.fragments
+    )
 
 
 def _site(

@@ -79,7 +79,7 @@ def plan(
     """What a run takes: memory, hours, bytes, cost on the allocation. Nothing is sent.
 
     An estimate: all sites take part from beginning to end, rounds wait as outer.quorum and grace say,
-    nothing is overlapped, nobody stands in a queue.
+    exchanges are overlapped as outer.overlap says, nobody stands in a queue.
     """
     from ayni.lm import config
     from ayni.lm.planning import Facts, make

@@ -16,13 +16,14 @@ from ayni.lm.config import Run, Site
 from ayni.lm.inner.settings import Shape, Training
 from ayni.lm.outer.codec import Codec
 from ayni.lm.outer.state import Rules
-from ayni.lm.plan import Machine, Plan, SitePlan, Waiting, memory, plan
+from ayni.lm.plan import Machine, Plan, SitePlan, Streaming, Waiting, memory, plan
 
 LINK = 100e6  # bits/s, where nothing is said: the slowest that the alliance's centres have
 MFU = 0.35
 _TASK_MEMORY = 1 << 30  # bytes that a task gets which asks for none
 _PROCESS = 1e9  # bytes of Python, torch and their libraries on the host
 _STAGED = 16  # bytes a parameter on a GPU's host: weights, base and moments, for a checkpoint
+_FRAGMENTS = 8  # that are proposed
 _BUSY = 0.9  # below this a site exchanges and waits too much
 _DAY = 24  # hours
 #: The names of a shape's fields in a checkpoint's config.json.
@@ -85,7 +86,8 @@ def make(run: Run, facts: Facts | None = None) -> Planned:
     machines = [machine for machine, _, _ in known]
     rules = run.outer
     waiting = Waiting(rules.quorum, rules.grace, rules.grace_share, rules.window)
-    found = plan(shape, run.training, rules.schedule, rules.codec, machines, waiting)
+    streaming = Streaming(rules.fragments, rules.overlap)
+    found = plan(shape, run.training, rules.schedule, rules.codec, machines, waiting, streaming)
     warnings = [remark for _, _, remarks in known for remark in remarks]
     for site, machine, one in zip(run.sites, machines, found.sites, strict=True):
         warnings += _of_site(site, machine, one, shape, run, found)
@@ -256,11 +258,11 @@ def _of_site(
             f"its host needs {_gb(host)} and the task gets {_gb(_task_memory(site))}: write "
             f"{_mem(host)}"
         )
-    said += [*_pace(one, found, run.outer), *_chain(site, found.hours)]
+    said += [*_pace(one, found, run.outer, shape.layers), *_chain(site, found.hours)]
     return [f"{site.site}: {text}" for text in said]
 
 
-def _pace(one: SitePlan, found: Plan, rules: Rules) -> list[str]:
+def _pace(one: SitePlan, found: Plan, rules: Rules, layers: int) -> list[str]:
     """What is said of a site that is too slow, or waits or exchanges for too long."""
     if one.behind > rules.window:
         return [
@@ -277,9 +279,20 @@ def _pace(one: SitePlan, found: Plan, rules: Rules) -> list[str]:
         why = "for the rest it exchanges: write a larger outer.last" + (
             ', or codec = "int4"' if smaller else ", or find a faster link"
         )
+        why += _meanwhile(one, rules, layers)
     else:
         why = "for the rest it waits for slower sites: give it fewer GPUs, or them more"
     return [f"it trains {_percent(one.utilisation)} of the time; {why}"]
+
+
+def _meanwhile(one: SitePlan, rules: Rules, layers: int) -> str:
+    """The fragments and the overlap by which nobody waits for the link, if a round is long enough."""
+    parts = rules.fragments if rules.fragments > 1 else min(_FRAGMENTS, layers)
+    steps = Streaming(parts).needed(one.exchange_seconds, one.step_seconds)
+    longest = max(phase.inner_steps for phase in rules.schedule.phases)
+    if steps > longest or rules.evaluate or rules.leave_one_out:
+        return ""
+    return f"; or train on meanwhile: fragments = {parts}, overlap = {steps}"
 
 
 def _chain(site: Site, hours: float) -> list[str]:

@@ -16,7 +16,8 @@ from ayni.lm.config import Run, load
 from ayni.lm.inner.lead import Leader, follow
 from ayni.lm.inner.order import Documents
 from ayni.lm.inner.train import Trainer
-from ayni.lm.participant import Participant, Up
+from ayni.lm.participant import Participant
+from ayni.lm.voice import Up
 from ayni.terminal import one_line
 
 _PAUSE = 0.1  # seconds between two looks
@@ -59,6 +60,7 @@ def build_trainer(
         order,
         here,
         checkpoints=Checkpoints(state / "checkpoints", here, keep=settings.keep),
+        fragments=run.outer.fragments,
     )
     trainer.resume()
     return trainer
@@ -74,7 +76,7 @@ def work(site: Participant, told: Callable[[], bool]) -> None:
         if site.step():
             continue
         if told():
-            site.trainer.pause()
+            site.pause()
         time.sleep(_PAUSE)
 
 

@@ -60,15 +60,17 @@ BLOB, HEAD, LOSSES = "blob", "head", "losses"
 def up_schema(rules: Rules, count: int) -> dict[str, Any]:
     """What a site may say. `count`: the model's values.
 
-    Its blobs are the encoded pseudo-gradients, and no larger than one is.
+    Its blobs are the encoded pseudo-gradients, and no larger than that of the whole model is.
     """
     kinds = {_kind(model): {"fields": _fields(model)} for model in UP}
     size = blob_size(count, rules.codec)
     kinds["contributed"]["blob"] = {"max_bytes": size}
     kinds[LOSSES] = {"fields": _losses()}
     # twice all rounds: what is sent again after a kill counts again
-    most = 2 * (rules.schedule.rounds() + rules.keep) * (size + (16 << 10)) + (64 << 20)
-    return {"kinds": kinds, "max_body": _BODY, "max_bytes": min(most, 1 << 50), "rate": 120}
+    round_bytes = size + rules.fragments * (16 << 10)
+    most = 2 * (rules.schedule.rounds() + 1 + rules.keep) * round_bytes + (64 << 20)
+    rate = 120 * rules.fragments
+    return {"kinds": kinds, "max_body": _BODY, "max_bytes": min(most, 1 << 50), "rate": rate}
 
 
 def down_schema(count: int) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def trainer(
     site: str = "cl",
     shape: Shape = SHAPE,
     meeting: Any = None,
+    fragments: int = 1,
 ) -> Any:
     """A trainer on this process alone; with a folder it keeps checkpoints there."""
     from ayni.lm.inner import model, ranks
@@ -84,4 +85,5 @@ def trainer(
     here = ranks.join("cpu", meeting=meeting)
     kept = Checkpoints(folder, here, keep=settings.keep) if folder else None
     small = model.build(model.config_of(shape), seed=settings.seed)
-    return Trainer(settings, small, order(settings, site), here, checkpoints=kept)
+    rows = order(settings, site)
+    return Trainer(settings, small, rows, here, checkpoints=kept, fragments=fragments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ayni.errors import UserError
-from ayni.lm.inner.progress import Round
+from ayni.lm.inner.progress import Progress, Round, Stretch
 from ayni.lm.inner.settings import Data, Optimiser
 from ayni.lm.inner.train import Diverged
-from ayni.lm.outer.fragments import split
 from tests.lm.inner.small import documents, trainer, training
 
 
@@ -100,7 +100,7 @@ def test_a_site_that_trained_on_meanwhile_keeps_its_share_and_its_round() -> Non
     go(here, 4)
     go(overlapping, 4)
     update = {n: a / 2 for n, a in here.pseudo_gradient()}
-    overlapping.progress.forget_round()  # sent; the next round begins before the answer
+    overlapping.progress.forget()  # sent; the next round begins before the answer
     overlapping.round(Round(0, 2, 4))
     ahead = snapshot(overlapping)
     assert overlapping.apply(update.items(), 1, mix=0.5) == here.apply(update.items(), 1)
@@ -109,6 +109,18 @@ def test_a_site_that_trained_on_meanwhile_keeps_its_share_and_its_round() -> Non
         torch.testing.assert_close(p.detach(), middle)
     brought = overlapping.round(Round(1, 5, 4))
     assert (brought.version, brought.steps, overlapping.progress.steps) == (1, 5, 9)
+
+
+def test_what_is_brought_of_a_fragment_is_what_was_trained_since_it_was_brought_last() -> None:
+    site = trainer(fragments=2)
+    site.train(Stretch(0, 3))
+    first = site.progress.bring("part-0")
+    site.train(Stretch(3, 5))
+    second, other = site.progress.bring("part-0"), site.progress.bring("part-1")
+    assert (first.at, first.steps, second.at, second.steps) == (3, 3, 5, 2)
+    assert (other.at, other.steps, other.tokens) == (5, 5, first.tokens + second.tokens)
+    again = Progress.from_json(json.loads(json.dumps(site.progress.to_json())))
+    assert again == site.progress
 
 
 def test_weights_that_were_asked_for_stay_what_they_were() -> None:
@@ -122,19 +134,19 @@ def test_weights_that_were_asked_for_stay_what_they_were() -> None:
 
 @pytest.mark.parametrize("mix", [0.0, 0.5])
 def test_a_fragment_of_the_parameters_is_sent_and_updated_alone(mix: float) -> None:
-    site = trainer()
-    go(site, 2)
-    sizes = {name: p.numel() for name, p in site.parameters.items()}
-    for fragment in split(sizes, 2).values():
+    site = trainer(fragments=2)
+    site.train(Stretch(0, 2))
+    assert set(site.fragments) == {"part-0", "part-1"}
+    for fragment, names in site.fragments.items():
         before = snapshot(site)
         update = list(site.pseudo_gradient(fragment))
-        assert [name for name, _ in update] == sorted(fragment)
-        assert site.apply(update, 1, mix=mix) == site.digest(fragment)
+        assert [name for name, _ in update] == sorted(names)
+        assert site.apply(update, 1, fragment, mix=mix) == site.digest(fragment)
         after = snapshot(site)
         changed = {n for n in before if not torch.equal(before[n], after[n])}
-        assert {n.removeprefix("base/") for n in changed if n.startswith("base/")} == set(fragment)
+        assert {n.removeprefix("base/") for n in changed if n.startswith("base/")} == set(names)
         assert {n for n in changed if n.startswith("moments/")} == set()
-        assert site.progress.done == 2
+        assert site.progress.parts[fragment].done == (2 if mix else 0)
     for name, p in site.parameters.items():  # its own steps came back: it is where it was
         torch.testing.assert_close(p, site.base[name], rtol=1e-5, atol=1e-6)
 

@@ -32,7 +32,7 @@ from ayni.lm.release.facts import Given, Used
 from ayni.lm.release.publish import Wanted, amend, publish
 from ayni.lm.tokenizer import model as tokenizers
 from tests.lm.inner import small
-from tests.lm.test_run import World, run
+from tests.lm.world import World, run
 
 SHAPE = Shape(vocab_size=264, hidden_size=32, intermediate_size=48, layers=2, heads=2, context=64)
 

@@ -7,7 +7,7 @@ site's own network. Orders are Python objects between processes of one task: not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NoReturn, Protocol
 
@@ -17,9 +17,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ayni.lm.inner.order import Documents
-from ayni.lm.inner.progress import Contribution, Loss, Progress, Round
+from ayni.lm.inner.progress import Loss, Progress, Stretch
 from ayni.lm.inner.ranks import Ranks
 from ayni.lm.inner.train import Trainer
+from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.parameters import Named
 
 _FOREVER = timedelta(
@@ -36,17 +37,22 @@ class SiteTrainer(Protocol):
     @property
     def parameters(self) -> Mapping[str, Tensor]: ...
 
-    def round(self, order: Round, *, stop: Callable[[], bool] = ...) -> Contribution: ...
+    @property
+    def fragments(self) -> Mapping[str, Sequence[str]]: ...
 
-    def pseudo_gradient(self) -> Named: ...
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = ...) -> None: ...
 
-    def digest(self) -> str: ...
+    def pseudo_gradient(self, fragment: str = ...) -> Named: ...
 
-    def apply(self, update: Named, version: int) -> str: ...
+    def digest(self, fragment: str = ...) -> str: ...
 
-    def take(self, weights: Named, version: int) -> int: ...
+    def apply(
+        self, update: Named, version: int, fragment: str = ..., *, mix: float = ...
+    ) -> str: ...
 
-    def begin_again(self, version: int) -> int: ...
+    def take(self, weights: Named, version: int, fragment: str = ...) -> int: ...
+
+    def begin_again(self, version: int, fragment: str = ...) -> int: ...
 
     def evaluate(self, documents: Documents) -> dict[str, Loss]: ...
 
@@ -121,29 +127,33 @@ class Leader:
     def parameters(self) -> Mapping[str, Tensor]:
         return self._trainer.parameters
 
-    def round(self, order: Round, *, stop: Callable[[], bool] = lambda: False) -> Contribution:
-        self._orders.say("round", order)
-        return self._trainer.round(order, stop=stop)
+    @property
+    def fragments(self) -> Mapping[str, Sequence[str]]:
+        return self._trainer.fragments
 
-    def pseudo_gradient(self) -> Named:
-        self._orders.say("pseudo_gradient")
-        yield from self._trainer.pseudo_gradient()
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> None:
+        self._orders.say("train", stretch)
+        self._trainer.train(stretch, stop=stop)
 
-    def digest(self) -> str:
-        self._orders.say("digest")
-        return self._trainer.digest()
+    def pseudo_gradient(self, fragment: str = WHOLE) -> Named:
+        self._orders.say("pseudo_gradient", fragment)
+        yield from self._trainer.pseudo_gradient(fragment)
 
-    def apply(self, update: Named, version: int) -> str:
-        self._orders.say("apply", version)
-        return self._trainer.apply(self._orders.hand_on(update), version)
+    def digest(self, fragment: str = WHOLE) -> str:
+        self._orders.say("digest", fragment)
+        return self._trainer.digest(fragment)
 
-    def take(self, weights: Named, version: int) -> int:
-        self._orders.say("take", version)
-        return self._trainer.take(self._orders.hand_on(weights), version)
+    def apply(self, update: Named, version: int, fragment: str = WHOLE, *, mix: float = 0.0) -> str:
+        self._orders.say("apply", version, fragment, mix)
+        return self._trainer.apply(self._orders.hand_on(update), version, fragment, mix=mix)
 
-    def begin_again(self, version: int) -> int:
-        self._orders.say("begin_again", version)
-        return self._trainer.begin_again(version)
+    def take(self, weights: Named, version: int, fragment: str = WHOLE) -> int:
+        self._orders.say("take", version, fragment)
+        return self._trainer.take(self._orders.hand_on(weights), version, fragment)
+
+    def begin_again(self, version: int, fragment: str = WHOLE) -> int:
+        self._orders.say("begin_again", version, fragment)
+        return self._trainer.begin_again(version, fragment)
 
     def evaluate(self, documents: Documents) -> dict[str, Loss]:
         self._orders.say("evaluate")
@@ -192,12 +202,13 @@ def _do(
     *given: Any,
 ) -> None:
     match what:
-        case "round":
-            trainer.round(*given, stop=stop)
+        case "train":
+            trainer.train(*given, stop=stop)
         case "pseudo_gradient":
-            deque(trainer.pseudo_gradient(), maxlen=0)
+            deque(trainer.pseudo_gradient(*given), maxlen=0)
         case "apply":
-            trainer.apply(orders.receive(), *given)
+            version, fragment, mix = given
+            trainer.apply(orders.receive(), version, fragment, mix=mix)
         case "take":
             trainer.take(orders.receive(), *given)
         case "evaluate" if documents is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
@@ -26,11 +26,12 @@ from ayni.lm.inner.evaluate import evaluate
 from ayni.lm.inner.model import Trainee, check_length, named
 from ayni.lm.inner.optim import Optimisers
 from ayni.lm.inner.order import Documents, Order
-from ayni.lm.inner.progress import Contribution, Loss, Paused, Progress, Round
+from ayni.lm.inner.progress import Contribution, Loss, Part, Paused, Progress, Round, Stretch
 from ayni.lm.inner.ranks import Ranks, shard
 from ayni.lm.inner.schedule import factor
 from ayni.lm.inner.settings import Training
 from ayni.lm.outer.blocks import Floats
+from ayni.lm.outer.fragments import WHOLE, split
 from ayni.lm.parameters import Named, check_shapes, digest, flat_order
 
 
@@ -49,19 +50,23 @@ class Trainer:
         ranks: Ranks,
         *,
         checkpoints: Checkpoints | None = None,
+        fragments: int = 1,
     ) -> None:
+        """`fragments`: in how many the model is exchanged."""
         check_length(model.config, order.length)
         self.settings = settings
         self.model = model
         self.order = order
         self.ranks = ranks
         self.checkpoints = checkpoints
-        self.progress = Progress()
         self._mine = ranks.share(settings.data.batch)
         self._trainee = Trainee(model).to(ranks.device).train()
         self._prepare(model)
         self.parameters = named(model)
         self.base = {name: p.detach().clone() for name, p in self.parameters.items()}
+        sizes = {name: p.numel() for name, p in self.parameters.items()}
+        self.fragments = split(sizes, fragments)
+        self.progress = Progress(parts={name: Part() for name in self.fragments})
         self._optimisers = Optimisers(settings.optimiser, self.parameters)
         self._sums = torch.zeros(len(order.languages), 2, dtype=torch.float64)
         self._ahead: tuple[int, packing.Batch] | None = None  # its first row, and what was read
@@ -79,7 +84,7 @@ class Trainer:
         if self.ranks.count > 1 or half:
             shard(self._trainee, self.ranks, bf16=half)
 
-    # --- one round -------------------------------------------------------------------------
+    # --- inner steps -----------------------------------------------------------------------
 
     def round(self, order: Round, *, stop: Callable[[], bool] = lambda: False) -> Contribution:
         """Train the steps that the round asks for, from `base`; a resumed round is finished.
@@ -91,20 +96,31 @@ class Trainer:
         if order.version != self.progress.version:
             raise ValueError(f"asked for version {order.version}, have {self.progress.version}")
         self.progress.begin(order)
+        end = order.first_step + order.steps
+        self.train(Stretch(self.progress.clock, end, order.lr_scale), stop=stop)
+        return Contribution.of(self.progress)
+
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to a step of the run's clock, from the weights as they are.
+
+        Raises:
+            Diverged, Paused: as `round`.
+        """
+        self.progress.clock = stretch.start
         began = time.perf_counter()
-        while self.progress.done < order.steps:
-            self._step(order)
-            self.progress.seconds += time.perf_counter() - began
+        while self.progress.clock < stretch.end:
+            self._step(stretch.lr_scale)
+            self.progress.spent(time.perf_counter() - began)
             began = time.perf_counter()
             stopping = bool(self.ranks.total(torch.tensor(int(stop()))).item())
             if stopping or self.progress.steps % self.settings.checkpoint_every == 0:
                 self.save(wait=stopping)
-            if stopping and self.progress.done < order.steps:
-                raise Paused(self.progress.done, order.steps)
-        return Contribution.of(self.progress)
+            left = stretch.end - self.progress.clock
+            if stopping and left:
+                raise Paused(self.progress.done, self.progress.done + left)
 
-    def _step(self, order: Round) -> None:
-        step = order.first_step + self.progress.done
+    def _step(self, lr_scale: float) -> None:
+        step = self.progress.clock
         whole = self._batch(self.progress.rows)
         predicted = int(self.ranks.total(torch.tensor(whole.predicted)).item())
         sums = torch.zeros_like(self._sums, device=self.ranks.device)
@@ -115,7 +131,7 @@ class Trainer:
         after = self.progress.rows + self.settings.data.batch
         self._ahead = (after, self._read(after))  # while a GPU works
         self._take(self.ranks.total(sums), norm, step)
-        self._optimisers.step(factor(self.settings.schedule, step) * order.lr_scale)
+        self._optimisers.step(factor(self.settings.schedule, step) * lr_scale)
         self.progress.step_done(self.settings.data.batch, predicted)
 
     def _batch(self, first: int) -> packing.Batch:
@@ -149,59 +165,55 @@ class Trainer:
 
     # --- global weights --------------------------------------------------------------------
 
-    def pseudo_gradient(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
-        """Old global minus new local weights, float32, in the flat order; every rank must ask for all.
-
-        `names`: those of a fragment; by default all.
-        """
+    def pseudo_gradient(self, fragment: str = WHOLE) -> Iterator[tuple[str, Floats]]:
+        """Old global minus new local weights, float32, in the flat order; every rank must ask for all."""
         with torch.no_grad():
-            for name in self._fragment(names):
+            for name in self._names(fragment):
                 yield name, _array(self.base[name] - self.parameters[name])
 
-    def weights(self, names: Collection[str] = ()) -> Iterator[tuple[str, Floats]]:
+    def weights(self, fragment: str = WHOLE) -> Iterator[tuple[str, Floats]]:
         """The global weights, in the flat order; every rank must ask for all. The receiver's own."""
-        for name in self._fragment(names):
+        for name in self._names(fragment):
             yield name, _array(self.base[name].clone())  # `apply` changes the base
 
-    def digest(self, names: Collection[str] = ()) -> str:
+    def digest(self, fragment: str = WHOLE) -> str:
         """The digest of the global weights, to be compared with everybody else's."""
-        return digest(self.weights(names))
+        return digest(self.weights(fragment))
 
-    def _fragment(self, names: Collection[str]) -> list[str]:
-        return flat_order(names or self.base)
+    def _names(self, fragment: str) -> list[str]:
+        """A fragment's parameters in the flat order; `WHOLE`: all, also of a model in fragments."""
+        return flat_order(self.base if fragment == WHOLE else self.fragments[fragment])
 
-    def apply(self, update: Named, version: int, *, mix: float = 0.0) -> str:
+    def apply(self, update: Named, version: int, fragment: str = WHOLE, *, mix: float = 0.0) -> str:
         """Subtract a decoded outer update from the global weights and go on from there.
 
         The subtraction is one float32 operation an element, so that it is the same on every machine.
 
         Args:
-            update: names and arrays, of all parameters or of a fragment of them, in any order.
+            update: names and arrays of the fragment, in any order.
             version: of the weights that come out.
             mix: how much of its own new weights the site keeps, where it went on training while the
                 update was on its way (Streaming DiLoCo, arXiv 2501.18512, overlaps so with 0.5). With
-                0 it begins from the global weights, and where all are named the round in hand is over.
+                0 it begins from the global weights, and the round in hand is over.
 
         Returns:
-            The digest of the new global weights that were named.
+            The digest of the fragment's new global weights.
 
         Raises:
             UserError: an unknown name, another shape, or a value that is not finite; then nothing
                 was changed but what came before it, and the weights must be taken anew.
         """
-        seen = []
         with torch.no_grad():
             for name, array in update:
                 self._check(name, array, "the update")
                 self.base[name].sub_(_like(self.base[name], array))
                 self.parameters[name].lerp_(self.base[name], 1 - mix)
-                seen.append(name)
-        self.progress.rebase(version)
-        if not mix and len(seen) == len(self.base):
-            self.progress.forget_round()
-        return self.digest(seen)
+        self.progress.rebase(version, fragment)
+        if not mix:
+            self.progress.forget(fragment)
+        return self.digest(fragment)
 
-    def take(self, weights: Named, version: int) -> int:
+    def take(self, weights: Named, version: int, fragment: str = WHOLE) -> int:
         """Begin from other global weights: a newcomer, or a site that was away for too long.
 
         Moments and place in the data stay. Returns the tokens of the round that this gives up.
@@ -215,25 +227,25 @@ class Trainer:
                 self._check(name, array, "the weights")
                 seen[name] = array.shape
                 self.base[name].copy_(_like(self.base[name], array))
-        shapes = {name: tuple(p.shape) for name, p in self.base.items()}
+        shapes = {name: tuple(self.base[name].shape) for name in self._names(fragment)}
         check_shapes(shapes, seen, whose="the weights")
-        return self.begin_again(version)
+        return self.begin_again(version, fragment)
 
-    def begin_again(self, version: int) -> int:
+    def begin_again(self, version: int, fragment: str = WHOLE) -> int:
         """Begin from the global weights as they are, as those of a version.
 
         Returns the tokens of the round that this gives up.
         """
-        self._to_base()
-        lost = self.progress.tokens
-        self.progress.rebase(version)
-        self.progress.forget_round()
+        self._to_base(fragment)
+        lost = self.progress.parts[fragment].tokens
+        self.progress.rebase(version, fragment)
+        self.progress.forget(fragment)
         return lost
 
-    def _to_base(self) -> None:
+    def _to_base(self, fragment: str = WHOLE) -> None:
         with torch.no_grad():
-            for name, p in self.parameters.items():
-                p.copy_(self.base[name])
+            for name in self._names(fragment):
+                self.parameters[name].copy_(self.base[name])
 
     def _check(self, name: str, array: Floats, whose: str) -> None:
         if name not in self.base:
@@ -291,7 +303,7 @@ class Trainer:
             Paused: always.
         """
         self.save()
-        raise Paused(self.progress.done, self.progress.round.steps if self.progress.round else 0)
+        raise Paused(self.progress.done, self.progress.done + self.progress.left)
 
     def resume(self) -> bool:
         """Go on from the newest whole checkpoint; False where there is none.

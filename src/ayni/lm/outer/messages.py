@@ -71,7 +71,8 @@ class Contributed(Keyed):
     """A site brings a pseudo-gradient. The site's signature over its message was checked at the edge.
 
     `digest` is that of the base version, `nonce` what `nonce_of` makes of it: a payload can be
-    replayed into no other run, fragment or version.
+    replayed into no other run, fragment or version. Of a model in fragments `tokens` and seconds are the
+    fragment's share of what was trained, by its size, so that sums over fragments are true.
     """
 
     kind: Literal["contributed"] = "contributed"

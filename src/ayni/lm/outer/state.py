@@ -113,6 +113,9 @@ class Rules(BaseModel):
     run: Name
     schedule: Schedule
     codec: Codec = Field(default=Codec.INT4_DEFLATE, strict=False)
+    fragments: int = Field(default=1, ge=1, le=64)  # of the model, exchanged in turn
+    overlap: int = Field(default=0, ge=0, le=100_000)  # inner steps from bringing to the answer
+    mix: float = Field(default=0.5, gt=0, lt=1)  # of its own weights that a site keeps then
     quorum: int = Field(default=2, ge=1, le=1000)
     grace: float = Field(default=5.0, ge=0, allow_inf_nan=False)  # at least this long
     grace_share: float = Field(default=0.25, ge=0, le=10)  # of the time that the quorum took

@@ -186,7 +186,8 @@ class Books:
         self._records = list(_until(history.books, version))
         self.tallies = contributions(self._records)
         merged, back = (self._versions(what) for what in ("merged", "rolled back"))
-        self.rounds, self.rolled_back = len(merged - back), len(merged & back)
+        self.merges = len(merged - back)  # of fragments
+        self.rounds, self.rolled_back = _numbers(merged - back), _numbers(merged & back)
         self.heldout = {
             str(r.data["site"]): float(r.data["after"])
             for r in history.books
@@ -204,6 +205,11 @@ class Books:
 
     def _versions(self, what: str) -> set[tuple[Any, Any]]:
         return {(r.data["fragment"], r.data["version"]) for r in self._records if r.what == what}
+
+
+def _numbers(found: set[tuple[Any, Any]]) -> int:
+    """Versions, each counted once, in however many fragments it was made."""
+    return len({version for _, version in found})
 
 
 def _effects(found: Iterable[Contributed]) -> dict[str, float]:
@@ -241,18 +247,22 @@ def _parts(
     run: Run, books: Books, members: Mapping[str, str], hours: Mapping[str, Used] | None
 ) -> tuple[Part, ...]:
     names = sorted({one.site for one in run.sites} | books.tallies.keys())
-    return tuple(_part(name, books, members, hours) for name in names)
+    return tuple(_part(name, books, members, hours, run.outer.fragments) for name in names)
 
 
 def _part(
-    site: str, books: Books, members: Mapping[str, str], hours: Mapping[str, Used] | None
+    site: str,
+    books: Books,
+    members: Mapping[str, str],
+    hours: Mapping[str, Used] | None,
+    fragments: int,
 ) -> Part:
     tally = books.tallies.get(site, Tally())
     said = Used(core=tally.core_seconds / 3600, gpu=tally.gpu_seconds / 3600, accounted=False)
     return Part(
         site=site,
         member=books.members.get(site, members.get(site)),
-        rounds=tally.merged,
+        rounds=tally.merged // fragments,
         late=tally.late,
         clipped=tally.clipped,
         revoked=tally.revoked,
@@ -262,7 +272,7 @@ def _part(
         tokens=tally.tokens,
         discarded_tokens=tally.discarded_tokens,
         bytes=tally.bytes,
-        weight=sum(tally.weights.values()) / max(1, books.rounds),
+        weight=sum(tally.weights.values()) / max(1, books.merges),
         hours=said if hours is None else hours.get(site, Used()),
         effect=books.effects.get(site),
         losses=books.losses.get(site, {}),

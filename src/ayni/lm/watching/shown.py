@@ -34,9 +34,10 @@ _STALE = 60.0  # seconds after which a status is no longer news
 
 def line(found: Mapping[str, Any]) -> str:
     """Where a run is, in a line."""
-    left = found["seconds_left"]
+    left, parts = found["seconds_left"], found.get("fragments", 1)
+    each = f" of {parts} fragments" if parts > 1 else ""
     return (
-        f"{found['run']}: {found['status']}, version {found['version']}, "
+        f"{found['run']}: {found['status']}, version {found['version']}{each}, "
         f"step {found['step']} of {found['steps']}" + (f", {span(left)} left" if left else "")
     )
 

@@ -98,6 +98,7 @@ def status(
         "step": head.step,
         "steps": steps,
         "round": {"state": str(lane.state), "inner_steps": head.inner_steps},
+        "fragments": len(state.lanes),
         "tokens": sum(tally.tokens for tally in tallies.values()),
         "tokens_per_second": _sum(one.tokens_per_second for one in paces.values()),
         "utilisation": sum(one.busy for one in paces.values()) / span if span else None,
@@ -114,6 +115,7 @@ def status(
                 tallies.get(one.site, Tally()),
                 paces.get(one.site, pace(())),
                 pulse.reports[one.site][-1].losses if pulse.reports.get(one.site) else {},
+                len(state.lanes),
                 now,
             )
             for one in one_to_a_site(standings(state, now))
@@ -147,6 +149,7 @@ def _site(
     tally: Tally,
     speed: Pace,
     losses: Mapping[str, float],
+    fragments: int,
     now: float,
 ) -> dict[str, Any]:
     return {
@@ -159,7 +162,7 @@ def _site(
         "step": site.step,
         "of": site.of,
         "heard_seconds_ago": max(0.0, now - site.heard),
-        "rounds": tally.merged,
+        "rounds": tally.merged // fragments,
         "late": tally.late,
         "clipped": tally.clipped,
         "refused": tally.refused,
