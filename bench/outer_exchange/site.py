@@ -56,12 +56,13 @@ class Vector:
             whole.add(array)
         return whole.hex()
 
-    def train(self, stretch: Stretch, stop: Callable[[], bool]) -> None:
+    def train(self, stretch: Stretch, stop: Callable[[], bool]) -> bool:
         self._go()
         for _ in range(stretch.start, stretch.end):
             self.progress.step_done(1, 1)
         self.progress.add_loss("es", 1.0, stretch.end - stretch.start)
         self.progress.spent(1.0)
+        return False
 
     def save(self) -> None:
         """There is nothing that a successor would need: one exchange is all."""
@@ -70,7 +71,13 @@ class Vector:
         return vector(self._count, self._seed)
 
     def apply(
-        self, update: Iterator[tuple[str, Floats]], version: int, fragment: str, *, mix: float
+        self,
+        update: Iterator[tuple[str, Floats]],
+        version: int,
+        fragment: str,
+        *,
+        mix: float,
+        hashed: bool,
     ) -> str:
         whole = Digest()
         for (_, before), (_, step) in zip(vector(self._count, BEFORE), update, strict=True):

@@ -107,7 +107,7 @@ def until(world: World, version: int) -> None:
 
 def stopped(world: World, name: str, after: int) -> None:
     """A site that is told to stop after so many steps; it stops, with a checkpoint."""
-    left = [False] * (after - 1) + [True] * 2
+    left = [False] * (after - 1) + [True] * 9
     world.hub.step()
     with pytest.raises(Paused):
         work(world.site(name, stop=lambda: left.pop(0)), lambda: False)

@@ -20,6 +20,7 @@ from ayni.lm import turns, wire
 from ayni.lm.beside import Beside
 from ayni.lm.bringing import Bringing
 from ayni.lm.config import Run
+from ayni.lm.copies import Copies
 from ayni.lm.files import unwritten
 from ayni.lm.incoming import Down, Incoming
 from ayni.lm.inner.lead import SiteTrainer
@@ -33,7 +34,6 @@ from ayni.lm.outer.codec import CodecError
 from ayni.lm.outer.messages import (
     Discarded,
     Head,
-    Held,
     Joined,
     Variant,
 )
@@ -81,8 +81,9 @@ class Participant:
         }
         self._counts = {fragment: count(shapes) for fragment, shapes in self._shapes.items()}
         self._lead = next(iter(self._counts))
-        self._digests = {fragment: trainer.digest(fragment) for fragment in self._counts}
         self._beside = Beside(apart=run.outer.overlap > 0)
+        self._copies = Copies(trainer, self._voice, self._beside, self._counts)
+        self._digests = self._copies.digests
         self._incoming = Incoming(run.run, down, self._shapes, self._beside)
         self._bringing = Bringing(
             run, trainer, self._voice, state, self._counts, self._digests, self._beside
@@ -92,7 +93,7 @@ class Participant:
             every = run.outer.evaluate
             self._judge = Judge(name, trainer, heldout, state / _LOSSES, every=every)
         self._suspended: float | None = None  # since when
-        self._looked = -math.inf
+        self._looked, self._stopping = -math.inf, False
         self._voice.say(Joined(site=name, tokens_per_step=run.tokens_per_step))
 
     @property
@@ -150,17 +151,15 @@ class Participant:
         part = progress.parts[fragment]
         if part.due is None and head.inner_steps and self._is_at(head):
             turns.reached(progress, head)  # the first that is heard
-        due = turns.is_due(part, progress.clock) and not self._is_out and self._knows(fragment)
-        if due:
+        due = turns.is_due(part, progress.clock) and not self._is_out
+        if due := due and self._copies.is_sound(fragment):
             self._bring(fragment)
         elif part.out is not None and part.out.at == progress.clock:
             self._bringing.restore(fragment)
-        way = self._way(head)
-        return (self._takes(part, way) and self._catch_up(head, way)) or due
-
-    def _knows(self, fragment: str) -> bool:
-        """Whether the base is what it should be."""
-        return bool(self._digests[fragment])
+        if not self._takes(part, self._way(head)):
+            return due
+        self._copies.is_sound(fragment)  # or else it is known by now that it is not
+        return self._catch_up(head, self._way(head)) or due
 
     def _way(self, head: Head) -> CatchUp:
         held = self._progress.parts[head.fragment].version
@@ -226,7 +225,9 @@ class Participant:
     # --- training --------------------------------------------------------------------------
 
     def _train(self) -> None:
-        """To where the next thing is due."""
+        """To where the next thing is due; no further, if it was told to stop when it came there before."""
+        if self._stopping:
+            self.pause()
         progress, head = self._progress, self._incoming.heads[self._lead]
         self._measure(head)
         if self._is_at(head):
@@ -236,7 +237,7 @@ class Participant:
         assert end is not None
         stretch = Stretch(progress.clock, end, progress.lead.lr_scale)
         try:
-            self.trainer.train(stretch, stop=self._told)
+            self._stopping = self.trainer.train(stretch, stop=self._told)
         except Paused:
             self._bringing.settle()
             raise
@@ -255,6 +256,7 @@ class Participant:
         self._looked = time.monotonic()
         self._incoming.listen()
         self._bringing.look()
+        self._copies.look()
         if not self._beside.apart:
             return
         for fragment, part in self._progress.parts.items():
@@ -274,17 +276,12 @@ class Participant:
             if way.snapshot is not None:
                 raise UserError(f"version {head.version} cannot be made here: {error}") from error
             log.warning("%s: taking the snapshot", error)
-            self._digests[head.fragment] = ""
-            self._progress.parts[head.fragment].out = None
+            self._copies.spoil(head.fragment)
             return True
         except (Refused, TimeoutError) as error:
             log.warning("%s: trying again", error)
             return False
         turns.reached(self._progress, head)
-        digest = self._digests[head.fragment]
-        self._voice.say(
-            Held(site=self.name, fragment=head.fragment, version=head.version, digest=digest)
-        )
         self._say_judgement(head)
         return True
 
@@ -306,9 +303,14 @@ class Participant:
                 self.trainer.begin_again(link.version, fragment)
                 continue
             update = self._incoming.vector(fragment, link.update)
-            found = self.trainer.apply(update, link.version, fragment, mix=mix)
-            self._now(fragment, found, link.digest)
+            found = self.trainer.apply(update, link.version, fragment, mix=mix, hashed=not mix)
+            if not mix:
+                self._now(fragment, found, link.digest)
+        if mix:  # training goes on while it is hashed
+            self._copies.prove(fragment, head.digest)
+            return
         self._measure(head)
+        self._copies.held(fragment)
 
     def _mix(self, fragment: str, way: CatchUp) -> float:
         """How much a site keeps of its own weights: something, where it trained on since it brought them."""

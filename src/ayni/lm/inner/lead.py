@@ -40,15 +40,23 @@ class SiteTrainer(Protocol):
     @property
     def fragments(self) -> Mapping[str, Sequence[str]]: ...
 
-    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = ...) -> None: ...
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = ...) -> bool: ...
 
     def pseudo_gradient(self, fragment: str = ...) -> Named: ...
 
     def digest(self, fragment: str = ...) -> str: ...
 
     def apply(
-        self, update: Named, version: int, fragment: str = ..., *, mix: float = ...
+        self,
+        update: Named,
+        version: int,
+        fragment: str = ...,
+        *,
+        mix: float = ...,
+        hashed: bool = ...,
     ) -> str: ...
+
+    def weights(self, fragment: str = ...) -> Named: ...
 
     def take(self, weights: Named, version: int, fragment: str = ...) -> int: ...
 
@@ -131,9 +139,9 @@ class Leader:
     def fragments(self) -> Mapping[str, Sequence[str]]:
         return self._trainer.fragments
 
-    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> None:
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> bool:
         self._orders.say("train", stretch)
-        self._trainer.train(stretch, stop=stop)
+        return self._trainer.train(stretch, stop=stop)
 
     def pseudo_gradient(self, fragment: str = WHOLE) -> Named:
         self._orders.say("pseudo_gradient", fragment)
@@ -143,9 +151,22 @@ class Leader:
         self._orders.say("digest", fragment)
         return self._trainer.digest(fragment)
 
-    def apply(self, update: Named, version: int, fragment: str = WHOLE, *, mix: float = 0.0) -> str:
-        self._orders.say("apply", version, fragment, mix)
-        return self._trainer.apply(self._orders.hand_on(update), version, fragment, mix=mix)
+    def apply(
+        self,
+        update: Named,
+        version: int,
+        fragment: str = WHOLE,
+        *,
+        mix: float = 0.0,
+        hashed: bool = True,
+    ) -> str:
+        self._orders.say("apply", version, fragment, mix, hashed)
+        handed = self._orders.hand_on(update)
+        return self._trainer.apply(handed, version, fragment, mix=mix, hashed=hashed)
+
+    def weights(self, fragment: str = WHOLE) -> Named:
+        self._orders.say("weights", fragment)
+        yield from self._trainer.weights(fragment)
 
     def take(self, weights: Named, version: int, fragment: str = WHOLE) -> int:
         self._orders.say("take", version, fragment)
@@ -204,11 +225,11 @@ def _do(
     match what:
         case "train":
             trainer.train(*given, stop=stop)
-        case "pseudo_gradient":
-            deque(trainer.pseudo_gradient(*given), maxlen=0)
+        case "pseudo_gradient" | "weights":
+            deque(getattr(trainer, what)(*given), maxlen=0)
         case "apply":
-            version, fragment, mix = given
-            trainer.apply(orders.receive(), version, fragment, mix=mix)
+            version, fragment, mix, hashed = given
+            trainer.apply(orders.receive(), version, fragment, mix=mix, hashed=hashed)
         case "take":
             trainer.take(orders.receive(), *given)
         case "evaluate" if documents is not None:

@@ -100,12 +100,16 @@ class Trainer:
         self.train(Stretch(self.progress.clock, end, order.lr_scale), stop=stop)
         return Contribution.of(self.progress)
 
-    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> None:
+    def train(self, stretch: Stretch, *, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to a step of the run's clock, from the weights as they are.
+
+        Returns:
+            Whether it was told to stop, on any rank, when it had just come there.
 
         Raises:
             Diverged, Paused: as `round`.
         """
+        stopping = False
         self.progress.clock = stretch.start
         began = time.perf_counter()
         while self.progress.clock < stretch.end:
@@ -118,6 +122,7 @@ class Trainer:
             left = stretch.end - self.progress.clock
             if stopping and left:
                 raise Paused(self.progress.done, self.progress.done + left)
+        return stopping
 
     def _step(self, lr_scale: float) -> None:
         step = self.progress.clock
@@ -184,7 +189,15 @@ class Trainer:
         """A fragment's parameters in the flat order; `WHOLE`: all, also of a model in fragments."""
         return flat_order(self.base if fragment == WHOLE else self.fragments[fragment])
 
-    def apply(self, update: Named, version: int, fragment: str = WHOLE, *, mix: float = 0.0) -> str:
+    def apply(
+        self,
+        update: Named,
+        version: int,
+        fragment: str = WHOLE,
+        *,
+        mix: float = 0.0,
+        hashed: bool = True,
+    ) -> str:
         """Subtract a decoded outer update from the global weights and go on from there.
 
         The subtraction is one float32 operation an element, so that it is the same on every machine.
@@ -195,9 +208,10 @@ class Trainer:
             mix: how much of its own new weights the site keeps, where it went on training while the
                 update was on its way (Streaming DiLoCo, arXiv 2501.18512, overlaps so with 0.5). With
                 0 it begins from the global weights, and the round in hand is over.
+            hashed: else the caller hashes the weights.
 
         Returns:
-            The digest of the fragment's new global weights.
+            The digest of the fragment's new global weights; empty, if they are not hashed.
 
         Raises:
             UserError: an unknown name, another shape, or a value that is not finite; then nothing
@@ -211,7 +225,7 @@ class Trainer:
         self.progress.rebase(version, fragment)
         if not mix:
             self.progress.forget(fragment)
-        return self.digest(fragment)
+        return self.digest(fragment) if hashed else ""
 
     def take(self, weights: Named, version: int, fragment: str = WHOLE) -> int:
         """Begin from other global weights: a newcomer, or a site that was away for too long.
