@@ -138,7 +138,7 @@ def test_what_was_out_and_is_gone_is_counted_as_discarded_and_the_run_goes_on(
     world.site("santiago")
     world.to_the_end()
     (lost, *others) = world.books("discarded")
-    assert (lost["site"], lost["fragment"], lost["base"], others) == ("santiago", "part-0", 0, [])
+    assert (lost["site"], lost["fragment"], lost["steps"], others) == ("santiago", "part-0", 1, [])
     assert all_hold_the_same(world) and not world.books("alarm")
 
 
@@ -161,18 +161,20 @@ def test_people_pause_resume_and_roll_back_all_fragments(tmp_path: Path) -> None
             for part, h in zip(PARTS, world.hub.coordinator.heads(), strict=True)} == {24}  # fmt: skip
 
 
-def test_who_comes_late_and_who_comes_back_late_take_what_there_is(tmp_path: Path) -> None:
-    """One site is away for four of the first fragment's rounds, another joins with other weights."""
-    world = World(tmp_path, run_of(2, quorum=1)).begin("bogota", "cdmx")
+def test_who_comes_back_late_takes_what_there_is_and_goes_on_with_the_others(
+    tmp_path: Path,
+) -> None:
+    """A site is away for four rounds of each fragment."""
+    world = World(tmp_path, run_of(2, quorum=2)).begin()
     until(world, 1)
     away = world.sites.pop("cdmx")
     until(world, 4)
     world.sites["cdmx"] = away
-    world.site("santiago", seed=7)
     world.to_the_end()
     assert all_hold_the_same(world)
     brought = world.books("merged")
     assert {one["site"] for one in brought if int(one["version"]) > 5} == set(NAMES)
+    assert {one["site"] for one in world.books("discarded")} <= {"cdmx"}
 
 
 def test_a_version_of_all_fragments_is_exported(overlapped: World, tmp_path: Path) -> None:
