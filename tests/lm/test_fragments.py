@@ -16,7 +16,7 @@ from ayni.lm.outer.messages import Pause, Resume, RollBack
 from ayni.lm.participant import Participant
 from ayni.lm.site import work
 from ayni.lm.watching.record import read_reports
-from tests.lm.world import NAMES, World, run
+from tests.lm.world import NAMES, World, run, settled
 
 PARTS = ("part-0", "part-1", "part-2")
 
@@ -84,8 +84,7 @@ def mean(found: list[dict[str, float]]) -> float:
 def stepped(site: Participant) -> None:
     """A step, and all that was begun beside it: what is killed in the middle of that is another test's."""
     site.step()
-    for begun in list(site._beside._work.values()):
-        begun.exception(timeout=60)
+    settled(site)
 
 
 def test_killed_and_started_again_at_every_turn_it_gives_the_same_weights(

@@ -58,6 +58,14 @@ def trainer_of(of: Run, name: str, state: Path, seed: int | None = None) -> Trai
     return trainer
 
 
+def settled(site: Participant) -> bool:
+    """Wait for what was begun beside the training; whether there was anything."""
+    begun = [work for work in site._beside._work.values() if not work.done()]
+    for work in begun:
+        work.exception(timeout=60)
+    return bool(begun)
+
+
 class World:
     """Channels that outlive whoever speaks on them, and folders that do."""
 
@@ -109,7 +117,7 @@ class World:
         """Everybody does what there is to do, sites in turn, until nobody can."""
         self.hub.step()
         for name in names or sorted(self.sites):
-            while self.sites[name].step():
+            while self.sites[name].step() or settled(self.sites[name]):
                 pass
         self.hub.step()
 
