@@ -38,7 +38,13 @@ def prepare(folder: Path, *, whole: bool = False) -> Texts:
     Raises:
         udhr.NotHere: it cannot be fetched.
     """
-    places = udhr.lay_out(udhr.fetch(folder), folder / "texts") if whole else _passages(folder)
+    places = {site: folder / "texts" / site for site in SITE_OF.values()}
+    for place in places.values():
+        place.mkdir(parents=True)
+    if whole:
+        udhr.lay_out(udhr.fetch(folder), places)
+    else:
+        _passages(places)
     said = []
     for site, place in places.items():
         with counts.WordCounter(HELD_OUT, threshold=2) as counter:
@@ -56,8 +62,7 @@ def prepare(folder: Path, *, whole: bool = False) -> Texts:
     return Texts(shards, load_manifest(shards["bogota"]).tokenizer.size)
 
 
-def _passages(folder: Path) -> dict[str, Path]:
-    places = {site: folder / "texts" / site for site in SITE_OF.values()}
+def _passages(places: dict[str, Path]) -> None:
     lines: dict[str, list[str]] = {site: [] for site in places}
     for place, language in enumerate(languages()):
         others = [list(places)[place % len(places)]]
@@ -69,6 +74,4 @@ def _passages(folder: Path) -> dict[str, Path]:
             ):  # a passage may stand there twice
                 lines[site].append(json.dumps({"language": tag, "text": text}) + "\n")
     for site, place in places.items():
-        place.mkdir(parents=True)
         (place / "passages.jsonl").write_text("".join(lines[site]))
-    return places
