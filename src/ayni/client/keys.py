@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class SiteKeys:
     the hub has then, and keeps it: from there on the hub cannot speak for the site. Who wants to
     believe the hub not even once writes the file before, with keys that the operators read to them
     (`ayni site key show`). A site with a new key is refused until somebody has put that into its line.
+    May be used by several threads.
 
     Attributes:
         path: the file.
@@ -40,6 +42,7 @@ class SiteKeys:
     ask: Callable[[str], str | None]
     refused: dict[str, int] = field(default_factory=dict)
     _heard: dict[tuple[str, str, int], int] = field(default_factory=dict)  # at which sequence
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def check(self, project: str, channel: str, message: ChannelMessage) -> None:
         """Hold a message that a site is said to have sent against the site's pinned key.
@@ -49,11 +52,12 @@ class SiteKeys:
             AyniError: the file of keys cannot be read or written.
         """
         site = message.sender.site or ""
-        try:
-            self._check(project, channel, site, message)
-        except Unsigned:
-            self.refused[site] = self.refused.get(site, 0) + 1
-            raise
+        with self._lock:
+            try:
+                self._check(project, channel, site, message)
+            except Unsigned:
+                self.refused[site] = self.refused.get(site, 0) + 1
+                raise
 
     def _check(self, project: str, channel: str, site: str, message: ChannelMessage) -> None:
         from ayni.signatures import Said, holds
@@ -91,14 +95,15 @@ class SiteKeys:
             Unsigned: there is none, and the hub has none.
             AyniError: the file cannot be read or written.
         """
-        pinned = self._read()
-        if site not in pinned:
-            found = self.ask(site)
-            if found is None or not _KEY.fullmatch(found):
-                raise Unsigned(f"{site} has published no key; its operator updates the agent")
-            pinned[site] = found
-            self._write(pinned)
-        return pinned[site]
+        with self._lock:
+            pinned = self._read()
+            if site not in pinned:
+                found = self.ask(site)
+                if found is None or not _KEY.fullmatch(found):
+                    raise Unsigned(f"{site} has published no key; its operator updates the agent")
+                pinned[site] = found
+                self._write(pinned)
+            return pinned[site]
 
     def _read(self) -> dict[str, str]:
         try:
