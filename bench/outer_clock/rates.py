@@ -37,12 +37,14 @@ def measured(codec: Codec, sites: int) -> Rates:
             np.subtract(values, step)
 
     store = 2 * _seconds(lambda: hashlib.sha256(blob).digest())  # whole and by blocks
-    address = _seconds(lambda: hashlib.blake2b(blob).digest())
+    address = _seconds(
+        lambda: hashlib.sha256(blob).digest()
+    )  # by the site; the others check it as it comes
     inspect, merge = _coordinator(codec, sites)
     return Rates(
         send=_seconds(coded) + address + store,
         apply=store + _seconds(decoded) + _seconds(lambda: Digest().add(values)),
-        inspect=store + address + inspect,
+        inspect=store + inspect,
         merge=merge + store,
     )
 

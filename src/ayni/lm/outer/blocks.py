@@ -5,13 +5,13 @@ A vector travels as an iterable of chunks: float32 arrays of CHUNK elements, the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -101,21 +101,21 @@ def _sum_by_halves(values: NDArray[np.float64], size: int) -> float:
 
 
 class Digest:
-    """The digest of a vector's bytes (little-endian float32): BLAKE2b of its chunks' BLAKE2b.
+    """The digest of a vector's bytes (little-endian float32): BLAKE3 of its chunks' BLAKE3.
 
-    From the standard library, so that a site needs nothing more: it is faster than SHA-256 where the
-    processor has no SHA instructions, and chunks can be hashed in parallel.
+    A vector is hashed at each version by everybody who holds it: five times as fast as BLAKE2b, and as
+    SHA-256 where the processor has no instructions for it. Chunks can be hashed in parallel.
     """
 
     def __init__(self) -> None:
-        self._whole = hashlib.blake2b(digest_size=DIGEST)
+        self._whole = blake3()
 
     def add(self, chunk: Floats) -> None:
         little = np.ascontiguousarray(chunk, dtype="<f4")
-        self._whole.update(hashlib.blake2b(little.data, digest_size=DIGEST).digest())
+        self._whole.update(blake3(little.data.cast("B")).digest(length=DIGEST))
 
     def hex(self) -> str:
-        return self._whole.hexdigest()
+        return self._whole.hexdigest(length=DIGEST)
 
 
 def digest(vector: Chunks) -> str:

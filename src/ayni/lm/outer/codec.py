@@ -10,13 +10,12 @@ A blob, little-endian:
     magic 8 | codec u8 | 0 u8 | block u16 | chunk u32 | count u64        the header
     stored u32 | check 16 | scales bf16 × blocks | codes                 each chunk of 4 Mi values
 
-`check` is BLAKE2b over header, chunk number, scales and codes. It finds damage, not malice: who sent
+`check` is BLAKE3 over header, chunk number, scales and codes. It finds damage, not malice: who sent
 the blob is for the signature over its hash to say.
 """
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Generator
@@ -25,11 +24,12 @@ from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
+from blake3 import blake3
 from numpy.typing import NDArray
 
 from ayni.lm.outer.blocks import CHUNK, Chunks, Floats, sizes, tiles
 
-MAGIC = b"AYNIPG\x01\n"
+MAGIC = b"AYNIPG\x02\n"
 _HEADER = struct.Struct("<8sBBHIQ")
 _CHUNK = struct.Struct("<I16s")
 MAX_COUNT = 1 << 40
@@ -173,9 +173,8 @@ def _check_header(header: Header) -> None:
 
 
 def _check(header: Header, number: int, body: bytes | memoryview) -> bytes:
-    hasher = hashlib.blake2b(header.pack() + struct.pack("<Q", number), digest_size=16)
-    hasher.update(body)
-    return hasher.digest()
+    hasher = blake3(header.pack() + struct.pack("<Q", number))
+    return hasher.update(body).digest(length=16)
 
 
 def _take(blob: Reader, size: int, what: str) -> bytes:
