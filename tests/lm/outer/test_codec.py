@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from ayni.lm.outer.blocks import CHUNK, TILE, chunks
 from ayni.lm.outer.codec import (
-    MAGIC,
     BLOCK,
+    MAGIC,
     Codec,
     CodecError,
     Header,
