@@ -53,11 +53,9 @@ part "hub's tests on PostgreSQL" \
   env AYNI_DATABASE_URL="$AYNI_TEST_POSTGRES" .venv/bin/pytest tests/hub -m "not fault" -n 2 --dist=loadfile
 part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
 part "environment of the model" make --no-print-directory .venv/.lm
-# Those of its tests that need torch, which the others do without.
-part "joint model" \
-  env OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist=loadfile tests/lm/inner tests/lm/release tests/lm/test_plan.py \
-  tests/lm/test_run.py tests/lm/tokenizer/test_model.py tests/network/test_joint_model.py tests/live/test_release.py \
-  tests/live/test_joint_model_slurm.py
+# Those tests that need torch, which was not there before.
+mapfile -t with_torch < <(grep -rlE 'importorskip\("(torch|transformers)"\)' tests --include='*.py' | sort)
+part "joint model" env OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist=loadfile "${with_torch[@]}"
 part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 # A seeded part of the fault runs.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
