@@ -32,7 +32,6 @@ import socket
 import stat
 import sys
 import syslog
-from collections.abc import Iterator
 from typing import Any
 
 VERSION = 2
@@ -256,9 +255,9 @@ def stage(line: socket.socket, config: dict[str, Any]) -> int:
     made = 0
     try:
         while data := line.recv(_PACKET):
-            file = None
+            files: list[int] = []
             try:
-                file = _stage_one(data, config)
+                files = _stage_one(data, config)
                 answer: dict[str, Any] = {}
                 made += 1
             except OSError as error:
@@ -266,15 +265,19 @@ def stage(line: socket.socket, config: dict[str, Any]) -> int:
             except Denied as error:
                 answer = {"error": str(error)}
                 _log(syslog.LOG_WARNING, f"denied: {error}")
-            with _closing(file) as files:
+            try:
                 socket.send_fds(line, [json.dumps(answer).encode()], files)
+            finally:
+                for file in files:
+                    os.close(file)
     except OSError:
         pass  # it has gone, or had nothing to ask for long
     _log(syslog.LOG_INFO, f"staged {made} files and folders")
     return 0
 
 
-def _stage_one(data: bytes, config: dict[str, Any]) -> int | None:
+def _stage_one(data: bytes, config: dict[str, Any]) -> list[int]:
+    """Make what is asked for; the descriptor of a new file, none for a folder."""
     try:
         request = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -288,7 +291,7 @@ def _stage_one(data: bytes, config: dict[str, Any]) -> int | None:
             os.close(here)
             here = step
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return None if name is None else os.open(name, flags, 0o664, dir_fd=here)
+        return [] if name is None else [os.open(name, flags, 0o664, dir_fd=here)]
     finally:
         os.close(here)
 
@@ -317,15 +320,6 @@ def _into(name: str, folder: int) -> int:
     with contextlib.suppress(FileExistsError):
         os.mkdir(name, 0o775, dir_fd=folder)
     return os.open(name, _PATH | os.O_DIRECTORY, dir_fd=folder)
-
-
-@contextlib.contextmanager
-def _closing(file: int | None) -> Iterator[list[int]]:
-    try:
-        yield [] if file is None else [file]
-    finally:
-        if file is not None:
-            os.close(file)
 
 
 # --- folders
