@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ayni.demo.stage import naming
+
 EVERY = 0.1  # seconds between two looks
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -57,18 +59,6 @@ class Processor:
                     self._times[process] = _used(process)
             self._moments.append(time.time())
             self._sums.append(sum(self._times.values()))
-
-
-def naming(needle: bytes) -> list[int]:
-    """The other processes whose command line or environment holds some bytes."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and entry.name != str(os.getpid()):
-            with suppress(OSError):  # it ended meanwhile, or is another user's
-                words = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
-                if any(needle in some for some in words):
-                    found.append(int(entry.name))
-    return found
 
 
 def _used(process: int) -> float:

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ayni.demo.stage import free_port
+from ayni.demo.stage import free_port, naming
 from bench.outer_exchange.coordinator import peak_of
-from bench.outer_exchange.cpu import Processor, naming
+from bench.outer_exchange.cpu import Processor
 
 APP = Path(__file__).with_name("flower_app")
 VENV = Path(__file__).parents[2] / ".venv-flower"

@@ -15,9 +15,10 @@ import pytest
 pytest.importorskip("torch")
 
 from bench.outer_exchange.coordinator import configuration, prepare
-from bench.outer_exchange.cpu import Processor, naming
+from bench.outer_exchange.cpu import Processor
 from bench.outer_exchange.site import Vector
 
+from ayni.demo.stage import naming
 from ayni.lm import wire
 from ayni.lm.coordinate import Coordination, Lines
 from ayni.lm.outer.codec import Codec

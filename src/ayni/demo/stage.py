@@ -289,12 +289,16 @@ def kill_marked(folder: Path, limit: float = 10.0) -> None:
 
 def marked(folder: Path) -> list[int]:
     """The processes whose command line names the folder."""
-    needle = os.fsencode(str(folder))
+    return naming(os.fsencode(folder), ("cmdline",))
+
+
+def naming(needle: bytes, where: Sequence[str] = ("cmdline", "environ")) -> list[int]:
+    """The other processes that have some bytes in one of these files of theirs in /proc."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):  # it ended meanwhile
-                if needle in (entry / "cmdline").read_bytes():
+            with suppress(OSError):  # it ended meanwhile, or is another user's
+                if any(needle in (entry / name).read_bytes() for name in where):
                     found.append(int(entry.name))
     return found
 
