@@ -13,6 +13,7 @@ packages=(bubblewrap charliecloud chromium curl environment-modules gcc libatomi
 # Every part runs, whatever became of those before it; what they took and how they ended is told at the end.
 failed=0
 report=()
+beside_pid=""
 part() {
   local name="$1" began="$SECONDS" end="well"
   shift
@@ -21,12 +22,31 @@ part() {
   report+=("$(printf '%-28s %4d s  %s' "$name" "$((SECONDS - began))" "$end")")
 }
 
+# As `part`, while the parts after it run; `joined` waits for it and shows what it said.
+beside() {
+  beside_name="$1" beside_began="$SECONDS" beside_log="$(mktemp)"
+  shift
+  nice "$@" >"$beside_log" 2>&1 &
+  beside_pid=$!
+}
+
+joined() {
+  local end="well, beside"
+  wait "$beside_pid" || { end="FAILED"; failed=1; }
+  beside_pid=""
+  printf '\n--- %s\n' "$beside_name"
+  cat "$beside_log"
+  rm -f "$beside_log"
+  report+=("$(printf '%-28s %4d s  %s' "$beside_name" "$((SECONDS - beside_began))" "$end")")
+}
+
 servers() {
   # One after another: on two cores they only hinder each other.
   dev/postgres.sh up && dev/s3.sh up && dev/slurm.sh up
 }
 
 stop() {
+  [ -z "$beside_pid" ] || kill "$beside_pid" 2>/dev/null || true
   dev/postgres.sh down || true
   dev/s3.sh down || true
   [ -n "$had_slurm" ] || dev/slurm.sh down || true
@@ -51,11 +71,14 @@ export AYNI_LIVE=1
 # The hub's own tests once more, on PostgreSQL.
 part "hub's tests on PostgreSQL" \
   env AYNI_DATABASE_URL="$AYNI_TEST_POSTGRES" .venv/bin/pytest tests/hub -m "not fault" -n 2 --dist=loadfile
-part "live tests" .venv/bin/pytest tests/live --durations=8 "$@"
 part "environment of the model" make --no-print-directory .venv/.lm
-# Those tests that need torch, which was not there before.
-mapfile -t with_torch < <(grep -rlE 'importorskip\("(torch|transformers)"\)' tests --include='*.py' | sort)
-part "joint model" env OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist=loadfile "${with_torch[@]}"
+# Those tests that need torch, which was not there before. They compute and the live tests mostly wait, so
+# they go beside each other.
+mapfile -t with_torch < <(grep -rlE 'importorskip\("(torch|transformers)"\)' tests --include='*.py' \
+  | grep -v '^tests/live/' | sort)
+beside "joint model" env OMP_NUM_THREADS=1 .venv/bin/pytest "${with_torch[@]}"
+part "live tests" env OMP_NUM_THREADS=1 .venv/bin/pytest tests/live --durations=8 "$@"
+joined
 part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
 # A seeded part of the fault runs.
 part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20

@@ -154,6 +154,23 @@ def test_a_blob_that_is_asked_for_and_is_not_there_is_told(top: Path) -> None:
         _fetch_answered(sums, message_after, top)
 
 
+def test_a_blob_that_was_asked_for_before_is_not_brought_twice(top: Path) -> None:
+    put(top, 2)
+    sums = Channel("sums", top)
+    [message] = sums.receive(timeout=0)
+    sums.ask(message)
+    asked, brought = top / "sums" / "ask" / "2", top / "sums" / "in" / f"{2:020}.blob"
+    assert asked.exists()
+    brought.write_bytes(b"weights")
+    asked.unlink()
+    assert sums.fetch(message, timeout=0) == brought
+    sums.ask(message)
+    assert not asked.exists(), "it is there"
+    brought.unlink()
+    sums.ask(message)
+    assert asked.exists(), "it was used, and is wanted again"
+
+
 def _fetch_answered(sums: Channel, message: channel.Message, top: Path) -> None:
     """As if the agent answered at once."""
     original = Path.touch

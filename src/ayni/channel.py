@@ -167,6 +167,11 @@ class Channel:
             time.sleep(pause)
             pause = min(pause * 1.3, _SLOW)
 
+    def ask(self, message: Message) -> None:
+        """Have the blob of a message brought whose kind is brought on request; `fetch` waits for it."""
+        if message.blob is None and not self._has_blob(message):
+            (self.folder / "ask" / str(message.sequence)).touch()
+
     def fetch(self, message: Message, timeout: float | None = None) -> Path:
         """Ask for the blob of a message whose kind is brought on request, and wait for it.
 
@@ -176,18 +181,29 @@ class Channel:
         """
         if message.blob is not None:
             return message.blob
-        (self.folder / "ask" / str(message.sequence)).touch()
-        end = None if timeout is None else time.monotonic() + timeout
-        name, pause = f"{message.sequence:020}.blob", _QUICK
-        while str(message.sequence) in {path.name for path in (self.folder / "ask").iterdir()}:
+        self.ask(message)
+        end, pause = None if timeout is None else time.monotonic() + timeout, _QUICK
+        while not self._has_blob(message):
+            if not self._is_asked(message):  # answered: it was put down before, or there is none
+                if self._has_blob(message):
+                    break
+                why = self.refusal(str(message.sequence))
+                raise Refused(why or f"message {message.sequence} has no blob")
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"the blob of message {message.sequence} did not come in time")
             time.sleep(pause)
             pause = min(pause * 1.3, _BRINGING)
-        if name not in {path.name for path in (self.folder / "in").iterdir()}:
-            why = self.refusal(str(message.sequence))
-            raise Refused(why or f"message {message.sequence} has no blob")
-        return self.folder / "in" / name
+        return self.folder / "in" / self._blob_name(message)
+
+    def _is_asked(self, message: Message) -> bool:
+        return str(message.sequence) in {path.name for path in (self.folder / "ask").iterdir()}
+
+    def _has_blob(self, message: Message) -> bool:
+        names = {path.name for path in (self.folder / "in").iterdir()}
+        return self._blob_name(message) in names
+
+    def _blob_name(self, message: Message) -> str:
+        return f"{message.sequence:020}.blob"
 
     def _arrived(self) -> list[int]:
         # A listing, never a look for a name: a shared disk may remember that it was not there.

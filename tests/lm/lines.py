@@ -118,6 +118,7 @@ class Down:
     def __init__(self, line: Line, folder: Path) -> None:
         self._line, self._folder, self._at = line, folder, 0
         self.fetched = 0
+        self.asked: list[int] = []  # messages whose blobs were wanted before a head named them
         folder.mkdir(parents=True, exist_ok=True)
 
     def receive(self, timeout: float | None = None) -> Iterator[Message]:
@@ -125,6 +126,9 @@ class Down:
             one = self._line.said[self._at]
             self._at += 1
             yield Message(one.sequence, one.kind, one.body, None, {}, 0.0)
+
+    def ask(self, message: Message, /) -> None:
+        self.asked.append(message.sequence)
 
     def fetch(self, message: Message, timeout: float | None = None) -> Path:
         self.fetched += 1

@@ -19,6 +19,7 @@ from ayni.lm import participant, wire
 from ayni.lm.coordinate import Coordination
 from ayni.lm.inner import checkpoint
 from ayni.lm.inner.progress import Paused
+from ayni.lm.outer import perform
 from ayni.lm.outer.codec import Codec, decode
 from ayni.lm.outer.files import FolderWriter
 from ayni.lm.outer.messages import Pause, Readmit, Resume, RollBack
@@ -99,6 +100,31 @@ def test_a_coordinator_killed_before_it_told_the_sites_tells_them_after(
             world.hub.step()
     world.hub.close()
     world.coordinate()
+    world.to_the_end()
+    assert world.weights() == undisturbed.weights()
+
+
+def test_sites_that_wait_fetch_an_update_while_the_weights_after_it_are_made(
+    undisturbed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, run()).begin()
+    world.until(2)
+    downs = [site._incoming._down for site in world.sites.values()]
+    before, whole = [len(down.asked) for down in downs], perform.apply_update
+
+    def meanwhile(*given: Any) -> Any:
+        (coming,) = world.hub._coming.values()
+        coming.result(timeout=60)
+        for site in world.sites.values():
+            assert not site.step()
+        return whole(*given)
+
+    for site in world.sites.values():
+        while site.step():
+            pass
+    monkeypatch.setattr(perform, "apply_update", meanwhile)
+    world.hub.step()
+    assert [len(down.asked) for down in downs] == [asked + 1 for asked in before]
     world.to_the_end()
     assert world.weights() == undisturbed.weights()
 

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
@@ -260,12 +261,12 @@ class Coordination:
     def _send_ahead(self, ref: str) -> None:
         """Send an update while the weights after it are still being made."""
         if ref not in self._there and ref not in self._coming:
-            self._coming[ref] = self._courier.submit(self._offer, ref)
+            self._coming[ref] = self._courier.submit(self._offer, ref, {"next": True})
 
-    def _offer(self, ref: str) -> int:
-        """Let the sites have a blob; its bytes."""
+    def _offer(self, ref: str, of_it: Mapping[str, Any] = MappingProxyType({})) -> int:
+        """Let the sites have a blob; its bytes. `of_it`: what else is said."""
         path = self.store.path(ref)
-        self.lines.down.send(wire.BLOB, {"ref": ref}, path)
+        self.lines.down.send(wire.BLOB, {"ref": ref, **of_it}, path)
         return path.stat().st_size
 
     # --- watching --------------------------------------------------------------------------

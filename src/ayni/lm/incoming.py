@@ -25,6 +25,8 @@ class Down(Protocol):
 
     def receive(self, timeout: float | None = None) -> Iterator[Message]: ...
 
+    def ask(self, message: Message, /) -> None: ...
+
     def fetch(self, message: Message, timeout: float | None = None) -> Path: ...
 
 
@@ -35,6 +37,7 @@ class Incoming:
         self.heads: dict[str, Head] = {}
         self._run, self._down, self._shapes, self._beside = run, down, shapes, beside
         self._blobs: dict[str, Message] = {}
+        self._next: Message | None = None  # the update to a version that is being made
 
     def listen(self) -> None:
         """Take in what has come.
@@ -45,9 +48,17 @@ class Incoming:
         for message in self._down.receive(timeout=0):
             if message.kind == wire.BLOB:
                 self._blobs[message.body["ref"]] = message
+                self._next = message if message.body.get("next") else self._next
             elif message.kind == wire.HEAD:
                 head = wire.heard_head(message.body, run=self._run)
                 self.heads[head.fragment] = self._checked(head)
+                self._next = None
+
+    def ask_ahead(self) -> None:
+        """Have the update brought that the next head will name, if it is offered by now."""
+        if self._next is not None:
+            self._down.ask(self._next)
+            self._next = None
 
     def _checked(self, head: Head) -> Head:
         shapes = self._shapes.get(head.fragment)

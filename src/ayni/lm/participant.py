@@ -135,7 +135,10 @@ class Participant:
         self.done = all(head.status == "done" and self._is_at(head) for head in heads.values())
         if any(moved) or self.done:
             return any(moved)
-        if self._waits(self._is_out) or self._holds():
+        if self._waits(self._is_out):
+            return False
+        if self._holds():
+            self._incoming.ask_ahead()
             return False
         self._train()
         return True

@@ -79,7 +79,11 @@ def down_schema(count: int) -> dict[str, Any]:
     kinds = {
         HEAD: {"fields": _fields(Head)},
         BLOB: {
-            "fields": {"ref": _rule(Held.model_json_schema()["properties"]["digest"])},
+            # `next`: it is the update to a version that is still being made; who waits may fetch it.
+            "fields": {
+                "ref": _rule(Held.model_json_schema()["properties"]["digest"]),
+                "next": {"type": "boolean", "optional": True},
+            },
             "blob": blob,
         },
     }

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ayni.lm.outer.blocks import TILE, Chunks, Floats, abreast, dot, tiles
 
 _SAMPLE = 8
-_STRIP = (
-    1 << 15
-)  # values that are merged at a time: all that a step needs of them stays in the cache
+#: Values that are merged at a time: what a step needs of them stays in the cache.
+_STRIP = 1 << 16
 _TINY = np.float32(2.0**-100)  # below, momentum is zero: it decays, and must not become subnormal
 
 
