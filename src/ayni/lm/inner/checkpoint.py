@@ -192,7 +192,7 @@ def _check_shapes(path: Path, tensors: dict[str, Tensor]) -> None:
         if wanted != found.get(name):
             raise UserError(
                 f"{path}: {name} is {_told(found.get(name))} there and {_told(wanted)} in this run: "
-                "it belongs to another model or optimiser; name another folder for the checkpoints"
+                "it belongs to another model or optimiser; name the run, or its volume, anew"
             )
 
 
