@@ -93,6 +93,7 @@ def test_the_request_carries_the_token_and_says_who_asks() -> None:
         (409, errors.Conflict),
         (422, errors.BadRequest),
         (500, errors.HubFailed),
+        (507, errors.StoreFull),
     ],
 )
 def test_a_problem_document_becomes_an_exception_of_its_kind(

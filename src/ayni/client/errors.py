@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ayni.errors import UserError
+from ayni.errors import NoRoom, UserError
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -59,6 +59,10 @@ class HubFailed(AyniError):
     """5xx: the hub's fault."""
 
 
+class StoreFull(AyniError, NoRoom):
+    """The project's quota, or the store's own disk, is full: nothing was taken, try again later."""
+
+
 class InvalidTask(AyniError):
     """What was to be submitted is not well formed; nothing was sent."""
 
@@ -86,6 +90,8 @@ _BY_STATUS: Mapping[int, type[AyniError]] = {
 def from_problem(status: int, problem: Mapping[str, Any]) -> AyniError:
     """The exception for an error answer with its problem document."""
     kind = _BY_STATUS.get(status, HubFailed if status >= 500 else BadRequest)
+    if status == 507 or problem.get("code") == "quota":
+        kind = StoreFull
     words = [str(problem[k]).strip() for k in ("title", "detail") if problem.get(k)]
     message = ": ".join(words) or f"the hub answered {status}"
     if kind is TokenRefused:

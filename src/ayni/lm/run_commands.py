@@ -215,15 +215,24 @@ def _watch(coordination: Coordination, as_json: bool) -> None:
 
 
 def _coordinate(coordination: Coordination, show: Callable[[Mapping[str, Any]], None]) -> None:
-    from ayni.client.errors import HubFailed, HubUnreachable, TransferFailed
+    """To the end. What passes (the network, a full disk or store) is told once and tried again.
+
+    Sites hold their allocations meanwhile: no such trouble may end the run, nor may an answer that
+    is no hub's, which a proxy gives for a moment.
+    """
+    from ayni.client.errors import HubFailed, HubUnreachable, NotAHub, TransferFailed
     from ayni.errors import NoRoom
 
+    told: type[Exception] | None = None
     while not coordination.done:
         try:
             coordination.step()
             show(coordination.write_status())
             coordination.wait(_PAUSE)
-        except (HubUnreachable, HubFailed, TransferFailed, NoRoom) as error:
-            say(f"{error}; trying again")
+            told = None
+        except (HubUnreachable, HubFailed, NotAHub, TransferFailed, NoRoom) as error:
+            if type(error) is not told:
+                say(f"{error}; trying again until it goes")
+                told = type(error)
             time.sleep(_AGAIN)
     show(coordination.write_status())

@@ -98,7 +98,8 @@ def judge(response: httpx.Response, doing: str) -> None:
     if status == 403:
         raise ExpiredUrl
     if status in PASSING:
-        raise Again(f"{doing}: the store answered {status}", _retry_after(response))
+        why = "is full; its operator must make room" if status == 507 else f"answered {status}"
+        raise Again(f"{doing}: the store {why}", _retry_after(response))
     if status in (409, 412, 422):
         raise TransferError(f"{doing}: the file changed while it was sent", code="changed")
     raise TransferError(f"{doing}: the store answered {status}")
