@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from ayni.protocol.attempts import FINAL, LIVE, AttemptState
+from ayni.protocol.charters import CharterQuestion
 from ayni.protocol.exchange import (
     Known,
     SiteMemory,
@@ -56,6 +57,7 @@ class FakeHub:
         self.attempts: dict[str, Placed] = {}
         self.site_status: SiteStatus | None = None
         self.answer_with = 0
+        self.charters: list[CharterQuestion] = []
         self.lose_replies = 0
         self.requests = 0
         self.wishes = 0  # grows with every change of mind, and lets held requests go
@@ -175,6 +177,7 @@ class FakeHub:
             cancels=[a for a, p in self.attempts.items() if p.cancel and p.state in LIVE],
             watched=[a for a, p in self.attempts.items() if p.watched and p.state in LIVE],
             unknown=unknown,
+            charters=self.charters,
             want_inventory=heard.rewound,
         )
         if self.lose_replies:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from ayni.errors import UserError
 from ayni.protocol import charters as words
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.channels import ChannelUse, Schema, read_schema
+from ayni.protocol.charters import CharterQuestion
 from ayni.protocol.messages import Assignment
 from tests.agent.assignments import assignment
 
@@ -166,6 +168,41 @@ def test_a_hub_cannot_fill_the_disk_with_texts(
         here.admit(wants("more"), hub("more"))
 
 
+# --- what the hub brings ----------------------------------------------------------------------
+
+
+def question(text: str = TEXT, *channels: str, project: str = "poesia") -> CharterQuestion:
+    return CharterQuestion(
+        project=project, channels=channels or ("c0",), person="ana@example.mx", since=7.0, text=text
+    )
+
+
+def test_the_operator_answers_before_any_task_has_come(here: Charters) -> None:
+    here.bring([question(TEXT, "c0", "c1"), question(OTHER, "c0")])
+    here.bring([question(TEXT, "c0", "c1")])
+    assert [(a.channel, a.person, a.at) for a in here.asked()] == [
+        ("c0", "ana@example.mx", 7.0),
+        ("c1", "ana@example.mx", 7.0),
+        ("c0", "ana@example.mx", 7.0),
+    ]
+    assert here.waiting() == [("poesia", words.digest(TEXT)), ("poesia", words.digest(OTHER))]
+    assert [(one.state, one.at) for one in here.told()] == [("asked", 7.0)] * 2
+    say(here, TEXT, "accepted")
+    assert here.waiting() == [("poesia", words.digest(OTHER))]
+    here.admit(wants(TEXT, TEXT), never)
+
+
+def test_what_cannot_be_kept_is_said_once_and_stops_nothing(
+    here: Charters, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(charters_, "MOST", 1)
+    for _ in range(3):
+        here.bring([question("\x1b[2J"), question(TEXT), question(OTHER)])
+    assert here.waiting() == [("poesia", words.digest(TEXT))]
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "control character" in line and "wait for this site's operator" in line
+
+
 # --- as an operator types it ------------------------------------------------------------------
 
 
@@ -179,20 +216,44 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_an_operator_reads_accepts_and_takes_it_back(here: Charters, tmp_path: Path) -> None:
-    assert "no project has asked" in run(tmp_path, "charters")
+    assert "no charter waits" in run(tmp_path, "charters")
     with pytest.raises(Waits):
         here.admit(wants(TEXT, TEXT), hub(TEXT))
     digest = words.digest(TEXT)
     shown = run(tmp_path, "charters")
     for part in ("poesia", "c0, c1", "gabriela@example.cl", "none yet", "    Los textos se quedan"):
         assert part in shown
-    assert "accepted by" in run(tmp_path, "charter", "accept", digest[:8].upper())
+    said = run(tmp_path, "charter", "accept", digest[:8].upper())
+    assert said.index("    Los textos se quedan") < said.index("accepted by")
     here.admit(wants(TEXT, TEXT), never)
+    assert run(tmp_path, "charters") == (
+        "no charter waits for an answer\n1 answered: ayni site charters --all\n"
+    )
+    assert "    Los textos se quedan" in run(tmp_path, "charters", "--all")
     run(tmp_path, "charter", "refuse", digest, "--why", "left the alliance")
     with pytest.raises(StagingError, match="left the alliance"):
         here.admit(wants(TEXT, TEXT), never)
     [told] = json.loads(run(tmp_path, "charters", "--json"))["charters"]
     assert told["text"] == TEXT and told["answer"]["answer"] == "refused" and told["answer"]["by"]
+
+
+def test_at_a_terminal_the_operator_is_asked_beneath_the_text(
+    here: Charters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("ayni.agent.charters_commands.sys", terminal)
+    here.bring([question(TEXT)])
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "."')
+    command = ["site", "charter", "accept", words.digest(TEXT), "--config"]
+    options = [*command, str(tmp_path / "agent.toml")]
+    said = CliRunner().invoke(build(), options, input="n\n")
+    assert said.exit_code != 0 and "    Los textos se quedan" in said.output
+    assert here.waiting()
+    assert CliRunner().invoke(build(), options, input="y\n").exit_code == 0
+    assert not here.waiting()
+    here.bring([question(OTHER)])
+    run(tmp_path, "charter", "accept", words.digest(OTHER), "--yes")
+    assert not here.waiting()
 
 
 def test_a_digest_must_name_one_charter(here: Charters, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from ayni.agent import now
+from ayni.agent.charters import Charters
 from ayni.agent.journal import Entry, Journal
 from ayni.agent.sections import VolumesSection
 from ayni.agent.unit import unit
@@ -16,6 +17,7 @@ from ayni.agent.volumes import Volumes
 from ayni.cli.frame import build
 from ayni.errors import UserError
 from ayni.protocol.attempts import AttemptState
+from ayni.protocol.charters import CharterQuestion
 from ayni.protocol.messages import Report
 from ayni.protocol.policy import Reason
 from ayni.protocol.release import Release, Rule
@@ -59,6 +61,18 @@ def test_status_shows_the_human_behind_every_task(tmp_path: Path) -> None:
     assert found["agent"]["running"] is False
     assert found["agent"]["unreported"] == 2
     assert [a["person"] for a in found["attempts"]] == ["Gabriela Mistral"]
+
+
+def test_status_says_that_charters_wait_for_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('hub = "http://hub"\nstate = "state"')
+    Journal(tmp_path / "state").close()
+    options = ["site", "status", "--config", str(tmp_path / "agent.toml")]
+    assert "charter" not in CliRunner().invoke(build(), options).output
+    question = CharterQuestion(project="p", channels=["up"], person="a@x.mx", since=1, text="Carta")
+    Charters(tmp_path / "state").bring([question])
+    shown = CliRunner().invoke(build(), options).output
+    assert "1 charter waits for your answer: ayni site charters" in shown
+    assert json.loads(CliRunner().invoke(build(), [*options, "--json"]).output)["charters"] == 1
 
 
 def test_status_shows_what_strangers_wrote_without_obeying_it(tmp_path: Path) -> None:

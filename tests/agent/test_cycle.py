@@ -11,10 +11,12 @@ from types import FunctionType, ModuleType
 
 import pytest
 
+from ayni.agent.charters import Charters
 from ayni.agent.executors.local import LocalExecutor
 from ayni.agent.journal import Journal, look
 from ayni.agent.staging.folders import Folders
 from ayni.protocol.attempts import FINAL, AttemptState
+from ayni.protocol.charters import CharterQuestion, digest
 from tests.agent.assignments import WHO, assignment
 from tests.agent.conftest import Start
 from tests.agent.fakehub import FakeHub
@@ -67,6 +69,23 @@ def test_what_the_policy_refuses_never_starts(hub: FakeHub, start_agent: Start) 
         reason = hub.report(name).reason
         assert reason is not None and reason.code == code
     assert Folders(agent.config.work_folder).attempts() == []
+
+
+def test_a_charter_that_waits_for_an_answer_is_learned_in_the_exchange(
+    hub: FakeHub, start_agent: Start
+) -> None:
+    text = "# Carta\n"
+    hub.charters = [
+        CharterQuestion(project="p", channels=["up"], person="ana@x.mx", since=1.0, text=text)
+    ]
+    agent = start_agent()
+
+    def told() -> list[tuple[str, str, str]]:
+        known = hub.site_status.charters if hub.site_status else None
+        return [(one.project, one.digest, one.state) for one in known or ()]
+
+    assert hub.wait_for(lambda: told() == [("p", digest(text), "asked")])
+    assert Charters(agent.config.state).text(digest(text)) == text
 
 
 def test_a_closed_site_gives_tasks_back_without_a_refusal(hub: FakeHub, start_agent: Start) -> None:

@@ -337,8 +337,12 @@ def test_a_task_waits_until_the_operator_accepts_its_channels_charter(world: Wor
         )
         digest = str(carta.info.charter_digest)
         until(lambda: carta.info.answers or None, "the hub to hear that it is asked for")
-        shown = world.net.full(number)
-        assert f"ayni site charter accept {digest[:12]}" in why(shown), shown
+        until(
+            lambda: (
+                f"ayni site charter accept {digest[:12]}" in why(world.net.full(number)) or None
+            ),
+            "the task to say what it waits for",
+        )
         assert world.net.show(number)["state"] == "INITIALIZING" and carta.info.last == 0
         assert "Las sumas son de todos." in site("charters")
         site("charter", "accept", digest[:12])
@@ -363,6 +367,28 @@ def test_a_task_waits_until_the_operator_accepts_its_channels_charter(world: Wor
             "the site's verdict",
         )  # fmt: skip
         world.net.call("POST", f"/api/v1/tasks/{again}/cancel")
+
+
+def test_the_operators_of_all_sites_that_might_run_a_task_are_asked_and_no_others(
+    world: World,
+) -> None:
+    stage = world.net.stage
+
+    def shown(site: str) -> str:
+        config = stage.site_folder(site) / "agent.toml"
+        return ayni("site", "charters", "--config", str(config), env=stage.base_env()).stdout
+
+    with world.client() as client:
+        libre = client.make_channel("libre", SUMS, charter="# Carta libre\n")
+        number = world.net.submit(sh("true", channels="libre:in"))
+        until(lambda: len(libre.info.answers) == 2 or None, "two to be asked for one task")
+        assert {(a.site, a.state) for a in libre.info.answers} == {
+            ("norte", "asked"),
+            ("sur", "asked"),
+        }
+        for site, asked in (("norte", True), ("sur", True), ("oeste", False)):
+            assert ("# Carta libre" in shown(site)) is asked, "oeste relays other channels only"
+        world.net.call("POST", f"/api/v1/tasks/{number}/cancel")
 
 
 # --- kill -9 ----------------------------------------------------------------------------------

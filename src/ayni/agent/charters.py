@@ -1,4 +1,7 @@
-"""Charters of channels at this site: the texts that projects brought, and what the operator said of them.
+"""Charters of channels at this site: the texts that wait for its operator, and what was said of them.
+
+The hub brings them as soon as tasks wait that might run here; what it did not bring is asked for with the
+task that needs it.
 
 STATE/charters/  DIGEST.md      a text, named by the SHA-256 that was computed of it here
                  asked.json     which channels of which projects want it
@@ -15,7 +18,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,7 +31,7 @@ from ayni.errors import UserError
 from ayni.protocol import charters as words
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.channels import ChannelUse, Sha256
-from ayni.protocol.charters import MAX_TOLD, MAX_WHY, CharterStatus
+from ayni.protocol.charters import MAX_TOLD, MAX_WHY, CharterQuestion, CharterStatus
 from ayni.protocol.messages import Assignment
 from ayni.protocol.policy import Model, Reason
 
@@ -76,6 +79,7 @@ class Charters:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _seen: tuple[int, int] | None = None  # of the file of answers: when written, how long
     _answers: dict[Key, Answer] = field(default_factory=dict)
+    _trouble: str = ""  # why what the hub brought was not kept, as last logged
 
     @property
     def folder(self) -> Path:
@@ -102,25 +106,52 @@ class Charters:
             log.warning("%s cannot be read: %s", self.folder / _ASKED, error)
             return []
 
+    def waiting(self) -> list[Key]:
+        """What was asked for and has no answer, oldest first."""
+        keys = dict.fromkeys((a.project, a.digest) for a in self.asked())
+        return [key for key in keys if self.answer_of(*key) is None]
+
+    def bring(self, questions: Iterable[CharterQuestion]) -> None:
+        """Keep what the hub says that tasks wait for; it brings again what is not kept."""
+        failed = []
+        for one in questions:
+            try:
+                at = min(one.since, time.time())
+                self._keep(one.project, one.channels, one.text, one.person, at)
+            except (StagingError, OSError) as error:
+                failed.append(f"of project {one.project}: {error}")
+        trouble = "; ".join(failed)
+        if trouble and trouble != self._trouble:
+            log.warning("charters that wait for an answer cannot be kept: %s", trouble)
+        self._trouble = trouble
+
     def _ask(self, use: ChannelUse, assignment: Assignment, text: str) -> None:
-        """Keep a text that the hub says is a channel's charter, for the operator to read.
+        """Keep a text that the hub says is the charter that a task's channel names.
 
         Raises:
-            StagingError: it is not the text that was named, or too many wait already.
+            StagingError: it is another text, or as for `_keep`.
             OSError: it cannot be kept.
         """
-        try:
-            words.check(text)
-        except ValueError as error:
-            raise StagingError(CODE, f"the charter of channel {use.name} {error}") from error
-        digest = words.digest(text)
-        if digest != use.charter:
+        if _digest(use.name, text) != use.charter:
             raise StagingError(
                 CODE,
                 f"the hub's text of the charter of channel {use.name} is not the one that the task "
                 "names; tell the hub's operator",
             )
-        project = assignment.who.project
+        who = assignment.who
+        self._keep(who.project, [use.name], text, who.email, time.time())
+
+    def _keep(
+        self, project: str, channels: Collection[str], text: str, person: str, at: float
+    ) -> None:
+        """Keep a charter of these channels, for the operator to read.
+
+        Raises:
+            StagingError: it cannot be one, or too many wait already.
+            OSError: it cannot be kept.
+        """
+        name = next(iter(channels))
+        digest = _digest(name, text)
         with self._lock:
             asked = self.asked()
             self._read()
@@ -130,19 +161,24 @@ class Charters:
                 raise StagingError(
                     CODE, f"{MOST} charters wait for this site's operator", retryable=True
                 )
-            self.folder.mkdir(mode=0o755, exist_ok=True)
-            part = self.folder / f"{digest}.md.part"
-            part.write_text(text)
-            part.replace(self.folder / f"{digest}.md")
-            if any((a.project, a.channel, a.digest) == (project, use.name, digest) for a in asked):
+            self._write(digest, text)
+            known = {a.channel for a in asked if (a.project, a.digest) == key}
+            new = [
+                Asked(project=project, channel=channel, digest=digest, person=person, at=at)
+                for channel in channels
+                if channel not in known
+            ]
+            if not new:
                 return
-            one = Asked(
-                project=project, channel=use.name, digest=digest, person=assignment.who.email,
-                at=time.time(),
-            )  # fmt: skip
-            listed = [a.model_dump() for a in [*asked, one]][-4 * MOST :]
+            listed = [a.model_dump() for a in [*asked, *new]][-4 * MOST :]
             files.write_json(str(self.folder / _ASKED), listed)
-        log.info("channel %s of %s has a charter: see 'ayni site charters'", use.name, project)
+        log.info("channel %s of %s has a charter: see 'ayni site charters'", name, project)
+
+    def _write(self, digest: str, text: str) -> None:
+        self.folder.mkdir(mode=0o755, exist_ok=True)
+        part = self.folder / f"{digest}.md.part"
+        part.write_text(text)
+        part.replace(self.folder / f"{digest}.md")
 
     # --- answers --------------------------------------------------------------------------
 
@@ -262,6 +298,13 @@ class Charters:
                 )  # fmt: skip
         newest = sorted(latest.values(), key=lambda one: one.at)[-MAX_TOLD:]
         return sorted(newest, key=lambda one: (one.project, one.digest))
+
+
+def _digest(channel: str, text: str) -> str:
+    try:
+        return words.digest(words.check(text))
+    except ValueError as error:
+        raise StagingError(CODE, f"the charter of channel {channel} {error}") from error
 
 
 def _refused(channel: str, answer: Answer) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ayni.agent.charters import Answer, Asked, Charters, find, operator
+from ayni.agent.charters import Answer, Asked, Charters, Key, find, operator
 from ayni.agent.config import load
 from ayni.agent.options import Config, Json
 from ayni.errors import UserError
@@ -36,34 +36,60 @@ def register(site: typer.Typer) -> None:
     site.add_typer(charter, name="charter")
 
 
-def charters(config: Config = None, as_json: Json = False) -> None:
-    """Show the charters that projects want accepted, with their texts and what was answered.
+def charters(
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those that were answered, with their texts.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show the charters that wait for your answer: whose, for which channels, since when, and the text.
 
-    A task that uses a channel with a charter waits here until exactly that text is accepted.
-    Example: ayni site charters
+    The hub tells of them as soon as a task waits that might run here. A task that uses a channel with a
+    charter begins only once exactly that text is accepted. Example: ayni site charters
     """
     here = Charters(load(config).state)
-    found: dict[tuple[str, str], list[Asked]] = {}
+    found: dict[Key, list[Asked]] = {}
     for asked in here.asked():
         found.setdefault((asked.project, asked.digest), []).append(asked)
     if as_json:
         shown = [_shown(here, asked) for asked in found.values()]
         typer.echo(json.dumps({"charters": shown}, indent=2, ensure_ascii=False))
         return
-    if not found:
-        typer.echo("no project has asked for a charter to be accepted here")
-    for channels in found.values():
-        _print(here, channels)
+    waiting = here.waiting()
+    for key in found if every else waiting:
+        _print(here, found[key])
+    if not waiting:
+        typer.echo("no charter waits for an answer")
+    if not every and (rest := len(found) - len(waiting)):
+        typer.echo(f"{rest} answered: ayni site charters --all")
 
 
 def accept(
-    digest: Digest, project: Project = None, config: Config = None, as_json: Json = False
+    digest: Digest,
+    project: Project = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Neither show the text nor ask.")
+    ] = False,
+    config: Config = None,
+    as_json: Json = False,
 ) -> None:
-    """Accept a charter: tasks that waited for that go on. It stays on record who accepted it, and when.
+    """Show a charter and accept it: tasks that waited for that go on. Who accepted, and when, is on record.
 
-    Example: ayni site charter accept 3f9a1c20
+    Without a terminal nobody is asked: the digest says which text is meant. Example: ayni site charter
+    accept 3f9a1c20
     """
-    _answer(load(config).state, digest, project, "accepted", "", as_json)
+    here = Charters(load(config).state)
+    key = find(here, digest, project)
+    if here.text(key[1]) is None:
+        raise UserError(
+            f"the text of {key[1][:12]} is not here any more; it is brought with the next task"
+        )
+    if not (yes or as_json):
+        _print(here, [asked for asked in here.asked() if (asked.project, asked.digest) == key])
+        if sys.stdin.isatty():
+            typer.confirm("Accept it for this site?", abort=True)
+    _answer(here, key, "accepted", "", as_json)
 
 
 def refuse(
@@ -79,23 +105,14 @@ def refuse(
     """
     if len(why) > MAX_WHY:
         raise UserError(f"--why has {len(why)} characters; write {MAX_WHY} or fewer")
-    _answer(load(config).state, digest, project, "refused", one_line(why), as_json)
+    here = Charters(load(config).state)
+    _answer(here, find(here, digest, project), "refused", one_line(why), as_json)
 
 
 def _answer(
-    state: Path,
-    prefix: str,
-    project: str | None,
-    word: Literal["accepted", "refused"],
-    why: str,
-    as_json: bool,
+    here: Charters, key: Key, word: Literal["accepted", "refused"], why: str, as_json: bool
 ) -> None:
-    here = Charters(state)
-    whose, digest = find(here, prefix, project)
-    if word == "accepted" and here.text(digest) is None:
-        raise UserError(
-            f"the text of {digest[:12]} is not here any more; it is brought with the next task"
-        )
+    whose, digest = key
     answer = Answer(
         project=whose, digest=digest, answer=word, by=operator(), at=time.time(), why=why
     )
@@ -112,7 +129,7 @@ def _print(here: Charters, asked: list[Asked]) -> None:
     names = ", ".join(one.channel for one in asked)
     typer.secho(f"charter {first.digest[:12]} of project {one_line(first.project)}", bold=True)
     typer.echo(f"  channels  {names}")
-    typer.echo(f"  asked     {_moment(first.at)}, for {one_line(first.person)}")
+    typer.echo(f"  asked     since {_moment(first.at)}, for {one_line(first.person)}")
     if answer is None:
         typer.echo(f"  answer    none yet: ayni site charter accept {first.digest[:12]}")
     else:

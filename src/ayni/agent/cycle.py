@@ -178,7 +178,10 @@ class Cycle:
             log.warning("the hub has heard more than this journal holds: was it restored?")
             self._at_least = reply.acknowledged
             self.work.told.update(self.work.entries)
-        fresh = [a for a in reply.assignments if not self._known(a.attempt)]
+        here = self.work.entries
+        fresh = [
+            a for a in reply.assignments if not (a.attempt in here or self.journal.has(a.attempt))
+        ]
         closed = self._closed(len(fresh)) if fresh else None
         for assignment in fresh:
             walltime = float(assignment.shape.get("walltime", 0))
@@ -194,9 +197,7 @@ class Cycle:
         if reply.remove_volumes and not self.volumes.unwanted.issuperset(reply.remove_volumes):
             self.chores.sweep_soon()
         self.volumes.unwanted = frozenset(reply.remove_volumes)
-
-    def _known(self, attempt: str) -> bool:
-        return attempt in self.work.entries or self.journal.has(attempt)
+        self.offer.bring(reply.charters)
 
     def _closed(self, more: int) -> Reason | None:
         """Why nothing new is taken at this moment."""

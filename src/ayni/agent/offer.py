@@ -26,6 +26,7 @@ from ayni.agent.runtimes.base import Finding
 from ayni.agent.staging.folders import Folders
 from ayni.agent.volumes import Volumes
 from ayni.errors import UserError
+from ayni.protocol.charters import CharterQuestion
 from ayni.protocol.messages import (
     MAX_ASSIGNMENTS,
     MAX_STARTS,
@@ -232,6 +233,11 @@ class Offer:
             charters=None if self.charters is None else self.charters.told(),
             signing_key=self.signing_key,
         )
+
+    def bring(self, questions: Sequence[CharterQuestion]) -> None:
+        """Charters that the hub says wait for an answer here; the next status says which are kept."""
+        if questions and self.charters is not None:
+            self.charters.bring(questions)
 
     def against(self, partition: str, walltime: float, now: float) -> Reason | None:
         """Why a task of so many seconds is not taken now: its operator's word, or maintenance."""

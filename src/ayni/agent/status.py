@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ayni.agent import journal, now
+from ayni.agent.charters import Charters
 from ayni.agent.config import Config
 from ayni.agent.journal import Entry
 from ayni.protocol.messages import Report
@@ -40,6 +41,7 @@ def gather(config: Config, ended: int = 0) -> dict[str, Any]:
         },
         "attempts": [_attempt(entry) for entry in sorted(live, key=_since)],
         "ended": [_ended(report) for report in last],
+        "charters": len(Charters(config.state).waiting()),  # without an answer
     }
 
 
@@ -83,6 +85,9 @@ def show(found: dict[str, Any], console: Console) -> None:
     for fault in (agent["trouble"], agent["executor_fault"]):
         if fault:
             console.print(_plain(fault, "red"))
+    if count := found["charters"]:
+        wait = "1 charter waits" if count == 1 else f"{count} charters wait"
+        console.print(_plain(f"{wait} for your answer: ayni site charters", "yellow"))
     if found["attempts"]:
         console.print(_table(found["attempts"]))
     else:

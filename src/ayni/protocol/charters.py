@@ -14,12 +14,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ayni.protocol.channels import Sha256, Words
+from ayni.protocol.channels import ChannelName, Sha256, Words
 from ayni.protocol.policy import Reason
 
 MAX_TEXT = 32 << 10  # bytes of UTF-8
 MAX_TOLD = 1000  # charters of which a site says what it holds of them
 MAX_WHY = 500  # characters of an operator's reason
+MAX_CHANNELS = 20  # of one question
+MAX_QUESTIONS = 2  # in one reply, each with its text: others follow once these are known
 
 #: They would show an operator's terminal another order of words than the text has.
 _TURNING = frozenset(
@@ -37,6 +39,20 @@ class CharterStatus(Words):
     state: State
     at: Annotated[float, Field(ge=0, le=32503680000)]
     why: Annotated[str, Field(max_length=MAX_WHY)] = ""
+
+
+class CharterQuestion(Words):
+    """A charter that waits for the answer of a site's operator: its text, and what asks for it.
+
+    Tasks of `project` that use these channels might run at the site. `person`: for whose, `since`: from
+    when on, in Unix seconds.
+    """
+
+    project: Annotated[str, Field(max_length=255)]
+    channels: Annotated[list[ChannelName], Field(min_length=1, max_length=MAX_CHANNELS)]
+    person: Annotated[str, Field(max_length=320)]
+    since: Annotated[float, Field(ge=0, le=32503680000)]
+    text: Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class CharterReply(Words):

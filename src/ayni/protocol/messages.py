@@ -18,7 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from ayni.protocol.attempts import AttemptState
 from ayni.protocol.channels import ChannelUse
-from ayni.protocol.charters import MAX_TOLD, CharterStatus
+from ayni.protocol.charters import MAX_QUESTIONS, MAX_TOLD, CharterQuestion, CharterStatus
 from ayni.protocol.policy import Many, Model, Policy, Reason, Who, Window
 
 VERSION = 1
@@ -349,5 +349,7 @@ class SyncReply(Message):
     watched: list[str] = []  # attempts whose logs somebody is reading now
     unknown: list[str] = []  # reported or in the inventory, but the hub has no such live attempt
     remove_volumes: list[str] = []  # ids: to be deleted as soon as nothing mounts them
+    # That wait for an answer here, and of which the status says nothing yet.
+    charters: Annotated[list[CharterQuestion], Field(max_length=MAX_QUESTIONS)] = []
     want_status: bool = False
     want_inventory: bool = False

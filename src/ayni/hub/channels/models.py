@@ -77,6 +77,20 @@ class Message(models.Model):
         ]
 
 
+class Asking(models.Model):
+    """A channel whose charter waits for the answer of a site's operator. See `network.asking`."""
+
+    site = models.ForeignKey("network.Site", on_delete=models.CASCADE, related_name="+")
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="+")
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=64)  # of the charter
+    since = models.DateTimeField()  # tasks wait that use the channel
+    known = models.BooleanField()  # the site's agent says that it has the text
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["site", "channel"], name="asking_once")]
+
+
 class Listener(models.Model):
     """A site whose tasks read a channel: it is woken when there is something new."""
 

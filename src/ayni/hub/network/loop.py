@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.utils import timezone
 
-from ayni.hub.network import bans, bulk, lost, record, waits, wake
+from ayni.hub.network import asking, bans, bulk, lost, record, waits, wake
 from ayni.hub.network.cycle import Broker
 from ayni.hub.tasks.idempotency import forget_old
 
@@ -29,6 +29,7 @@ LEAST_GAP = 0.05  # seconds between cycles …
 SHARE = 8.0  # … and so many times the last cycle's length, so that cycles take an eighth of a core
 MOST_GAP = 1.0
 RECALL_EVERY = 10.0
+ASK_EVERY = 5.0  # seconds between two looks at whose operators a charter waits for
 KEEP_PLACEMENTS = timedelta(days=30)
 
 
@@ -82,6 +83,7 @@ class Loop:
             Chore("lost attempts", 10.0, lambda: lost.give_up_silent(self.broker.settings)),
             Chore("bans", 60.0, bans.enforce),
             Chore("recalls", RECALL_EVERY, self.broker.recall),
+            Chore("charters", ASK_EVERY, lambda: asking.refresh(self.broker.loader, time.time())),
             Chore("old placements", 3600.0, lambda: record.prune(timezone.now() - KEEP_PLACEMENTS)),
             Chore("old waits", 3600.0, lambda: waits.forget(timezone.now() - waits.KEEP)),
             Chore("old keys", 3600.0, lambda: forget_old(timezone.now())),

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from ayni.hub.catalogue import registry, volumes
 from ayni.hub.http import ProblemError
-from ayni.hub.network import wake
+from ayni.hub.network import asking, wake
 from ayni.hub.network.models import Site
 from ayni.hub.tasks.models import Refusal
 from ayni.protocol.charters import MAX_TOLD
@@ -42,6 +42,8 @@ def take(site_id: int, told: SiteStatus) -> None:
         registry.take_status(site, told.datasets)
     if before.get("volumes") != data["volumes"]:
         volumes.take_status(site, told.volumes.held if told.volumes else ())
+    if before.get("charters") != data["charters"]:
+        asking.heard(site_id, told.charters)
     if before != data:
         wake.broker()
     site.status, site.status_at = data, timezone.now()

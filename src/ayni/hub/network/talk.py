@@ -16,7 +16,7 @@ from django.utils import timezone
 from ayni.hub.accounts.tokens import banned_site
 from ayni.hub.catalogue import volumes
 from ayni.hub.http import ProblemError
-from ayni.hub.network import hub, peer, status, wake
+from ayni.hub.network import asking, hub, peer, status, wake
 from ayni.hub.network.peer import Peer
 from ayni.hub.tasks import dispatch, ids
 from ayni.hub.tasks.models import Attempt
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 HOLD_REPORTS = 0.1
 #: Seconds after which standing orders (cancels, withdrawals) are told again.
 REPEAT_ORDERS = 1.0
+#: … and charters that wait for an operator: these come with their texts, and a person takes longer.
+REPEAT_CHARTERS = 10.0
 SILENCE = 60.0  # seconds after which a site's word is news to the broker
 _BIG = (1 << 63) - 1
 _INT = (1 << 31) - 1
@@ -156,11 +158,13 @@ def _reply(site: Peer, number: int, acknowledged: int) -> SyncReply:
         watched=orders.watched,
         want_inventory=orders.unaccepted,
         remove_volumes=volumes.orders(site.id),
+        charters=asking.questions(site.id),
     )
 
 
 def _orders(reply: SyncReply) -> tuple[frozenset[str], ...]:
-    told = (reply.withdrawals, reply.cancels, reply.watched, reply.remove_volumes)
+    asked = [f"{one.project}/{name}" for one in reply.charters for name in one.channels]
+    told = (reply.withdrawals, reply.cancels, reply.watched, reply.remove_volumes, asked)
     return tuple(frozenset(x) for x in told)
 
 
@@ -174,4 +178,6 @@ def _hold(reply: SyncReply, request: SyncRequest) -> float:
         return HOLD_REPORTS
     # Watching, too, is told again: the agent may have dropped the reply that first told it.
     standing = reply.cancels or reply.withdrawals or reply.watched or reply.remove_volumes
-    return REPEAT_ORDERS if standing else float("inf")
+    if standing:
+        return REPEAT_ORDERS
+    return REPEAT_CHARTERS if reply.charters else float("inf")

@@ -63,6 +63,7 @@ class World:
     projects: list[Project]
     site_ids: dict[str, int]
     group_projects: dict[int, int]  # group → project
+    charters: dict[int, Wanted]  # group → those that its tasks need; without those that need none
     oldest: dict[int, float]  # group → when its oldest queued task was made
     refused: frozenset[int]  # groups that some site's agent has refused
 
@@ -173,7 +174,8 @@ class Loader:
         refusals, failed = reads.refusals(chosen, now), failures.counts(chosen)
         wanted = [g for g in chosen if g in rows and not projects[rows[g].project][5]]
         cards = reads.datasets(pair for g in wanted for pair in contents[g].datasets)
-        agreed = self._charters.wanted({(rows[g].project, contents[g].shape) for g in wanted})
+        pairs = {g: (rows[g].project, contents[g].shape) for g in wanted}
+        agreed = self._charters.wanted(set(pairs.values()))
         groups = []
         for g in wanted:
             count = queued[g][0] if g in queued else 1
@@ -193,6 +195,7 @@ class Loader:
             ],
             site_ids={f.name: f.id for f in facts},
             group_projects={g: rows[g].project for g in wanted},
+            charters={g: agreed[pair] for g, pair in pairs.items() if pair in agreed},
             oldest={g: made_at(first) for g, (_, first) in queued.items()},
             refused=frozenset(refusals),
         )
