@@ -39,6 +39,12 @@ def test_a_dot_product_is_that_of_exact_arithmetic_but_for_the_last_bits(
     assert math.isclose(dot(a, a), float(exact), rel_tol=1e-14)
 
 
+@pytest.mark.parametrize("size", [1, 3, TILE - 1, TILE, 3 * TILE + 5])
+def test_a_vector_times_itself_is_to_the_bit_what_it_is_times_its_copy(size: int) -> None:
+    a = vector(size)
+    assert dot(a, a) == dot(a, a.copy())
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, TILE - 1, TILE, TILE + 1, 3 * TILE + 5])
 def test_a_dot_product_does_not_depend_on_what_lay_in_the_scratch(size: int) -> None:
     a, b = vector(size), vector(size, 1)

@@ -85,7 +85,11 @@ def dot(a: Floats, b: Floats, scratch: NDArray[np.float64] | None = None) -> flo
     total = 0.0
     for tile in tiles(a.size):
         size = tile.stop - tile.start
-        np.multiply(a[tile], b[tile], out=scratch[:size], dtype=np.float64)
+        if a is b:  # widened apart from multiplying: NumPy would do both through a small buffer
+            scratch[:size] = a[tile]
+            scratch[:size] *= scratch[:size]
+        else:
+            np.multiply(a[tile], b[tile], out=scratch[:size], dtype=np.float64)
         total += _sum_by_halves(scratch, size)
     return total
 
