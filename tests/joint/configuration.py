@@ -26,6 +26,7 @@ seed = {seed}
 checkpoint_every = 10
 
 [training.optimiser]
+name = "adamw"
 lr = 0.003
 
 [training.schedule]

@@ -152,7 +152,7 @@ def test_ranks_and_one_process_make_and_judge_the_same_weights_of_the_same_updat
 
 def test_a_checkpoint_of_two_ranks_is_continued_by_one(stopped: Path, tmp_path: Path) -> None:
     shutil.copytree(stopped / "kept", tmp_path / "kept")
-    one = trainer(training(optimiser=Optimiser(lr=3e-3)), tmp_path / "kept")
+    one = trainer(training(optimiser=Optimiser(name="adamw", lr=3e-3)), tmp_path / "kept")
     assert one.resume()
     assert one.progress.done == 3
     one.round(Round(0, 6, 0))

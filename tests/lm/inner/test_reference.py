@@ -20,7 +20,7 @@ from tests.lm.inner.small import SHAPE, order, training
 STEPS = 8
 #: `eps` is larger than usual: where a gradient is a rounding error, AdamW would blow it up to a full
 #: step in a direction of its own.
-OPTIMISER = Optimiser(lr=3e-3, clip=0.7, eps=1e-4)
+OPTIMISER = Optimiser(name="adamw", lr=3e-3, clip=0.7, eps=1e-4)
 
 
 def both(dtype: Any) -> tuple[Any, Reference]:

@@ -278,7 +278,7 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest() -> None:
 
 
 def test_norms_do_not_decay() -> None:
-    site = trainer(training(optimiser=Optimiser(weight_decay=0.5)))
+    site = trainer(training(optimiser=Optimiser(name="adamw", weight_decay=0.5)))
     groups = site._optimisers._all[0].param_groups
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     for name, p in site.parameters.items():

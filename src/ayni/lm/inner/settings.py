@@ -69,7 +69,7 @@ class Schedule(Section):
 class Optimiser(Section):
     """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: Literal["adamw", "muon"] = "muon"
     lr: Positive = 1e-3
     beta1: Fraction = 0.9
     beta2: Fraction = 0.95
