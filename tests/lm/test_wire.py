@@ -111,6 +111,7 @@ def test_a_head_arrives_as_it_was() -> None:
         ("contributed", {}, None),
         ("contributed", {}, 5000),
         ("contributed", {"blob": "../../etc/passwd"}, 9),
+        ("contributed", {"blob": HEX[:32]}, 9),
         ("progressed", {"doing": "reading the texts"}, None),
         ("secret", {}, None),
     ],

@@ -27,12 +27,12 @@ from ayni.lm import wire
 from ayni.lm.config import Run, keep
 from ayni.lm.files import add_lines, written
 from ayni.lm.outer.coordinator import Coordinator
-from ayni.lm.outer.files import FolderStore
+from ayni.lm.outer.files import FolderStore, is_address
 from ayni.lm.outer.fragments import split
 from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
-from ayni.lm.outer.messages import Contributed, Event, Head, Name, Record, Rejected
+from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Name, Record, Rejected
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
@@ -191,9 +191,23 @@ class Coordination:
             if message.kind == wire.LOSSES:
                 self._note_losses(site, message.body)
                 return None
-            return wire.heard(message.kind, message.body, run=self.run.run, site=site)
+            event = wire.heard(message.kind, message.body, run=self.run.run, site=site)
+            self._check(event, message)
+            return event
         except ValueError as error:
             return _rejected(message, str(error))
+
+    def _check(self, event: Event, message: ChannelMessage) -> None:
+        """Raises ValueError: what is said does not fit what came, or what this run's sites train."""
+        if isinstance(event, Contributed):
+            came = message.blob.sha256 if message.blob else None
+            if came != event.blob or not is_address(event.blob):
+                raise ValueError("contributed: the blob that it names did not come with it")
+        if isinstance(event, Joined) and event.tokens_per_step > self.run.tokens_per_step:
+            raise ValueError(
+                f"joined: {event.tokens_per_step} tokens a step, where the run's batch has "
+                f"{self.run.tokens_per_step}"
+            )
 
     def _of_person(self, message: ChannelMessage) -> list[Event]:
         try:
@@ -211,11 +225,9 @@ class Coordination:
     def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
         """Bring a contribution's blob to the store, under the address of what is in it.
 
-        False: it did not come, and will be tried again. Where it never comes, or is another than the
-        site names, the message is heard without it: the inspection then finds no blob.
+        False: it did not come, and will be tried again. Where it never comes, the message is heard
+        without it: the inspection then finds no blob.
         """
-        if message.blob is None or message.blob.sha256 != said.blob:
-            return True
         if self.store.path(said.blob).exists():
             return True
         try:

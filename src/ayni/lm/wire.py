@@ -44,7 +44,8 @@ CANNOT = "its trainer cannot go on; its log says why"
 NO_ROOM = "a disk at the site is full"
 _REASONS = (NOT_FINITE, CANNOT, NO_ROOM)
 _SAID = ("kind", "site", "run")  # by the network, not by the sender
-_HEX = "[0-9a-f]{32}|[0-9a-f]{64}"  # addresses and digests
+_HEX = "[0-9a-f]{32}|[0-9a-f]{64}"  # digests and nonces
+_ADDRESS = "[0-9a-f]{64}"  # of a contribution's blob
 _MOST = 1000  # of a list: as many as a run may have sites
 #: What a head has lists of, which travel as lists of their fields.
 _LISTS: Mapping[str, type[BaseModel]] = {"chain": Link, "variants": Variant}
@@ -112,6 +113,8 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
             found |= {f"{name}_{key}": rule for key, rule in _columns(_LISTS[name]).items()}
         elif name == "reason":
             found[name] = {"type": "enumeration", "values": list(_REASONS)}
+        elif name == "blob":
+            found[name] = {"type": "string", "pattern": _ADDRESS, "max_length": 64}
         else:
             found[name] = _rule(said)
     return found

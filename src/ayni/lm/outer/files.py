@@ -22,6 +22,11 @@ _ASIDE = ".part-"
 _FLUSH = 64 << 20  # bytes after which the disk is asked to take what was written
 
 
+def is_address(ref: str) -> bool:
+    """Whether a blob may lie under it: the hexadecimal digits of a SHA-256."""
+    return _NAME.match(ref) is not None
+
+
 class FolderStore:
     """A store over a folder; several processes may read, and write, in it."""
 
@@ -35,7 +40,7 @@ class FolderStore:
         Raises:
             BlobError: that is no address.
         """
-        if not _NAME.match(ref):
+        if not is_address(ref):
             raise BlobError(f"{ref[:80]!r} is no blob's address")
         return self.folder / ref
 
@@ -79,8 +84,8 @@ class FolderStore:
             os.close(folder)
 
     def drop(self, refs: Iterable[str]) -> None:
-        """Forget blobs; those that are not there are passed over."""
-        for ref in refs:
+        """Forget blobs; those that are not there, and what is no address, are passed over."""
+        for ref in filter(is_address, refs):
             self.path(ref).unlink(missing_ok=True)
 
     def sweep(self, keep: set[str], older_than: float) -> list[str]:
