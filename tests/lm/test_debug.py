@@ -56,6 +56,11 @@ def test_each_step_is_told_on_stderr(shards: Path, tmp_path: Path) -> None:
     assert "es " in steps[0] and "tokens/s" in done.stdout
 
 
+def test_shards_of_a_larger_vocabulary_are_refused(shards: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD.replace("vocab_size = 600", "vocab_size = 200"))
+    assert "give the model as many" in mistake("debug", path, "--data", shards)
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert "name that of its shards with --data" in mistake("debug", path)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from ayni.lm.config import Run
-from ayni.lm.corpus.shards import Shards
 from ayni.lm.inner import model
 from ayni.lm.inner.progress import Loss, Round
 from ayni.lm.inner.train import Trainer
@@ -20,7 +19,7 @@ from ayni.lm.outer.codec import encode
 from ayni.lm.parameters import chunks, count
 from ayni.lm.plan import flops_per_token
 from ayni.lm.planning import shape_of
-from ayni.lm.site import build_trainer
+from ayni.lm.site import build_trainer, heldout_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def debug(
     """
     trainer = _trainer(run, site, data, state)
     shape, training = shape_of(run), run.training
-    heldout = Shards(data, "heldout") if run.outer.evaluate else None
+    heldout = heldout_of(run, data)
     before = trainer.evaluate(heldout) if heldout else {}
     brought = trainer.round(Round(0, steps, 0), stop=_telling(trainer, steps, told))
     pieces = encode(

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ayni.channel import Channel
-from ayni.errors import UserError
+from ayni.errors import UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run, load
 from ayni.lm.inner.lead import Leader, follow
 from ayni.lm.inner.order import Documents
+from ayni.lm.inner.progress import Paused
 from ayni.lm.inner.train import Trainer
+from ayni.lm.outer.fragments import WHOLE
+from ayni.lm.outer.messages import Failed
 from ayni.lm.participant import Participant
-from ayni.lm.voice import Up
+from ayni.lm.voice import Up, Voice
 from ayni.terminal import one_line
 
+if TYPE_CHECKING:
+    from ayni.lm.corpus.shards import Shards
+
+log = logging.getLogger(__name__)
 _PAUSE = 0.1  # seconds between two looks
 _LAST_WORDS = 60.0  # seconds at the end, for what was said to be taken
 
@@ -46,8 +55,10 @@ def build_trainer(
     here = ranks.join(meeting=meeting)
     config = model.config_of(shape) if shape else model.read_config(checkpoint)
     attention = "flex_attention" if here.device.type == "cuda" else "sdpa"
+    shards = Shards(data)
+    _check_words(shards, config.vocab_size)
     order = Order(
-        Shards(data),
+        shards,
         seed=settings.seed,
         site=name,
         length=settings.data.length,
@@ -64,6 +75,36 @@ def build_trainer(
     )
     trainer.resume()
     return trainer
+
+
+def _check_words(shards: Shards, words: int) -> None:
+    """Raises UserError: the shards have tokens that the model does not know."""
+    size = shards.manifest.tokenizer.size
+    if size > words:
+        raise UserError(
+            f"{shards.folder}: its tokenizer has {size} tokens and the model {words} (vocab_size): pack "
+            "the texts with the run's tokenizer, or give the model as many"
+        )
+
+
+def heldout_of(run: Run, data: Path) -> Documents | None:
+    """The texts by which a site judges versions; None: the run does not ask for it.
+
+    Raises:
+        UserError: the run asks for it, and nothing is held out.
+    """
+    from ayni.lm.corpus.shards import Shards
+
+    asked = [name for name in ("evaluate", "leave_one_out") if getattr(run.outer, name)]
+    if not asked:
+        return None
+    heldout = Shards(data, "heldout")
+    if not heldout:
+        raise UserError(
+            f"{data}: nothing is held out, and the run has its sites judge versions by that "
+            f"(outer.{asked[0]}): pack the texts again, with --held-out 0.01 or more"
+        )
+    return heldout
 
 
 def work(site: Participant, told: Callable[[], bool]) -> None:
@@ -99,25 +140,49 @@ def _lead(
     leader = Leader(trainer) if trainer.ranks.count > 1 else None
     up, down = Channel(run.up), Channel(run.down)
     site = Participant(run, name, leader or trainer, up, down, state, heldout=heldout, stop=told)
-    try:
-        work(site, told)
-    except (UserError, OSError):
-        _until_taken(up)
-        raise
-    except RuntimeError as error:  # all that is said of a rank that is gone
-        if leader is None:
-            raise
-        site.fail(wire.CANNOT)
-        _until_taken(up)
-        raise UserError(f"a rank of this site is gone, see its log: {error}") from error
+    speak(site, up, told, ranks=trainer.ranks.count)
     if leader is not None:
         leader.leave()
     _until_taken(up)
 
 
+def speak(site: Participant, up: Up, told: Callable[[], bool], *, ranks: int = 1) -> None:
+    """Take part until the run is over; where that cannot be, the run has heard so before this raises.
+
+    Raises:
+        Paused: told to stop; go on in a successor.
+        UserError: the site cannot go on, or one of its ranks is gone.
+    """
+    try:
+        work(site, told)
+    except Paused:
+        raise
+    except (UserError, OSError):  # which it has said
+        _until_taken(up)
+        raise
+    except Exception as error:
+        site.fail(wire.CANNOT)
+        _until_taken(up)
+        if ranks > 1 and isinstance(error, RuntimeError):  # all that is said of a rank that is gone
+            raise UserError(f"a rank of this site is gone, see its log: {error}") from error
+        raise
+
+
+def _unready(run: Run, name: str, error: Exception) -> None:
+    """Tell the run that this site will not join."""
+    if os.environ.get("RANK", "0") != "0":  # the first speaks
+        return
+    reason = wire.NO_ROOM if is_full(error) else wire.UNREADY
+    try:
+        up = Channel(run.up)
+        Voice(name, up).say(Failed(site=name, fragment=WHOLE, base=0, attempt=0, reason=reason))
+        _until_taken(up)
+    except OSError as problem:  # nor can it be told
+        log.warning("the run cannot be told: %s", problem)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The task at a site; exit code 75 asks for a successor."""
-    from ayni.lm.corpus.shards import Shards
     from ayni.lm.inner import ranks
     from ayni.lm.inner.stop import stopping
 
@@ -133,12 +198,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = load(given.run)
         name, state = run.at(given.site).site, given.state / run.run
-        judges = run.outer.evaluate or run.outer.leave_one_out
-        heldout = Shards(given.data, "heldout") if judges else None
-        heldout = heldout if heldout else None  # nothing is held out
         with stopping() as told:
             checkpoint, meeting = given.checkpoint, given.meeting
-            trainer = build_trainer(run, name, given.data, state, checkpoint, meeting)
+            try:
+                heldout = heldout_of(run, given.data)
+                trainer = build_trainer(run, name, given.data, state, checkpoint, meeting)
+            except Exception as error:
+                _unready(run, name, error)
+                raise
             if not trainer.ranks.first:
                 follow(trainer, heldout, told)
             else:

@@ -38,6 +38,9 @@ def hear_site(desk: Desk, event: SiteEvent) -> None:
         _joined(desk, event)
         return
     site = desk.state.sites.get(event.site)
+    if isinstance(event, Failed):
+        _failed(desk, site, event)
+        return
     if site is None:
         desk.note("unknown site", event.site, site=event.site)
         return
@@ -54,8 +57,6 @@ def hear_site(desk: Desk, event: SiteEvent) -> None:
             _held(desk, site, event)
         case Discarded():
             _discarded(desk, event)
-        case Failed():
-            _failed(desk, site, event)
         case Contributed():
             _contributed(desk, site, event)
 
@@ -108,12 +109,18 @@ def _discarded(desk: Desk, event: Discarded) -> None:
     )
 
 
-def _failed(desk: Desk, site: Site, event: Failed) -> None:
-    habit = site.habits[event.fragment]
+def _failed(desk: Desk, site: Site | None, event: Failed) -> None:
+    """Also of a site that did not come as far as joining, and so knows no fragment and no version."""
+    if site is not None:
+        site.heard = desk.state.now
+    habit = site.habits.get(event.fragment) if site else None
+    if habit is None:
+        desk.note("failed", f"{event.site}/{event.reason}", site=event.site, reason=event.reason)
+        return
     if habit.troubled is None or event.base >= habit.troubled:
         habit.trouble, habit.troubled = event.reason, event.base
     key = f"{event.fragment}/{event.key}"
-    desk.note("failed", key, fragment=event.fragment, site=site.name, reason=event.reason)
+    desk.note("failed", key, fragment=event.fragment, site=event.site, reason=event.reason)
 
 
 def _contributed(desk: Desk, site: Site, event: Contributed) -> None:
