@@ -209,6 +209,7 @@ ATTACKS: dict[str, Attack | None] = {
     "noise, 9 times as long": lambda delta, rng: noise(delta, rng, 9),
     "noise as long as the honest": lambda delta, rng: noise(delta, rng, 1),
     "zeros": lambda delta, rng: 0 * delta,
+    "1e20, from the first round": lambda delta, rng: noise(delta, rng, 1e20),
 }
 
 
@@ -220,7 +221,8 @@ def noise(delta: Vector, rng: np.random.Generator, times: float) -> Vector:
 def defence(runs: int) -> None:
     for name, attack in ATTACKS.items():
         for guarded in (True, False):
-            found = [one_run(seed, attack, guarded) for seed in range(runs)]
+            begins = 0 if "first" in name else TURNS_BAD
+            found = [one_run(seed, attack, guarded, begins) for seed in range(runs)]
             loss = float(np.mean([f.loss for f in found]))
             caught = [f.caught for f in found if f.caught is not None]
             wrong = sum(f.wrong for f in found)
@@ -229,6 +231,8 @@ def defence(runs: int) -> None:
                 when = f", after {np.mean(caught):.1f} rounds" if caught else ""
                 text += f"; suspended in {len(caught)} of {runs} runs{when}; honest sites suspended: {wrong}"
                 text += f"; rounds rolled back: {np.mean([f.back for f in found]):.1f}"
+            text += f"; honest contributions refused {sum(f.refused for f in found)}, shortened "
+            text += f"{sum(f.shortened for f in found)}, of {sum(f.brought for f in found)}"
             print(f"= defence {'on' if guarded else 'off'}, {name}: {text}", flush=True)
 
 
@@ -238,10 +242,13 @@ class Found:
     caught: int | None  # rounds from the first bad one to the suspension
     wrong: int
     back: int
+    brought: int  # by honest sites; of that:
+    refused: int
+    shortened: int
 
 
-def one_run(seed: int, attack: Attack | None, guarded: bool) -> Found:
-    """Thirty rounds; from the tenth on site c is bad, and calls harmful what is not and the reverse."""
+def one_run(seed: int, attack: Attack | None, guarded: bool, begins: int = TURNS_BAD) -> Found:
+    """Thirty rounds; from one of them on site c is bad, and calls harmful what is not and the reverse."""
     sites = [Speaker(name, 100 * seed + i) for i, name in enumerate("abc", 2)]
     rng = np.random.default_rng(seed)
     rules = Rules(run="bench", schedule=one_length(5 * 1000), evaluate=guarded, grace=0.0)
@@ -255,16 +262,22 @@ def one_run(seed: int, attack: Attack | None, guarded: bool) -> Found:
         hub = Coordinator(journal, store, lambda: begin(rules, origin, 0.0))
         hub.hear(0.0, [Joined(site=s.name, tokens_per_step=1000) for s in sites])
         for turn in range(ROUNDS):
-            bad = attack is not None and turn >= TURNS_BAD
+            bad = attack is not None and turn >= begins
             play(hub, store, sites, turn, attack if bad else None, rng)
             if caught is None and hub.state.sites["c"].suspended is not None and bad:
-                caught = turn - TURNS_BAD + 1
+                caught = turn - begins + 1
         honest = sites[:2] if attack else sites
         wrong = sum(hub.state.sites[s.name].suspended is not None for s in honest)
         weights = weights_of(hub, store)
         back = sum(1 for _ in journal.books("rolled back"))
+        names = {s.name for s in honest}
+        merged = [r.data for _, r in journal.books("merged") if r.data["site"] in names]
+        refused = sum(r.data["site"] in names for _, r in journal.books("refused"))
+        shortened = sum(data["clipped"] != 1 for data in merged)
         journal.close()
-    return Found(float(np.mean([s.loss(weights) for s in sites[:2]])), caught, wrong, back)
+    loss = float(np.mean([s.loss(weights) for s in sites[:2]]))
+    brought = len(honest) * ROUNDS
+    return Found(loss, caught, wrong, back, brought, refused, shortened)
 
 
 def play(

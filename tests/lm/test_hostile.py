@@ -135,3 +135,14 @@ def test_nobody_says_himself_how_much_he_weighs(tmp_path: Path) -> None:
         f"{4 * tokens + 1} tokens are more than its 4 steps can have seen"
     ]
     assert BAD not in said.merged()
+
+
+def test_huge_values_in_the_first_round_reach_nobody(tmp_path: Path) -> None:
+    said = Said(tmp_path)
+    said.bring(BAD, said.vector(1e20))
+    for _ in range(2):  # there is no grace: the first quorum is merged before it was looked at
+        said.others_bring()
+    (refused,) = said.world.books("refused")
+    assert refused["site"] == BAD and "times the round's" in refused["reason"]
+    assert said.world.version == 2 and BAD not in said.merged()
+    assert np.abs(np.frombuffer(said.world.weights(), "<f4")).max() < 10

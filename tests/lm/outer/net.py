@@ -42,7 +42,8 @@ class Net:
 
     def join(self, name: str) -> None:
         self.sites.setdefault(name, Site(name, 50 + len(self.sites)))
-        self.hear(Joined(site=name, tokens_per_step=TOKENS))
+        tokens = TOKENS * len(self.start)  # so many are each fragment's
+        self.hear(Joined(site=name, tokens_per_step=tokens))
 
     def hear(self, *events: Event, at: float | None = None) -> None:
         self.now = self.now + 1 if at is None else at

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from ayni.lm.outer.messages import (
+    Left,
     Rejected,
+    Resume,
+    RollBack,
 )
+from ayni.lm.outer.schedule import Phase, Schedule
 from ayni.lm.outer.state import GiftState, dump
 from tests.lm.outer.net import COUNT, Make
 from tests.lm.outer.sites import Site
@@ -20,7 +24,7 @@ from tests.lm.outer.sites import Site
         ({"base": 7}, "no version 7 yet"),
         ({"digest": "f00d"}, "has other weights"),
         ({"nonce": "f00d"}, "nonce"),
-        ({"steps": 11, "tokens": 1}, "allows 10 at most"),
+        ({"steps": 6, "tokens": 1}, "allows 5 at most"),
         ({"tokens": 501}, "more than its 5 steps"),
         ({"size": 10**9}, "more than the fragment has"),
         ({"attempt": 16}, "at most 16"),
@@ -83,7 +87,7 @@ def test_the_last_of_several_attempts_is_merged_and_no_later_one(network: Make) 
     net = network()
     head = net.take()
     for attempt in (1, 0, 2):
-        net.bring("c", attempt=attempt, delta=np.full(COUNT, attempt, np.float32))
+        net.bring("c", attempt=attempt, delta=np.full(COUNT, attempt / 10, np.float32))
     net.bring("a", "b")
     assert "0/c/2" in {s.key for s in net.hub.lane().versions[1].shares}
     net.hear(net.sites["c"].bring(head, net.store, attempt=3))
@@ -128,6 +132,76 @@ def test_what_is_clipped_does_not_become_usual(network: Make) -> None:
         if times == 9.0:
             habit = net.hub.state.sites["c"].habits["all"].norms
             assert max(habit) <= 1.5 * usual
+
+
+def test_who_trains_on_while_he_waits_may_bring_what_the_schedule_lets_him(network: Make) -> None:
+    net = network(overlap=2)
+    head = net.take()
+    plain = net.sites["c"].bring(head, net.store)
+    net.hear(plain.model_copy(update={"steps": 8, "attempt": 1}))
+    assert net.refusals() == ["8 inner steps where the round allows 7 at most"]
+    net.hear(plain.model_copy(update={"steps": 7, "tokens": 700}))
+    net.bring("a", "b")
+    assert "0/c/0" in {share.key for share in net.hub.lane().versions[1].shares}
+
+
+def test_of_the_tokens_a_fragment_counts_its_share(network: Make) -> None:
+    net = network(fragments=("one", "two"))
+    plain = net.sites["c"].bring(net.take(fragment="two"), net.store, fragment="two")
+    net.hear(plain.model_copy(update={"tokens": plain.tokens + 1}))
+    assert net.refusals() == ["501 tokens are more than its 5 steps can have seen"]
+
+
+def test_in_the_first_round_already_what_is_far_too_long_is_refused(network: Make) -> None:
+    """Nothing is usual of anybody yet: the others of the round say what is."""
+    net = network()
+    head = net.take()
+    net.bring("c", delta=np.full(COUNT, 1e20, np.float32))
+    net.bring("a", "b")
+    assert "times the round's" in net.refusals()[0] and net.version == 0
+    net.bring("c", attempt=1)
+    assert {share.site for share in net.hub.lane().versions[1].shares} == set("abc")
+    assert np.abs(net.hub.weights()).max() < 2 and head.version == 0
+
+
+def test_who_brings_nearly_nothing_in_the_first_round_has_nobody_refused(network: Make) -> None:
+    for little in (0.0, 1e-9):
+        net = network()
+        head = net.take()
+        net.bring("c", delta=(little * net.sites["c"].delta(head)).astype(np.float32))
+        net.bring("a", "b")
+        assert net.version == 1 and not net.refusals()
+        assert {share.clipped for share in net.hub.lane().versions[1].shares} == {1.0}
+
+
+def test_of_two_the_longer_is_shortened_to_what_the_other_could_bring(network: Make) -> None:
+    net = network()
+    net.take()
+    net.bring("c", delta=np.full(COUNT, 1e20, np.float32))
+    net.bring("a")
+    net.hear(at=1000.0)
+    gifts = net.hub.lane().gifts
+    (share,) = (one for one in net.hub.lane().versions[1].shares if one.site == "c")
+    length = share.clipped * float(gifts["0/c/0"].norm or 0)
+    assert length == pytest.approx(10 * float(gifts["0/a/0"].norm or 0))
+
+
+def test_a_merge_whose_values_are_too_large_pauses_the_run_until_somebody_goes_back(
+    network: Make,
+) -> None:
+    """Started again it does not fail again; and who goes back goes on."""
+    phase = Phase(from_step=0, inner_steps=5, lr=1.0, momentum=0.9)
+    net = network(quorum=1, schedule=Schedule(steps=1000, phases=(phase,)))
+    net.sites = {name: net.sites[name] for name in "c"}
+    net.hear(Left(site="a"), Left(site="b"))
+    net.take()
+    net.bring("c", delta=np.full(COUNT, 1.2e30, np.float32))
+    assert net.version == 0 and net.hub.head().status == "paused"
+    assert "beyond" in str(net.hub.state.why_paused), net.hub.state.why_paused
+    net.hear(RollBack(order="one", to=0), Resume())
+    net.round()
+    assert [share.key for share in net.hub.lane().versions[net.version].shares] == ["1/c/0"]
+    assert np.abs(net.hub.weights()).max() < 2
 
 
 def test_a_newcomer_is_measured_by_the_others(network: Make) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from statistics import median
+from collections.abc import Mapping, Sequence
+from statistics import median, median_low
 
 from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.desk import Desk
@@ -25,6 +26,7 @@ from ayni.lm.outer.state import GIFT, Gift, GiftState, Habit, Lane, Site, State,
 MOST_ATTEMPTS = 16  # at one base: what a site can make the coordinator remember
 HISTORY = 16  # norms that are remembered of a site
 ENOUGH = 3  # of them say what is usual
+_FEW = 3  # sites that say who of them is unusual
 _APART = 2  # times what is usual of the others: more is usual of nobody
 
 
@@ -176,10 +178,11 @@ def _objection(desk: Desk, lane: Lane, site: Site, event: Contributed) -> str | 
         return f"its copy of version {event.base} has other weights"
     if event.nonce != nonce_of(rules.run, lane.fragment, base.number, base.digest, site.name):
         return "it is not bound to this base version: the nonce is another one"
-    most = 2 * max(round_length(desk.state, lane, base), 1)
+    length = max(round_length(desk.state, lane, base), 1)
+    most = length + min(rules.overlap, length)  # some were trained while the answer was waited for
     if event.steps > most:
         return f"{event.steps} inner steps where the round allows {most} at most"
-    if event.tokens > event.steps * site.tokens_per_step:
+    if event.tokens > _most_tokens(desk.state, lane, site, event.steps):
         return f"{event.tokens} tokens are more than its {event.steps} steps can have seen"
     if event.size > blob_size(lane.count, Codec.FLOAT32):
         return f"{event.size} bytes are more than the fragment has"
@@ -187,6 +190,12 @@ def _objection(desk: Desk, lane: Lane, site: Site, event: Contributed) -> str | 
     if any(g.state in (GiftState.MERGED, GiftState.REVOKED) for g in done):
         return "another attempt at this base was merged"
     return None
+
+
+def _most_tokens(state: State, lane: Lane, site: Site, steps: int) -> int:
+    """Of what so many steps can have seen the fragment's share, rounded up."""
+    whole = sum(one.count for one in state.lanes.values())
+    return -(-steps * site.tokens_per_step * lane.count // whole)
 
 
 def _why_no_base(lane: Lane, base: int, window: int) -> str:
@@ -237,6 +246,52 @@ def _usual(state: State, gift: Gift) -> float | None:
     if own is None or most is None:
         return most if own is None else own
     return min(own, _APART * most)  # or a site could make ever more usual, a little at a time
+
+
+def outsized(state: State, gifts: Sequence[Gift]) -> list[tuple[Gift, float]]:
+    """Of what is about to be merged: what is far too long beside the rest, and how many times so.
+
+    Only of those of whom nothing is usual yet, and among three sites at least: of two nobody can say
+    which is the odd one.
+    """
+    paces = _paces(state, gifts)
+    usual = _of_round(paces)
+    if usual is None or len(paces) < _FEW:
+        return []
+    times = [(gift, _pace(gift) / usual) for gift in gifts if gift.limit is None]
+    return [(gift, found) for gift, found in times if found > state.rules.refuse]
+
+
+def limit(state: State, gift: Gift, gifts: Sequence[Gift]) -> float | None:
+    """The norm to which a contribution is shortened in a merge of these."""
+    usual = _of_round(_paces(state, gifts))
+    if gift.limit is not None or usual is None:
+        return gift.limit
+    return state.rules.refuse * usual * gift.steps
+
+
+def _paces(state: State, gifts: Sequence[Gift]) -> dict[str, float]:
+    """Each site's norm of an inner step: the largest that it brings now, else what it brought so far.
+
+    Without those that bring nothing.
+    """
+    found: dict[str, float] = {}
+    for gift in gifts:
+        if gift.norm:
+            found[gift.site] = max(found.get(gift.site, 0.0), _pace(gift))
+    for name, site in sorted(state.sites.items()):
+        if norms := [norm for norm in site.habits[gifts[0].fragment].norms if norm]:
+            found.setdefault(name, median(norms))
+    return found
+
+
+def _pace(gift: Gift) -> float:
+    return (gift.norm or 0.0) / gift.steps
+
+
+def _of_round(paces: Mapping[str, float]) -> float | None:
+    """The lower median: one bad site of two or three does not raise it."""
+    return median_low(paces.values()) if paces else None
 
 
 def _median(site: Site, fragment: str) -> float | None:

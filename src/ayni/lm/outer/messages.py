@@ -190,13 +190,13 @@ class Merged(Message):
 
 
 class MergeFailed(Message):
-    """A merge could not be done because of one input."""
+    """A merge could not be done, because of one input; None: because of what came out of it."""
 
     kind: Literal["merge failed"] = "merge failed"
     fragment: Name
     version: Count
     attempt: Count
-    input: str
+    input: str | None
     problem: Text
 
 

@@ -134,12 +134,12 @@ def merge_inputs(
         update, momentum, cosines = _update(action, store)
         made(update)
         variants = tuple(_variant(action, out, update, store) for out in action.leave_out)
-    except _InputError as error:
+    except (_InputError, CodecError) as error:
         return MergeFailed(
             fragment=action.fragment,
             version=action.version,
             attempt=action.attempt,
-            input=error.key,
+            input=error.key if isinstance(error, _InputError) else None,
             problem=str(error)[:500],
         )
     params, digest, length = apply_update(store, action.params, update, action.count)

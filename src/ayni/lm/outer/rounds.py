@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ayni.lm.outer.desk import Desk, Value
-from ayni.lm.outer.hearing import remember_norm
+from ayni.lm.outer.hearing import limit, outsized, remember_norm
 from ayni.lm.outer.lineage import WAITING, round_length, setting, staleness, tidy
 from ayni.lm.outer.messages import Input, LeaveOut, Merge, Merged, MergeFailed
 from ayni.lm.outer.state import (
@@ -36,10 +36,16 @@ def advance_round(desk: Desk, lane: Lane) -> None:
         grace = max(rules.grace, rules.grace_share * (state.now - lane.opened))
         lane.grace_until = state.now + grace
     assert lane.grace_until is not None
-    if awaited(desk, lane) <= present:
-        _begin(desk, lane, "all in")
-    elif state.now >= lane.grace_until:
-        _begin(desk, lane, "grace over")
+    all_in = awaited(desk, lane) <= present
+    if not all_in and state.now < lane.grace_until:
+        return
+    if found := outsized(state, ready(desk, lane)):
+        for gift, times in found:
+            reason = f"its norm is {times:.1f} times the round's, and nothing is usual of it yet"
+            desk.refuse(gift, "unsound", reason)
+        advance_round(desk, lane)  # is there a quorum without them?
+        return
+    _begin(desk, lane, "all in" if all_in else "grace over")
 
 
 def ready(desk: Desk, lane: Lane) -> list[Gift]:
@@ -83,7 +89,7 @@ def begin_merge(desk: Desk, lane: Lane, gifts: list[Gift], late: list[int], even
     head = lane.versions[lane.head]
     raw = [raw_weight(g.tokens, s, rules.decay) for g, s in zip(gifts, late, strict=True)]
     lane.merging = [
-        Share(g.key, g.site, s, g.tokens, weight, clip(g.norm or 0.0, g.limit))
+        Share(g.key, g.site, s, g.tokens, weight, clip(g.norm or 0.0, limit(state, g, gifts)))
         for g, s, weight in zip(gifts, late, shares(raw), strict=True)
     ]
     phase = rules.schedule.at(head.step)
@@ -237,19 +243,32 @@ def new_head(desk: Desk, lane: Lane, version: Version) -> None:
 
 
 def merge_failed(desk: Desk, event: MergeFailed) -> None:
-    """An input was lost or damaged between inspection and merge: go on without it."""
+    """An input was lost or damaged between inspection and merge: go on without it.
+
+    Where no one input is at fault, none of them is merged and the run pauses: a person goes back, also to
+    the head itself, from which the sites then train anew and momentum begins anew.
+    """
     lane = desk.state.lanes.get(event.fragment)
     job = lane.job if lane else None
     if lane is None or job is None or (job.version, job.attempt) != (event.version, event.attempt):
         return
-    gift = lane.gifts.get(event.input)
-    if gift is None or event.input not in {one.key for one in job.inputs}:
+    inputs = {one.key for one in job.inputs}
+    if event.input is not None and event.input not in inputs & lane.gifts.keys():
         return
     lane.job, lane.merging = None, []
     lane.next, lane.tries = job.version, lane.tries + 1
-    lane.state = moved(LANE, lane.state, "input lost")
+    lane.state = moved(LANE, lane.state, "failed" if event.input is None else "input lost")
     if lane.trial is not None:
         lane.trial = None
         desk.alarm(f"trial/{lane.fragment}/{event.version}", lane, "the search for who harms ended")
-    if gift.state is GiftState.ACCEPTED:
-        desk.refuse(gift, "unsound", event.problem)
+    if event.input is None:
+        why = (
+            f"version {event.version} cannot be made: {event.problem}; roll back to {lane.head} or "
+            "before, and resume"
+        )
+        desk.state.paused, desk.state.why_paused = True, why
+        desk.alarm(f"paused/{lane.fragment}/{event.version}/{event.attempt}", lane, why)
+    for key in sorted(inputs) if event.input is None else [event.input]:
+        gift = lane.gifts[key]
+        if gift.state is GiftState.ACCEPTED:
+            desk.refuse(gift, "unsound", event.problem)

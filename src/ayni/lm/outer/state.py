@@ -59,6 +59,7 @@ LANE: Mapping[LaneState, Mapping[str, LaneState]] = {
         "merged": L.COLLECTING,
         "merged the last": L.DONE,
         "input lost": L.COLLECTING,
+        "failed": L.COLLECTING,
         "roll back": L.REBUILDING,
     },
     L.REBUILDING: {
