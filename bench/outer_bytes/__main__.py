@@ -74,7 +74,8 @@ def configuration(steps: int) -> Run:
             "run": "bytes",
             "model": {"shape": shape | {"context": 64}},
             "training": {
-                "schedule": {"warmup": 20}, "optimiser": {"lr": 2e-3}, "precision": "fp32",
+                "schedule": {"warmup": 20, "decay_steps": 0}, "optimiser": {"lr": 2e-3},
+                "precision": "fp32",
                 "data": {"length": 64, "batch": 4},
             },
             "outer": {"steps": steps, "quorum": len(SITES), "grace": 60.0},

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from ayni.errors import UserError
 from ayni.lm import config, launch
+from ayni.lm.inner.schedule import factor
 from ayni.lm.outer.codec import Codec
 from ayni.tes.models import document
 from ayni.tes.shape import shape_of
@@ -79,10 +81,47 @@ def test_phases_may_be_written_out(tmp_path: Path) -> None:
         ('run = "prueba"', 'run = "prueba"\nsead = 1', "sead: there is no such key"),
         ("hidden_size = 64", "hidden_size = 65", "model.shape: hidden_size must be"),
         ("batch = 4", "batch = 0", "training.data.batch: "),
-        ("steps = 200", "", "outer: steps: say how many"),
-        ("steps = 200", 'steps = "many"', "outer: steps: say how many"),
-        ("first = 5", "first = 0", "outer: first: 0 is no number of steps"),
-        ('codec = "int8"', 'codec = "int7"', "outer: codec: 'int7' is none; there are float32"),
+        ("steps = 200", "", "outer.steps: is missing"),
+        ("steps = 200", 'steps = "many"', "outer.steps: 'many' cannot be; write a whole number"),
+        ("steps = 200", "steps = 4294967296", "outer.steps: 4294967296 cannot be; write 1000000000 or less"),
+        ("first = 5", "first = 0", "outer.first: 0 cannot be; write 1 or more"),
+        ("first = 5", "first = inf", "outer.first: inf cannot be; write a whole number"),
+        ("last = 20", f"last = {10**400}", "outer.last: 1000"),
+        ("last = 20", "warm = 10.5", "outer.warm: 10.5 cannot be; write a whole number"),
+        ("last = 20", "warm = 201", "outer.warm: the run has 200 steps; write no more"),
+        ("last = 20", "lr = -1", "outer.lr: -1 cannot be; write more than 0"),
+        ("last = 20", "lr = 1000", "outer.lr: 1000 cannot be; write 100"),
+        ("last = 20", "lr = nan", "outer.lr: nan cannot be; write a number that is finite"),
+        ("last = 20", "phases = []", "outer.first: phases say the length of rounds"),
+        ("first = 5", "schedule = {}", "outer.schedule: there is no such key"),
+        ("first = 5", 'run = "otra"', "outer.run: there is no such key"),
+        ('codec = "int8"', 'codec = "int7"', "outer.codec: 'int7' is none; there are float32"),
+        ("quorum = 1", "clip = 5.0\nrefuse = 4.0", "outer.refuse: norms are clipped from 5.0 on"),
+        ("quorum = 1", "mix = 0.7", "outer.mix: means nothing without overlap"),
+        ("quorum = 1", "grace = inf", "outer.grace: inf cannot be; write"),
+        ("layers = 2", "layers = 2000000000", "model.shape.layers: 2000000000 cannot be; write 4096 or less"),
+        ("hidden_size = 64", "hidden_size = 8000000000", "model.shape.hidden_size: 8000000000 cannot be"),
+        ("layers = 2", "layers = 4000\nrope_theta = inf", "model.shape.rope_theta: inf cannot be"),
+        ("hidden_size = 64\nintermediate_size = 128\nlayers = 2", "hidden_size = 131072\n"
+         "intermediate_size = 1048576\nlayers = 4096", "model.shape: 2e+15 parameters are more than"),
+        ("length = 64", 'length = "32"', "training.data.length: '32' cannot be; write a whole number"),
+        ("length = 64", "length = 65", "training.data.length: 65 tokens, and the model's context are 64"),
+        ("length = 64", "temperature = inf", "training.data.temperature: inf cannot be"),
+        ("[training.data]", "[training.optimiser]\nlr = inf\n[training.data]", "training.optimiser.lr: inf"),
+        ("[training.data]", f"[training.optimiser]\nlr = {10**400}\n[training.data]",
+         "training.optimiser.lr: "),
+        ("[training.data]", "[training.optimiser]\nweight_decay = inf\n[training.data]",
+         "training.optimiser.weight_decay: inf cannot be"),
+        ("[training.data]", f"[training]\nseed = {1 << 64}\n[training.data]", "training.seed: 184467"),
+        ("[training.data]", "[training.schedule]\nwarmup = 200\n[training.data]",
+         "training.schedule.warmup: the run has 200 steps; write fewer"),
+        ("[training.data]", "[training.schedule]\ndecay_from = 200\n[training.data]",
+         "training.schedule.decay_from: the run ends at step 200"),
+        ("[training.data]", "[training.schedule]\ndecay_from = 180\ndecay_steps = 30\n[training.data]",
+         "training.schedule.decay_steps: after step 180 the run has 20 steps left"),
+        ("[training.data]", "[training.schedule]\ndecay_from = 180\ndecay_steps = 0\n[training.data]",
+         "training.schedule.decay_steps: 0 is no decay"),
+        ('run = "prueba"', 'run = "prueba"\nretention = 366', "retention: 366 cannot be; write 365 or less"),
         ("quorum = 1", "quorum = 3", "outer.quorum: 3 of 2 sites"),
         ("quorum = 1", "snapshot_every = 900", "outer.snapshot_every: a head would be too long"),
         ("quorum = 1", "grease = 3", "outer.grease: there is no such key"),
@@ -92,7 +131,14 @@ def test_phases_may_be_written_out(tmp_path: Path) -> None:
         ('site = "cdmx"', 'site = "bogota"', "a site stands there twice"),
         ('data = "/state/shards"', 'data = "shards"', "sites.1.data: "),
         ('data = "/state/shards"', "", "sites.1.data: is missing"),
-        ("cores = 4", 'cores = "four"', "sites.1.cores: "),
+        ("cores = 4", 'cores = "four"', "sites.1.cores: 'four' cannot be; write a whole number (site cdmx)"),
+        ("cores = 4", "cores = true", "sites.1.cores: True cannot be; write a whole number (site cdmx)"),
+        ("cores = 4", 'warning = "x"', "sites.1.warning: 'x' is no duration; write 90s, 15m"),
+        ("cores = 4", 'time = "soon"', "sites.1.time: 'soon' is no duration; write 90s, 15m"),
+        ("cores = 4", 'mem = "much"', "sites.1.mem: 'much' is no size; write 8GiB"),
+        ("cores = 4", 'disk = "x"', "sites.1.disk: 'x' is no size; write 8GiB, 512MiB or a number of "
+         "bytes (site cdmx)"),
+        ('data = "/state/shards"', 'data = "ayni://bogota/shards/"', "sites: cdmx is given data of bogota"),
         ("cores = 4", "gpus = 3", "sites: cdmx has 3 ranks, which cannot share"),
         ("[model.shape]", "[model", "not TOML"),
     ],
@@ -104,7 +150,43 @@ def test_what_cannot_be_is_refused_with_its_field(
     with pytest.raises(UserError) as refused:
         config.load(written(tmp_path, GOOD.replace(old, new, 1)))
     assert told in str(refused.value) and "run.toml" in str(refused.value)
+    assert "://errors.pydantic" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_hubs_keep_messages_as_long_as_a_run_may_ask_for() -> None:
+    from ayni.hub.channels.api import ChannelIn
+
+    allowed = {"name": "a", "schema": {}}
+    assert ChannelIn.model_validate({**allowed, "retention": config.MOST_DAYS}).retention
+    with pytest.raises(ValidationError, match="retention"):
+        ChannelIn.model_validate({**allowed, "retention": config.MOST_DAYS + 1})
+
+
+SCHEDULE = "[training.schedule]\n{}\n[training.data]"
+
+
+@pytest.mark.parametrize(
+    ("written_", "warmup", "decay"),
+    [
+        ("", 20, (180, 20)),
+        ("warmup = 100", 100, (180, 20)),
+        ("warmup = 190", 190, (190, 10)),
+        ("decay_steps = 0", 20, (None, 0)),
+        ("decay_steps = 50", 20, (150, 50)),
+        ("decay_from = 150", 20, (150, 50)),
+        ("decay_from = 150\ndecay_steps = 10", 20, (150, 10)),
+    ],
+)
+def test_a_run_decays_in_its_last_tenth_unless_it_is_told_otherwise(
+    tmp_path: Path, written_: str, warmup: int, decay: tuple[int | None, int]
+) -> None:
+    text = GOOD.replace("[training.data]", SCHEDULE.format(written_))
+    run = config.load(written(tmp_path, text))
+    found = run.training.schedule
+    assert (found.warmup, (found.decay_from, found.decay_steps)) == (warmup, decay)
+    assert config.load(config.keep(run, tmp_path / "prueba")) == run
+    assert factor(found, 199) == (0.0 if decay[1] else 1.0)
 
 
 def test_the_documentation_s_example_is_a_run(tmp_path: Path) -> None:

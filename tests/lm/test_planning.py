@@ -203,6 +203,23 @@ def test_chains_and_messages_must_last_as_long_as_the_run(tmp_path: Path) -> Non
     assert any("write retention = " in one for one in found)
 
 
+def test_messages_are_never_asked_to_be_kept_longer_than_a_hub_does(tmp_path: Path) -> None:
+    (found,) = [one for one in warnings(written(tmp_path, steps=100_000_000)) if "messages" in one]
+    assert found.startswith("messages are kept 365 days at most") and "retention = " not in found
+
+
+@pytest.mark.parametrize("command", ["plan", "train --dry-run"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_spent(
+    tmp_path: Path, command: str
+) -> None:
+    text = BILLION.replace("retention =", 'tokenizer = "nowhere"\nretention =')
+    name, *options = command.split()
+    if name == "train":
+        pytest.importorskip("torch")
+    told = mistake(name, written(tmp_path, text), *options)
+    assert told.startswith("tokenizer: there is no folder nowhere")
+
+
 # --- checkpoints ------------------------------------------------------------------------------
 
 
@@ -222,5 +239,7 @@ def test_a_checkpoints_shape_is_that_of_its_configuration(tmp_path: Path) -> Non
         BILLION.index("[training.data]") :
     ]  # fmt: skip
     assert shape_of(config.load(written(tmp_path, text))) == known
+    longer = text.replace("length = 4096", "length = 8193")
+    assert "training.data.length: 8193 tokens" in mistake("plan", written(tmp_path, longer))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     assert "a plan cannot be made from it" in mistake("plan", written(tmp_path, text))

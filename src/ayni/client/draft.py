@@ -140,7 +140,7 @@ def _options(command: str | Sequence[str], wishes: Wishes, rows: staging.Rows) -
         cores=wishes.get("cores"),
         memory=_size(wishes.get("mem"), "mem"),
         disk=_size(wishes.get("disk"), "disk"),
-        walltime=_seconds(wishes.get("time")),
+        walltime=_seconds(wishes.get("time"), "time"),
         gpus=wishes.get("gpus"),
         nodes=wishes.get("nodes"),
         site=wishes.get("site"),
@@ -151,7 +151,7 @@ def _options(command: str | Sequence[str], wishes: Wishes, rows: staging.Rows) -
         channels=tuple(_listed(wishes.get("channels", ()))),
         volumes=tuple(_listed(wishes.get("volumes", ()))),
         chain=wishes.get("chain"),
-        warning=_seconds(wishes.get("warning")),
+        warning=_seconds(wishes.get("warning"), "warning"),
         max_attempts=wishes.get("max_attempts"),
         inputs=_inputs(wishes.get("inputs", ()), rows),
         outputs=_outputs(wishes.get("outputs", ())),
@@ -230,7 +230,7 @@ def _size(value: str | int | None, name: str) -> int | None:
     return size
 
 
-def _seconds(value: str | int | timedelta | None) -> int | None:
+def _seconds(value: str | int | timedelta | None, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, timedelta):
@@ -238,4 +238,4 @@ def _seconds(value: str | int | timedelta | None) -> int | None:
     try:
         return parse_duration(value) if isinstance(value, str) else int(value)
     except ValueError as error:
-        raise InvalidTask(f"time: {error}") from error
+        raise InvalidTask(f"{name}: {error}") from error

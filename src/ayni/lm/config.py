@@ -6,23 +6,36 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from ayni.client.draft import draft
+from ayni.client.errors import InvalidTask
 from ayni.errors import UserError
 from ayni.lm import devices
+from ayni.lm.faults import NO_SUCH_KEY, explained
 from ayni.lm.files import written
-from ayni.lm.inner.settings import Count, Section, Start, Training
-from ayni.lm.outer.codec import Codec
-from ayni.lm.outer.schedule import warmed_up
+from ayni.lm.inner.schedule import resolved
+from ayni.lm.inner.settings import Count, Fraction, Section, Shape, Start, Steps, Training
+from ayni.lm.outer.codec import MAX_COUNT, Codec
+from ayni.lm.outer.schedule import MOST_STEPS, Factor, Length, warmed_up
 from ayni.lm.outer.state import Rules
+from ayni.lm.plan import parameters
 from ayni.terminal import one_line
 
 RESOLVED = "run.json"
 _MOST = 1 << 20  # bytes of a configuration
 _MOST_LINKS = 200  # updates between two snapshots
+MOST_DAYS = 365  # that a hub keeps messages
 _NAME = r"^[a-z0-9][a-z0-9-]{0,49}$"  # of a run; with what is put behind it, a channel's
-#: What says the length of rounds, in place of `schedule`.
-_WARM_UP = ("first", "last", "warm", "stages", "lr", "momentum")
+#: As in `90 minutes` or `512MiB`.
+_Amount = Annotated[str, Field(min_length=1, max_length=32)]
 
 
 class Site(Section):
@@ -32,14 +45,13 @@ class Site(Section):
     data: Annotated[str, Field(pattern=r"^(ayni://|/).{1,500}$")]  # or a path as the task sees it
     volume: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     image: str | None = None
-    time: str = "1h"  # of a link of the chain
-    warning: str | None = (
-        None  # before its end; by default five minutes, or a quarter of a short one
-    )
+    time: _Amount = "1h"  # of a link of the chain
+    # before its end; by default five minutes, or a quarter of a short one
+    warning: _Amount | None = None
     chain: Annotated[int, Field(ge=1, le=1000)] = 100
     cores: Count | None = None
-    mem: str | None = None
-    disk: str | None = None
+    mem: _Amount | None = None
+    disk: _Amount | None = None
     gpus: Count | None = None  # of a node
     nodes: Count = 1
     ranks: Count | None = None  # processes on a node; by default one to a GPU
@@ -53,7 +65,20 @@ class Site(Section):
             devices.device(self.device)
         if self.link is not None:
             devices.speed(self.link)
+        self._task_can_be()
         return self
+
+    def _task_can_be(self) -> None:
+        """Raises ValueError: what a task cannot have, before a run is begun with it."""
+        try:
+            draft(
+                "true",
+                image=self.image, cores=self.cores, mem=self.mem, disk=self.disk, gpus=self.gpus,
+                nodes=self.nodes, time=self.time, warning=self.warning, chain=self.chain,
+                site=self.site, partition=self.partition, volumes=f"{self.volume}:/state",
+            )  # fmt: skip
+        except InvalidTask as error:
+            raise ValueError(str(error)) from error
 
     @property
     def dataset(self) -> bool:
@@ -93,20 +118,31 @@ def _rules(found: Any) -> Any:
     return rules
 
 
+class _WarmUp(Section):
+    """What `warmed_up` makes rounds of."""
+
+    steps: Annotated[int, Field(ge=1, le=MOST_STEPS)]
+    first: Length = 5
+    last: Length = 50
+    warm: Steps | None = None
+    stages: Annotated[int, Field(ge=1, le=1000)] = 8
+    lr: Factor = 1.0
+    momentum: Fraction = 0.0
+
+
 def _schedule(rules: dict[str, Any]) -> Any:
-    steps = rules.pop("steps", None)
+    given = {key: rules.pop(key) for key in _WarmUp.model_fields if key in rules}
     if "phases" in rules:
-        return {"steps": steps, "phases": rules.pop("phases")}
-    if type(steps) is not int or not 1 <= steps <= 1 << 32:
-        raise ValueError("steps: say how many inner steps the run has, such as steps = 1000")
-    given = {key: rules.pop(key) for key in _WARM_UP if key in rules}
-    for key, value in given.items():
-        if type(value) not in (int, float) or value < 0 or (value == 0 and key in _WARM_UP[:2]):
-            raise ValueError(f"{key}: {value!r} is no number of steps, or too small")
+        if others := sorted(given.keys() - {"steps"}):
+            raise ValueError(f"{others[0]}: phases say the length of rounds; leave one of them out")
+        return {**given, "phases": rules.pop("phases")}
     try:
-        return warmed_up(steps, **given)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{', '.join(given)}: {error}") from error
+        known = _WarmUp.model_validate(given)
+    except ValidationError as error:
+        raise ValueError(explained(error)) from error
+    if known.warm is not None and known.warm > known.steps:
+        raise ValueError(f"warm: the run has {known.steps} steps; write no more")
+    return warmed_up(**dict(known))
 
 
 Paragraph = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -137,12 +173,13 @@ class Run(Section):
 
     run: Annotated[str, Field(pattern=_NAME)]
     model: Start
-    training: Training = Training()
     outer: Annotated[Rules, BeforeValidator(_rules)]
-    sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=1000)]
+    training: Annotated[Training, Field(validate_default=True)] = Training()
+    sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=1000, strict=False)]
     project: str | None = None  # if given, the token must be of it
-    tokenizer: Path | None = None  # its folder; a release takes it along
-    retention: Annotated[int, Field(ge=1, le=3650)] = 30  # days, of the channels' messages
+    # its folder; a release takes it along
+    tokenizer: Annotated[Path, Field(strict=False)] | None = None
+    retention: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30  # days, of the channels' messages
     charter: Charter | None = None
 
     @model_validator(mode="before")
@@ -152,6 +189,16 @@ class Run(Section):
         if isinstance(found, dict) and isinstance(found.get("outer"), dict):
             return {**found, "outer": {**found["outer"], "run": found.get("run")}}
         return found
+
+    @field_validator("training")
+    @classmethod
+    def _scheduled(cls, training: Training, info: ValidationInfo) -> Training:
+        """What the schedule leaves open, by the length of the run."""
+        rules: Rules | None = info.data.get("outer")
+        if rules is None:
+            return training
+        schedule = resolved(training.schedule, rules.schedule.steps)
+        return training.model_copy(update={"schedule": schedule})
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -163,6 +210,23 @@ class Run(Section):
                 f"outer.snapshot_every: a head would be too long to send; write {_MOST_LINKS} or less"
             )
         self._in_fragments()
+        if self.model.shape is not None:
+            self.check_shape(self.model.shape)
+        for one in self.sites:
+            of = one.data.removeprefix("ayni://").partition("/")[0]
+            if one.dataset and of != one.site and of in names:
+                raise ValueError(
+                    f"sites: {one.site} is given data of {of}, which stay there; name one of its own"
+                )
+        if self.outer.refuse < self.outer.clip:
+            raise ValueError(
+                f"outer.refuse: norms are clipped from {self.outer.clip} on, and could never be "
+                "refused less; write a larger one"
+            )
+        if not self.outer.overlap and self.outer.mix != Rules.model_fields["mix"].default:
+            raise ValueError(
+                "outer.mix: means nothing without overlap; leave it out, or write both"
+            )
         batch = self.training.data.batch
         for one in self.sites:
             if batch % one.all_ranks:
@@ -176,6 +240,18 @@ class Run(Section):
                 f"write {len(names)} or fewer"
             )
         return self
+
+    def check_shape(self, shape: Shape) -> None:
+        """Raises ValueError: a model of this shape cannot be exchanged, or has no room for a row."""
+        if (count := parameters(shape)) > MAX_COUNT:
+            raise ValueError(
+                f"model.shape: {count:.2g} parameters are more than can be sent; write a smaller model"
+            )
+        if self.training.data.length > shape.context:
+            raise ValueError(
+                f"training.data.length: {self.training.data.length} tokens, and the model's context "
+                f"are {shape.context}; write no more"
+            )
 
     def _in_fragments(self) -> None:
         """Raises ValueError: what a model that is exchanged in fragments, or overlapped, does not go with."""
@@ -241,6 +317,7 @@ def load(path: Path) -> Run:
     Raises:
         UserError: the message names the field and the remedy.
     """
+    found: Any = None
     try:
         with path.open("rb") as file:
             data = file.read(_MOST + 1)
@@ -248,13 +325,23 @@ def load(path: Path) -> Run:
             raise UserError(f"{path}: larger than {_MOST} bytes; this is no run's configuration")
         if path.suffix == ".json":
             return Run.model_validate_json(data)
-        return Run.model_validate(_tuples(tomllib.loads(data.decode())))
+        found = _tuples(tomllib.loads(data.decode()))
+        _as_written(path, found)
+        return Run.model_validate(found)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; name a run's configuration") from error
     except ValidationError as error:
-        raise UserError(one_line(f"{path}: {_first(error)}")) from error
+        raise UserError(one_line(f"{path}: {explained(error, found)}")) from error
     except ValueError as error:
         raise UserError(one_line(f"{path}: not TOML ({error}); mend it")) from error
+
+
+def check_here(run: Run) -> None:
+    """Raises UserError: a folder that the run names is not on this machine, where it begins."""
+    where = {"tokenizer": run.tokenizer, "model.checkpoint": run.model.checkpoint}
+    for key, folder in where.items():
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{key}: there is no folder {folder}; name the one that holds it")
 
 
 def keep(run: Run, folder: Path) -> Path:
@@ -283,12 +370,9 @@ def _tuples(found: Any) -> Any:
     return tuple(map(_tuples, found)) if isinstance(found, list) else found
 
 
-def _first(error: ValidationError) -> str:
-    fault = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(map(str, fault["loc"]))
-    why = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing":
-        return f"{where}: is missing; write it"
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: there is no such key; mend its name or take it away"
-    return f"{where}: {why}" if where else why
+def _as_written(path: Path, found: dict[str, Any]) -> None:
+    """Raises UserError: a key that only the resolved configuration has."""
+    outer = found.get("outer")
+    for key in ("run", "schedule"):
+        if isinstance(outer, dict) and key in outer:
+            raise UserError(f"{path}: outer.{key}: {NO_SUCH_KEY}")

@@ -247,15 +247,15 @@ def plan(
     blob = streaming.fragments * blob_size(math.ceil(count / streaming.fragments), codec)
     paces = [_pace(shape, training, blob, machine, streaming) for machine in machines]
     trained = [0.0] * len(machines)
-    seconds, step, rounds = 0.0, 0, 0
+    seconds, rounds = 0.0, 0
     behind = [0] * len(machines)
-    while length := schedule.inner_steps(step):
+    for length, times_over in schedule.stretches():
         times = [length * pace + streaming.seen(link, pace, length) for pace, link in paces]
         lasts = waiting.lasts(times) if waiting else max(times)
         for place, took in enumerate(times):  # who is slower does a part of its round meanwhile
-            trained[place] += length * min(1.0, lasts / took)
+            trained[place] += times_over * length * min(1.0, lasts / took)
             behind[place] = math.ceil(took / lasts) - 1
-        seconds, step, rounds = seconds + lasts, step + length, rounds + 1
+        seconds, rounds = seconds + times_over * lasts, rounds + times_over
     return Plan(
         parameters=count,
         flops_per_token=flops_per_token(shape, training.data.length),

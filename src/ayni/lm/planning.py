@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from ayni.client.draft import draft
 from ayni.errors import UserError
 from ayni.lm import devices
-from ayni.lm.config import Run, Site
+from ayni.lm.config import MOST_DAYS, Run, Site, check_here
+from ayni.lm.faults import explained
 from ayni.lm.inner.settings import Shape, Training
 from ayni.lm.outer.codec import Codec
 from ayni.lm.outer.state import Rules
@@ -76,9 +79,11 @@ def make(run: Run, facts: Facts | None = None) -> Planned:
     """The plan of a run.
 
     Raises:
-        UserError: what is said of a machine cannot be understood, or names no site of the run.
+        UserError: what is said of a machine cannot be understood, or names no site of the run; a
+            folder is not there.
     """
     facts = facts or Facts()
+    check_here(run)
     _check_sites(run, facts)
     shape = shape_of(run)
     half = run.training.precision != "fp32"
@@ -109,13 +114,18 @@ def shape_of(run: Run) -> Shape:
     try:
         found = json.loads(path.read_text())
         given = {ours: found[theirs] for theirs, ours in _FIELDS.items() if theirs in found}
-        return Shape(family=found["model_type"], **given)
+        shape = Shape(family=found["model_type"], **given)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = explained(error) if isinstance(error, ValidationError) else str(error)
         raise UserError(
-            f"{path}: a plan cannot be made from it ({reason}); continue from a checkpoint of the "
-            "Llama, Mistral or Qwen families"
+            f"{path}: a plan cannot be made from it ({reason.splitlines()[0]}); continue from a checkpoint "
+            "of the Llama, Mistral or Qwen families"
         ) from error
+    try:
+        run.check_shape(shape)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return shape
 
 
 # --- machines ---------------------------------------------------------------------------------
@@ -310,6 +320,11 @@ def _of_run(run: Run, found: Plan) -> list[str]:
     if run.retention * _DAY >= found.hours:
         return []
     days = math.ceil(found.hours / _DAY) + 1
+    if days > MOST_DAYS:
+        return [
+            f"messages are kept {MOST_DAYS} days at most and the run takes {found.hours / _DAY:,.0f}: give "
+            "it more machines, or write fewer steps"
+        ]
     return [
         f"messages are kept {run.retention} days and the run takes {found.hours / _DAY:.0f}: write "
         f"retention = {days}, or newcomers find no weights"

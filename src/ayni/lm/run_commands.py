@@ -71,6 +71,7 @@ def train(
     if dry_run:
         _dry_run(run, as_json)
         return
+    config.check_here(run)
     config.keep(run, place)
     made = launch.drafts(run, place)
     network = open_network()

@@ -48,7 +48,7 @@ def documents() -> Documents:
 
 def training(**changed: Any) -> Training:
     return Training(
-        schedule=Schedule(warmup=3),
+        schedule=Schedule(warmup=3, decay_steps=0),
         optimiser=changed.pop("optimiser", Optimiser(name="adamw", lr=3e-3)),
         data=changed.pop("data", Data(length=24, batch=4)),
         precision="fp32",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ayni.lm.outer.schedule import Phase, Schedule, warmed_up
+from ayni.lm.outer.schedule import MOST_STEPS, Phase, Schedule, warmed_up
 
 
 def lengths(schedule: Schedule) -> list[int]:
@@ -24,6 +24,29 @@ def test_rounds_grow_and_add_up_to_the_run(steps: int, first: int, last: int) ->
     found = lengths(schedule)
     assert sum(found) == steps and len(found) == schedule.rounds()
     assert found[:-1] == sorted(found[:-1])
+
+
+@given(
+    st.integers(1, 500),
+    st.lists(
+        st.tuples(st.integers(1, 600), st.integers(1, 90)), max_size=5, unique_by=lambda p: p[0]
+    ),
+    st.integers(1, 90),
+)
+def test_stretches_are_the_rounds_one_after_the_other(
+    steps: int, later: list[tuple[int, int]], first: int
+) -> None:
+    phases = [(0, first), *sorted(later)]
+    schedule = Schedule(
+        steps=steps, phases=tuple(Phase(from_step=s, inner_steps=h) for s, h in phases)
+    )
+    found = [length for length, count in schedule.stretches() for _ in range(count)]
+    assert found == lengths(schedule)
+
+
+def test_the_rounds_of_the_longest_run_are_counted_at_once() -> None:
+    longest = Schedule(steps=MOST_STEPS, phases=(Phase(from_step=0, inner_steps=1),))
+    assert longest.rounds() == MOST_STEPS and len(list(longest.stretches())) == 1
 
 
 def test_h_is_warmed_up_from_5_to_50_by_the_fortieth_percent() -> None:

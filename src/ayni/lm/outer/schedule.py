@@ -7,11 +7,15 @@ So the plain mean comes first, and H is warmed up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_STEPS = 1_000_000_000  # inner steps of a run
 Factor = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+Length = Annotated[int, Field(ge=1, le=100_000)]  # of a round
 
 
 class Phase(BaseModel):
@@ -20,7 +24,7 @@ class Phase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     from_step: int = Field(ge=0)
-    inner_steps: int = Field(ge=1, le=100_000)
+    inner_steps: Length
     lr: Factor = 1.0
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
@@ -30,8 +34,8 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    steps: int = Field(ge=1)
-    phases: tuple[Phase, ...] = Field(min_length=1, strict=False)
+    steps: int = Field(ge=1, le=MOST_STEPS)
+    phases: tuple[Phase, ...] = Field(min_length=1, max_length=1000, strict=False)
 
     @model_validator(mode="after")
     def _in_order(self) -> Schedule:
@@ -59,12 +63,26 @@ class Schedule(BaseModel):
         length = self.inner_steps(0)
         return max(1, length * (place + 1) // of)
 
+    def stretches(self) -> Iterator[tuple[int, int]]:
+        """The rounds of an undisturbed run, in order: how many inner steps, and so many of them.
+
+        A round that has begun is not cut where a phase ends, but where the run does.
+        """
+        starts = [min(phase.from_step, self.steps) for phase in self.phases]
+        step = 0
+        for phase, (_, end) in zip(self.phases, pairwise([*starts, self.steps]), strict=True):
+            whole, rest = divmod(max(0, end - step), phase.inner_steps)
+            if whole:
+                yield phase.inner_steps, whole
+            step += whole * phase.inner_steps
+            if rest:
+                last = min(phase.inner_steps, self.steps - step)
+                yield last, 1
+                step += last
+
     def rounds(self) -> int:
         """How many rounds an undisturbed run has."""
-        step = count = 0
-        while (length := self.inner_steps(step)) > 0:
-            step, count = step + length, count + 1
-        return count
+        return sum(count for _, count in self.stretches())
 
 
 def warmed_up(
