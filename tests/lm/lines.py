@@ -125,7 +125,8 @@ class Down:
         while self._at < len(self._line.said):
             one = self._line.said[self._at]
             self._at += 1
-            yield Message(one.sequence, one.kind, one.body, None, {}, 0.0)
+            sender = one.sender.model_dump(exclude_none=True)
+            yield Message(one.sequence, one.kind, one.body, None, sender, 0.0)
 
     def ask(self, message: Message, /) -> None:
         self.asked.append(message.sequence)

@@ -146,3 +146,38 @@ def test_huge_values_in_the_first_round_reach_nobody(tmp_path: Path) -> None:
     assert refused["site"] == BAD and "times the round's" in refused["reason"]
     assert said.world.version == 2 and BAD not in said.merged()
     assert np.abs(np.frombuffer(said.world.weights(), "<f4")).max() < 10
+
+
+def test_what_is_said_of_versions_that_there_never_were_is_passed_over(tmp_path: Path) -> None:
+    """Nor is it booked, which would be without end."""
+    said = Said(tmp_path)
+    for number in range(20):
+        key = {"fragment": "all", "base": 10**9 + number}
+        said.ups[BAD].send("failed", {**key, "attempt": 0, "reason": wire.CANNOT})
+        said.ups[BAD].send(
+            "failed", {**key, "base": 0, "attempt": 16 + number, "reason": wire.CANNOT}
+        )
+        said.ups[BAD].send("discarded", {**key, "steps": 1, "tokens": 1})
+    said.others_bring()
+    said.bring(BAD, b"x", base=0, attempt=99)
+    said.ups[BAD].send(
+        "failed", {"fragment": "all", "base": 1, "attempt": 0, "reason": wire.CANNOT}
+    )
+    said.ups[BAD].send("discarded", {"fragment": "all", "base": 0, "steps": 1, "tokens": 7})
+    said.others_bring()
+    assert len(said.world.books("failed")) == 1
+    assert [one["tokens"] for one in said.world.books("discarded")] == [7]
+    assert len(said.world.hub.status()["alarms"]) == 3
+
+
+def test_the_task_of_another_site_announces_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, run(quorum=2)).begin("bogota")
+    world.hub.step()
+    (head,) = world.hub.coordinator.heads()
+    end = head.model_copy(update={"status": "done", "inner_steps": 0})
+    assert world.lines is not None
+    up = Up(world.lines.down, BAD)  # type: ignore[arg-type]
+    up.send(wire.HEAD, wire.said_head(end))
+    site = world.sites["bogota"]
+    site.step()
+    assert not site.done and site._incoming.heads == {"all": head}

@@ -10,9 +10,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -36,9 +36,10 @@ from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Name, Recor
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
-from ayni.lm.watching.alarms import Alarm, Watch
+from ayni.lm.watching.alarms import Watch
 from ayni.lm.watching.record import LOSSES, Report, read_reports
 from ayni.lm.watching.status import Pulse, status
+from ayni.lm.watching.told import Told
 
 log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
@@ -111,10 +112,10 @@ class Coordination:
         self._tallies = Tallies()
         self._read = 0  # of the books
         self._pulse, self._watch = Pulse(), Watch()
-        self._alarms = _read_alarms(folder / ALARMS)
+        self._alarms = Told(folder / ALARMS)
         for report in read_reports(folder):
             self._pulse.report(report)
-            self._alarmed(self._watch.report(report))
+            self._alarms.tell(self._watch.report(report))
         self._tries: dict[int, int] = {}
         self._there: dict[str, int] = {}  # blobs that the sites can have, and their bytes
         self._told: dict[str, Head] = {}  # by fragment
@@ -245,7 +246,7 @@ class Coordination:
         report = Report.of(site, body, time.time())
         add_lines(self.folder / LOSSES, [report.to_json()])
         self._pulse.report(report)
-        self._alarmed(self._watch.report(report))
+        self._alarms.tell(self._watch.report(report))
 
     # --- telling ---------------------------------------------------------------------------
 
@@ -288,12 +289,12 @@ class Coordination:
         self._read_books()
         state, now = self.coordinator.state, time.time()
         if not state.paused and not self.done:
-            self._alarmed(self._watch.silent(standings(state, now), state.sites, now))
+            self._alarms.tell(self._watch.silent(standings(state, now), state.sites, now))
         return status(
             state,
             self._tallies.of,
             self._pulse,
-            list(self._alarms.values()),
+            self._alarms.last,
             offered=sum(self._there.values()),
             now=now,
         )
@@ -302,16 +303,8 @@ class Coordination:
         for number, record in self.journal.books(after=self._read):
             self._tallies.take(record)
             self._pulse.record(record)
-            self._alarmed(self._watch.record(record))
+            self._alarms.tell(self._watch.record(record))
             self._read = number
-
-    def _alarmed(self, found: Iterable[Alarm]) -> None:
-        """Write down what is alarming, once."""
-        new = [alarm for alarm in found if alarm.key not in self._alarms]
-        if not new:
-            return
-        add_lines(self.folder / ALARMS, [json.dumps(asdict(alarm)) for alarm in new])
-        self._alarms |= {alarm.key: alarm for alarm in new}
 
     def write_status(self) -> dict[str, Any]:
         """Put the status where `ayni lm status` finds it."""
@@ -365,19 +358,6 @@ def _rejected(message: ChannelMessage, reason: str) -> Rejected:
         claimed = "unknown"
     digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     return Rejected(claimed=claimed, digest=digest, reason=reason[:500])
-
-
-def _read_alarms(path: Path) -> dict[str, Alarm]:
-    """What was told before, by its key; a line that was cut off by a kill is passed over."""
-    found: dict[str, Alarm] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            alarm = Alarm(**json.loads(line))
-        except (ValueError, TypeError):
-            log.warning("%s: a line is torn", path)
-            continue
-        found[alarm.key] = alarm
-    return found
 
 
 def read_status(folder: Path) -> dict[str, Any]:

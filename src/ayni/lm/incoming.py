@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ayni.lm.outer.codec import decode
 from ayni.lm.outer.messages import Head
 from ayni.lm.parameters import Named, Shapes, arrays, count
 
+log = logging.getLogger(__name__)
 _PATIENCE = 600.0  # seconds for a blob to come
 
 
@@ -40,13 +42,15 @@ class Incoming:
         self._next: Message | None = None  # the update to a version that is being made
 
     def listen(self) -> None:
-        """Take in what has come.
+        """Take in what has come, but from other sites' tasks: these announce nothing.
 
         Raises:
             UserError: the run is of another model than the one here.
         """
         for message in self._down.receive(timeout=0):
-            if message.kind == wire.BLOB:
+            if message.sender.get("task"):
+                log.warning("task %s announces something: passed over", message.sender["task"])
+            elif message.kind == wire.BLOB:
                 self._blobs[message.body["ref"]] = message
                 self._next = message if message.body.get("next") else self._next
             elif message.kind == wire.HEAD:

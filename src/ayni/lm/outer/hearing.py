@@ -54,10 +54,10 @@ def hear_site(desk: Desk, event: SiteEvent) -> None:
         case Progressed():
             _progressed(site, event)
         case _ if event.fragment not in desk.state.lanes:
-            desk.note("unknown fragment", f"{site.name}/{event.fragment}", site=site.name)
+            desk.note("unknown fragment", site.name, site=site.name)
         case Held():
             _held(desk, site, event)
-        case Discarded():
+        case Discarded() if event.base < desk.state.lanes[event.fragment].next:
             _discarded(desk, event)
         case Contributed():
             _contributed(desk, site, event)
@@ -119,6 +119,8 @@ def _failed(desk: Desk, site: Site | None, event: Failed) -> None:
     if habit is None:
         desk.note("failed", f"{event.site}/{event.reason}", site=event.site, reason=event.reason)
         return
+    if event.base >= desk.state.lanes[event.fragment].next or event.attempt >= MOST_ATTEMPTS:
+        return  # there is no end of versions that there never were
     if habit.troubled is None or event.base >= habit.troubled:
         habit.trouble, habit.troubled = event.reason, event.base
     key = f"{event.fragment}/{event.key}"
@@ -135,7 +137,8 @@ def _contributed(desk: Desk, site: Site, event: Contributed) -> None:
             desk.alarm(f"disputed/{lane.fragment}/{event.key}", lane, text)
         return
     reason = _objection(desk, lane, site, event)
-    if reason is not None and event.base < oldest_base(lane, desk.state.rules.window):
+    few = event.attempt < MOST_ATTEMPTS
+    if reason is not None and few and event.base < oldest_base(lane, desk.state.rules.window):
         desk.refused(lane.fragment, event.key, site.name, event.tokens, event.size, reason)
         return
     gift = Gift(
@@ -153,7 +156,7 @@ def _contributed(desk: Desk, site: Site, event: Contributed) -> None:
     )
     if reason is None:
         lane.gifts[gift.key] = gift
-    elif event.base < lane.next and event.attempt < MOST_ATTEMPTS:
+    elif few and event.base < lane.next:
         lane.gifts[gift.key] = gift
         desk.refuse(gift, "unsound", reason)
     else:  # without bound in number, so not remembered
