@@ -61,7 +61,9 @@ def counts(texts: Path) -> list[Path]:
     files = []
     for site in SITES.values():
         path = texts / f"{site}.jsonl"
-        done = ayni("tokenizer", "count", texts / site, *RULES, "--threshold", 2, "--out", path)
+        done = ayni(
+            "tokenizer", "count", texts / site, *RULES, "--threshold", 2, "--rare", "--out", path
+        )
         assert done.exit_code == 0, done.output
         files.append(path)
     return files
@@ -100,6 +102,13 @@ def test_counts_show_what_leaves_and_nothing_more(texts: Path, counts: list[Path
         language, word, count = json.loads(line)
         assert words.count(word.strip()) >= count >= 2
         assert language in json.loads(header)["languages"]
+
+
+def test_rare_words_leave_only_where_somebody_says_so(texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "counts.jsonl"
+    told = mistake("tokenizer", "count", texts / "santiago", *RULES, "--threshold", 4, "--out", out)
+    assert "add --rare where the texts are public" in told and not out.exists()
+    assert said("tokenizer", "count", texts / "santiago", *RULES, "--out", out)["threshold"] == 5
 
 
 def test_looking_shows_what_is_held_out_and_what_is_not_read(texts: Path) -> None:

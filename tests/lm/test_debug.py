@@ -26,7 +26,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines = [f"{word} {number} {word}" for number in range(200)]
         (texts / f"{language}.txt").write_text("\n".join(lines))
     counts, tokenizer = folder / "counts.jsonl", folder / "tokenizer"
-    said("tokenizer", "count", texts, *RULES, "--threshold", 2, "--out", counts)
+    said("tokenizer", "count", texts, *RULES, "--threshold", 2, "--rare", "--out", counts)
     said("tokenizer", "train", counts, "--size", 320, "--out", tokenizer)
     said(
         "corpus", "pack", texts, *RULES, "--tokenizer", tokenizer, "--member", "CO",

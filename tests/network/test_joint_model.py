@@ -166,7 +166,17 @@ def pack(folder: Path, env: dict[str, str]) -> int:
 
     for site in WORDS:
         count = str(folder / f"{site}.jsonl")
-        lm("tokenizer", "count", str(folder / site), *rules, "--threshold", "2", "--out", count)
+        lm(
+            "tokenizer",
+            "count",
+            str(folder / site),
+            *rules,
+            "--threshold",
+            "2",
+            "--rare",
+            "--out",
+            count,
+        )
     counts = [str(folder / f"{site}.jsonl") for site in WORDS]
     tokenizer = str(folder / "tokenizer")
     lm("tokenizer", "train", *counts, "--size", "300", "--out", tokenizer)

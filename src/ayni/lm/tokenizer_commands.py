@@ -37,8 +37,15 @@ def count(
     paths: reading.Paths,
     out_: Annotated[Path, typer.Option("--out", help="The file of counts.")],
     threshold: Annotated[
-        int, typer.Option(min=2, help="Only words that stand in so many documents leave.")
+        int, typer.Option(min=1, help="Only words that stand in so many documents leave.")
     ] = THRESHOLD,
+    rare: Annotated[
+        bool,
+        typer.Option(
+            "--rare",
+            help=f"Let words leave that stand in fewer than {THRESHOLD} documents: of public texts only.",
+        ),
+    ] = False,
     rule: reading.Given = None,
     rules: reading.File = None,
     held_out: reading.Share = SHARE,
@@ -48,6 +55,11 @@ def count(
     from ayni.lm.corpus.documents import Tally
     from ayni.lm.tokenizer.counts import WordCounter, read
 
+    if threshold < THRESHOLD and not rare:
+        raise UserError(
+            f"--threshold: a word of fewer than {THRESHOLD} documents may be a person's name; write "
+            f"{THRESHOLD} or more, or add --rare where the texts are public"
+        )
     reading.apart(out_, paths)
     tally = Tally()
     found = reading.sources(paths, rule, rules)
