@@ -101,6 +101,43 @@ def test_what_was_said_elsewhere_or_before_is_not_said_again(keys: SiteKeys) -> 
             keys.check("quinua", "up", message(number, sequence=99))
 
 
+def test_an_attempt_s_messages_come_in_the_order_of_their_numbers(keys: SiteKeys) -> None:
+    for number, sequence in ((5, 50), (3, 30), (7, 70)):
+        keys.check("quinua", "up", message(number, sequence=sequence))
+    for number, sequence in ((7, 71), (3, 99), (8, 60)):
+        with pytest.raises(Unsigned, match="before, or elsewhere"):
+            keys.check("quinua", "up", message(number, sequence=sequence))
+    keys.check("quinua", "up", message(8))
+
+
+def test_what_is_remembered_of_messages_does_not_grow_with_them(
+    keys: SiteKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ayni.client.keys._ATTEMPTS", 3)
+    for number in range(1, 50):
+        keys.check("quinua", "up", message(number))
+    assert len(keys._last) == 1
+    for attempt in "bcdef":
+        said = Said("quinua", "up", "norte", "t1", attempt, 1, "part", {"count": 1}, BLOB)
+        sender = ChannelSender(site="norte", task="t1", attempt=attempt)
+        keys.check("quinua", "up", message(1, sender=sender, signature=NORTE.sign(said)))
+    assert len(keys._last) == 3
+
+
+def test_the_file_is_read_when_it_has_changed_and_not_for_each_message(
+    keys: SiteKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys.check("quinua", "up", message(1))
+    whole, read = keys.key_of, []
+    monkeypatch.setattr(keys, "key_of", lambda site: read.append(site) or whole(site))
+    for number in range(2, 9):
+        keys.check("quinua", "up", message(number))
+    assert read == ["norte"]
+    keys.path.write_text(json.dumps({"norte": SUR.public, "more": SUR.public}))
+    with pytest.raises(Unsigned, match="does not hold"):
+        keys.check("quinua", "up", message(9))
+
+
 def test_another_key_is_believed_only_when_somebody_has_put_it_into_the_file(
     keys: SiteKeys,
 ) -> None:

@@ -181,3 +181,22 @@ def test_the_task_of_another_site_announces_nothing(tmp_path: Path) -> None:
     site = world.sites["bogota"]
     site.step()
     assert not site.done and site._incoming.heads == {"all": head}
+
+
+def test_losses_that_are_said_again_change_nothing(tmp_path: Path) -> None:
+    """By a hub that repeats a message to a coordinator that was started anew, or by the site."""
+    said = Said(tmp_path)
+    body = {"languages": ["es"], "losses": [2.5], "tokens": [4], "seconds": 1.0}
+    said.ups["bogota"].send(wire.LOSSES, {"base": 0, **body})
+    said.others_bring()
+    path = said.world.hub.folder / "losses.jsonl"
+    before = path.read_text()
+    said.world.hub.close()
+    said.world.coordinate()
+    up = said.world.lines.up  # type: ignore[union-attr]
+    (old,) = (one for one in up.said if one.kind == wire.LOSSES)  # type: ignore[attr-defined]
+    up.said.append(old.model_copy(update={"sequence": len(up.said) + 1}))  # type: ignore[attr-defined]
+    said.ups["bogota"].send(wire.LOSSES, {"base": 0, **body, "losses": [9.5]})
+    said.ups["bogota"].send(wire.LOSSES, {"base": 10**9, **body})
+    said.world.hub.step()
+    assert path.read_text() == before and len(before.splitlines()) == 1

@@ -15,6 +15,7 @@ from ayni.client.errors import AyniError
 if TYPE_CHECKING:
     from ayni.client.channels import ChannelMessage
 
+_ATTEMPTS = 1000  # whose last message is remembered
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,7 +42,9 @@ class SiteKeys:
     path: Path
     ask: Callable[[str], str | None]
     refused: dict[str, int] = field(default_factory=dict)
-    _heard: dict[tuple[str, str, int], int] = field(default_factory=dict)  # at which sequence
+    _last: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)  # keys, as the file was …
+    _mark: tuple[int, ...] | None = None  # … when it had this one
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def check(self, project: str, channel: str, message: ChannelMessage) -> None:
@@ -67,7 +70,7 @@ class SiteKeys:
             raise Unsigned("no task of a site is named as its sender")
         if message.signature is None or number is None:
             raise Unsigned(f"{site} has not signed it: is its agent older than signatures?")
-        key = self.key_of(site)
+        key = self._key(site)
         said = Said(
             project=project,
             channel=channel,
@@ -84,9 +87,32 @@ class SiteKeys:
                 f"the signature of {site} does not hold: it was changed on the way, or the site has "
                 f"another key than {self.path} says; ask its operator for 'ayni site key show'"
             )
-        first = self._heard.setdefault((channel, sender.attempt, number), message.sequence)
-        if first != message.sequence:  # the same once more is looked at once more
-            raise Unsigned(f"{site} said message {number} of this attempt before")
+        self._in_order((channel, site, sender.attempt), number, message.sequence)
+
+    def _in_order(self, attempt: tuple[str, str, str], number: int, sequence: int) -> None:
+        """An attempt's messages stand in the channel in the order of their numbers, each once.
+
+        Held against the last of them, of as many attempts as are remembered. The same message may be
+        looked at once more.
+        """
+        last, at = self._last.pop(attempt, (number, sequence))
+        self._last[attempt] = max((last, at), (number, sequence))
+        if len(self._last) > _ATTEMPTS:
+            del self._last[next(iter(self._last))]
+        if (number > last, number < last) != (sequence > at, sequence < at):
+            self._last[attempt] = last, at
+            raise Unsigned(
+                f"{attempt[1]} said message {number} of this attempt before, or elsewhere"
+            )
+
+    def _key(self, site: str) -> str:
+        """The pinned key; the file is read again only when it has changed."""
+        mark = _mark(self.path)
+        if mark is None or mark != self._mark:
+            self._known, self._mark = {}, mark
+        if site not in self._known:
+            self._known[site] = self.key_of(site)
+        return self._known[site]
 
     def key_of(self, site: str) -> str:
         """The key that is pinned for a site; pins the hub's where there is none.
@@ -124,3 +150,12 @@ class SiteKeys:
             part.replace(self.path)
         except OSError as error:
             raise AyniError(f"{self.path} cannot be written: {error.strerror}") from error
+
+
+def _mark(path: Path) -> tuple[int, ...] | None:
+    """What changes with a file; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

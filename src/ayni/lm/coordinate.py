@@ -113,7 +113,9 @@ class Coordination:
         self._read = 0  # of the books
         self._pulse, self._watch = Pulse(), Watch()
         self._alarms = Told(folder / ALARMS)
+        self._reported: set[tuple[str, int]] = set()  # sites, and versions
         for report in read_reports(folder):
+            self._reported.add((report.site, report.base))
             self._pulse.report(report)
             self._alarms.tell(self._watch.report(report))
         self._tries: dict[int, int] = {}
@@ -243,7 +245,12 @@ class Coordination:
         return True
 
     def _note_losses(self, site: str, body: Mapping[str, Any]) -> None:
+        """Once for each version that there is: what is said again changes nothing."""
         report = Report.of(site, body, time.time())
+        known = max(lane.next for lane in self.coordinator.state.lanes.values())
+        if report.base >= known or (site, report.base) in self._reported:
+            return
+        self._reported.add((site, report.base))
         add_lines(self.folder / LOSSES, [report.to_json()])
         self._pulse.report(report)
         self._alarms.tell(self._watch.report(report))
