@@ -40,7 +40,6 @@ WISHES = read_schema(wire.wishes_schema())
 KEY: dict[str, Any] = {"site": "norte", "fragment": "all"}
 SAID: list[SiteEvent] = [
     Joined(site="norte", tokens_per_step=256),
-    Left(site="norte"),
     Held(version=3, digest=HEX, **KEY),
     Contributed(
         run="prueba", base=2, attempt=0, digest=HEX, nonce=HEX[:32], blob=HEX, size=9, tokens=8,
@@ -84,7 +83,7 @@ def test_what_a_person_wishes_arrives(event: Wish) -> None:
 
 def test_every_kind_of_message_of_a_site_and_of_a_person_has_its_place() -> None:
     assert {type(event) for event in SAID} == set(wire.UP)
-    assert set(wire.UP) == set(get_args(SiteEvent)) - {Rejected}
+    assert set(wire.UP) == set(get_args(SiteEvent)) - {Left, Rejected}
     assert set(wire.WISHES) == set(get_args(Wish))
 
 

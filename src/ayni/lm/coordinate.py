@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
@@ -32,10 +31,11 @@ from ayni.lm.outer.fragments import split
 from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
-from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Name, Record, Rejected
+from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Left, Name, Record, Rejected
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
+from ayni.lm.tasks import SiteTask
 from ayni.lm.watching.alarms import Watch
 from ayni.lm.watching.record import LOSSES, Report, read_reports
 from ayni.lm.watching.status import Pulse, status
@@ -87,12 +87,14 @@ class Coordination:
         folder: Path,
         connect: Callable[[int], Lines],
         members: Mapping[str, str] | None = None,
+        tasks: Callable[[], Mapping[str, SiteTask]] = dict,
     ) -> None:
         """Go on, or begin.
 
         Args:
             connect: gives the channels of a model of so many values.
             members: of the alliance, to which the sites belong; for the books.
+            tasks: gives the sites' tasks; without it nothing is known of them but what they say.
 
         Raises:
             UserError: the folder is another run's, or another coordinator is at work in it.
@@ -109,6 +111,9 @@ class Coordination:
         lanes = self.coordinator.state.lanes.values()
         self.lines = connect(sum(lane.count for lane in lanes))
         self.journal.commit(self.coordinator.state, _belonging(members or {}))
+        self._ask_tasks = tasks
+        self._tasks: Mapping[str, SiteTask] = {}
+        self._over: set[str] = set()  # tasks of which it was heard that they ended
         self._tallies = Tallies()
         self._read = 0  # of the books
         self._pulse, self._watch = Pulse(), Watch()
@@ -144,7 +149,9 @@ class Coordination:
             UserError: this place cannot go on, for the reason that it names.
         """
         try:
+            self._tasks = self._ask_tasks()
             events, cursor = self._listen()
+            events += self._left(cursor["up"])
             self.coordinator.hear(time.time(), events, cursor)
             self.coordinator.work()
             for head in self.coordinator.heads():
@@ -155,9 +162,8 @@ class Coordination:
                 "run goes on from its last round"
             ) from error
         except BlobError as error:
-            raise UserError(
-                f"{self.store.folder}: {error}; bring it back from a backup, and go on"
-            ) from error
+            told = f"{self.store.folder}: {error}; bring it back from a backup, and go on"
+            raise UserError(told) from error
 
     def wait(self, seconds: float) -> None:
         """Until a site says something, but no longer: clocks run on, and people may wish."""
@@ -182,6 +188,14 @@ class Coordination:
             events += self._of_person(message)
             cursor["wishes"] = message.sequence
         return events, cursor
+
+    def _left(self, heard: int) -> list[Left]:
+        """The sites whose task is over before the run is, once all that they said was heard."""
+        new = [(s, t) for s, t in self._tasks.items() if t.final and t.id not in self._over]
+        if not new or self.done or next(self.lines.up.messages(heard), None) is not None:
+            return []
+        self._over.update(task.id for _, task in new)
+        return [Left(site=s, task=task.id, reason=task.said[:500]) for s, task in new]
 
     def _of_site(self, message: ChannelMessage) -> Event | None:
         """What a site says. Its signature says who it is; what it says is believed as far as it fits."""
@@ -281,9 +295,9 @@ class Coordination:
     def _send_ahead(self, ref: str) -> None:
         """Send an update while the weights after it are still being made."""
         if ref not in self._there and ref not in self._coming:
-            self._coming[ref] = self._courier.submit(self._offer, ref, {"next": True})
+            self._coming[ref] = self._courier.submit(self._offer, ref, next=True)
 
-    def _offer(self, ref: str, of_it: Mapping[str, Any] = MappingProxyType({})) -> int:
+    def _offer(self, ref: str, **of_it: Any) -> int:
         """Let the sites have a blob; its bytes. `of_it`: what else is said."""
         path = self.store.path(ref)
         self.lines.down.send(wire.BLOB, {"ref": ref, **of_it}, path)
@@ -303,6 +317,8 @@ class Coordination:
             self._pulse,
             self._alarms.last,
             offered=sum(self._there.values()),
+            sites=[one.site for one in self.run.sites],
+            tasks=self._tasks,
             now=now,
         )
 

@@ -16,6 +16,7 @@ from ayni.lm import wire
 from ayni.lm.config import RESOLVED, Run, Site
 from ayni.lm.coordinate import Lines
 from ayni.lm.files import written
+from ayni.lm.tasks import TAG, name_of
 
 TASKS = "tasks.json"
 KEYS = "site-keys.json"
@@ -84,7 +85,7 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
     command = _COMMAND.format("site" if site.all_ranks == 1 else "node")
     return draft(
         command + ("data" if site.dataset else '"$AYNI_ROOT$DATA"'),
-        name=f"{run.run}-{site.site}",
+        name=name_of(run.run, site.site),
         inputs=inputs,
         # Else a trainer has as many threads as the node has cores, whatever it was given of them.
         env={"SITE": site.site, "DATA": site.data, "OMP_NUM_THREADS": str(site.cores or 1)},
@@ -102,7 +103,7 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         warning=site.warning,
         volumes=f"{site.volume}:/state",
         channels=[f"{run.up}:out", f"{run.down}:in"],
-        tags={"ayni-lm": run.run},
+        tags={TAG: run.run},
     )
 
 

@@ -183,12 +183,17 @@ def read_run(configuration: Path, folder: Path | None) -> tuple[Run, Path]:
 def _coordination(run: Run, folder: Path) -> Coordination:
     from ayni.lm import launch
     from ayni.lm.coordinate import Coordination
+    from ayni.lm.tasks import Tasks
 
     network = open_network()
     launch.check_project(network, run)
     belong = launch.members(network, run)
     return Coordination(
-        run, folder, lambda count: launch.connect(network, run, count, folder), belong
+        run,
+        folder,
+        lambda count: launch.connect(network, run, count, folder),
+        belong,
+        Tasks(network, run),
     )
 
 

@@ -23,7 +23,6 @@ from ayni.lm.outer.messages import (
     Head,
     Held,
     Joined,
-    Left,
     Link,
     Pause,
     Progressed,
@@ -37,7 +36,7 @@ from ayni.lm.outer.messages import (
 )
 from ayni.lm.outer.state import Rules
 
-UP = (Joined, Left, Held, Contributed, Failed, Discarded, Evaluated, Compared, Progressed)
+UP = (Joined, Held, Contributed, Failed, Discarded, Evaluated, Compared, Progressed)
 WISHES = (Pause, Resume, RollBack, Set, Readmit)
 NOT_FINITE = "a loss, a gradient or a weight is not finite"
 CANNOT = "its trainer cannot go on; its log says why"

@@ -40,6 +40,39 @@ def test_a_version_is_announced_at_once_and_committed_when_judged(network: Make)
     assert net.hub.lane().versions[1].state is VersionState.COMMITTED
 
 
+def test_a_site_that_is_gone_is_waited_for_once_and_no_more(network: Make) -> None:
+    """Whoever is silent for the patience, and since the version before, holds up no judgement."""
+    net = network(evaluate=True, quorum=2)
+    net.round()
+    vote(net, 1)
+    net.round("a", "b")
+    net.hear(at=net.now + 20)
+    vote(net, 2, sites="ab")
+    assert net.hub.lane().versions[2].state is VersionState.PROVISIONAL, "c may only be slow"
+    net.hear(at=net.now + net.hub.state.rules.patience)
+    assert net.hub.lane().versions[2].state is VersionState.COMMITTED
+    for number in (3, 4):
+        net.round("a", "b")
+        net.hear(at=net.now + 20)
+        assert net.version == number
+        vote(net, number, sites="a")
+        assert net.hub.lane().versions[number].state is VersionState.PROVISIONAL
+        vote(net, number, sites="b")
+        assert net.hub.lane().versions[number].state is VersionState.COMMITTED
+    assert {one["verdict"] for one in net.books("judged")} == {"no harm"}
+
+
+def test_one_site_alone_judges_nothing_where_others_are_gone(network: Make) -> None:
+    net = network(evaluate=True, quorum=2)
+    net.round()
+    vote(net, 1)
+    net.round()
+    net.hear(at=net.now + 2 * net.hub.state.rules.patience)
+    vote(net, 2, sites="a", harm="a")
+    assert net.hub.lane().versions[2].state is VersionState.COMMITTED
+    assert net.books("judged")[-1]["verdict"] == "not judged"
+
+
 def test_one_harmful_site_of_three_is_found_and_suspended(network: Make) -> None:
     """Version 2 does harm; without a still; without b still; without c no longer."""
     net = network(evaluate=True)

@@ -29,11 +29,11 @@ def test_every_site_says_where_it_is(net: Net) -> None:
     net.take("a", "b")
     net.bring("a")
     net.hear(Progressed(site="b", seq=1, doing="training", step=3, of=5))
-    net.hear(Progressed(site="c", seq=1, doing="queued"))
+    net.hear(Progressed(site="c", seq=1, doing="waiting"))
     assert of(net, "a").brought and of(net, "a").why == "it has brought its part"
     assert (of(net, "b").behind, of(net, "b").awaited) == (0, True)
     assert of(net, "b").why == "training, step 3 of 5"
-    assert (of(net, "c").behind, of(net, "c").why) == (1, "queued from version 0; the head is 1")
+    assert (of(net, "c").behind, of(net, "c").why) == (1, "waiting from version 0; the head is 1")
 
 
 def test_who_brings_nothing_says_why(net: Net) -> None:

@@ -79,7 +79,7 @@ def wire(net: Net) -> None:
         for name in "abc":
             for attempt in range(int(rng.integers(1, 3))):
                 events.append(net.sites[name].bring(head, net.store, attempt=attempt))
-            doing = Progressed(site=name, seq=int(rng.integers(0, 99)), doing="sending")
+            doing = Progressed(site=name, seq=int(rng.integers(0, 99)), doing="training")
             events.append(doing)
         mixed = [*events, *events, *before]
         for index in rng.permutation(len(mixed)):

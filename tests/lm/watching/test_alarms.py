@@ -180,3 +180,18 @@ def test_a_clipped_norm_and_harm_are_told() -> None:
     (harm,) = watch.record(record("judged", version=4, verdict="harm"))
     assert (harm.what, harm.site) == ("judged", None)
     assert not watch.record(record("judged", version=4, verdict="no harm"))
+
+
+def judged(version: int, verdict: str) -> Record:
+    data: dict[str, Any] = {"fragment": "all", "version": version, "verdict": verdict}
+    return Record(key=f"judged/all/{version}", what="judged", at=float(version), data=data)
+
+
+def test_versions_that_nobody_judges_are_told_once_until_one_is_judged() -> None:
+    watch = Watch()
+    verdicts = ["no harm", "not judged", "not judged", "no harm", "not judged"]
+    found = [
+        alarm for n, verdict in enumerate(verdicts) for alarm in watch.record(judged(n, verdict))
+    ]
+    assert [alarm.key for alarm in found] == ["judged/all/1", "judged/all/4"]
+    assert "version 1 was not judged: fewer than two sites" in found[0].text

@@ -40,6 +40,9 @@ def hear_site(desk: Desk, event: SiteEvent) -> None:
         _joined(desk, event)
         return
     site = desk.state.sites.get(event.site)
+    if isinstance(event, Left):
+        _left(desk, site, event)
+        return
     if isinstance(event, Failed):
         _failed(desk, site, event)
         return
@@ -48,9 +51,6 @@ def hear_site(desk: Desk, event: SiteEvent) -> None:
         return
     site.heard = desk.state.now
     match event:
-        case Left():
-            site.here = False
-            desk.note("left", f"{site.name}/{site.seq}", site=site.name)
         case Progressed():
             _progressed(site, event)
         case _ if event.fragment not in desk.state.lanes:
@@ -109,6 +109,14 @@ def _discarded(desk: Desk, event: Discarded) -> None:
         steps=event.steps,
         tokens=event.tokens,
     )
+
+
+def _left(desk: Desk, site: Site | None, event: Left) -> None:
+    """Also of a site that never joined."""
+    if site is not None:
+        site.here = False
+    key = f"{event.site}/{event.task or (site.seq if site else None)}"
+    desk.note("left", key, site=event.site, **({"reason": event.reason} if event.reason else {}))
 
 
 def _failed(desk: Desk, site: Site | None, event: Failed) -> None:

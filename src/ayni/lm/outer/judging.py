@@ -85,7 +85,7 @@ def advance_judging(desk: Desk, lane: Lane) -> None:
     for version in reversed(list(line(lane))):
         if version.state is not VersionState.PROVISIONAL:
             continue
-        verdict = _verdict(desk, version)
+        verdict = _verdict(desk, lane, version)
         if verdict is None:
             continue
         version.state = moved(VERSION, version.state, verdict)
@@ -102,7 +102,7 @@ def advance_judging(desk: Desk, lane: Lane) -> None:
         _kept(desk, lane, version, verdict)
 
 
-def _verdict(desk: Desk, version: Version) -> str | None:
+def _verdict(desk: Desk, lane: Lane, version: Version) -> str | None:
     """The event of the table, or None: not yet. Nobody judges alone what it brought alone."""
     givers = {share.site for share in version.shares}
     sole = givers if len(givers) == 1 else set()
@@ -117,11 +117,22 @@ def _verdict(desk: Desk, version: Version) -> str | None:
         return "roll back"
     if len(votes) == len(judges):
         return "no harm" if judges else "not judged"
-    if desk.state.now < version.made + desk.state.rules.patience:
+    awaited = {
+        name for name in judges - set(version.votes) if not _is_gone(desk, lane, version, name)
+    }
+    if awaited and desk.state.now < version.made + desk.state.rules.patience:
         return None
     if len(votes) < 2:
         return "not judged"
     return "roll back" if 2 * harm > len(votes) else "no harm"
+
+
+def _is_gone(desk: Desk, lane: Lane, version: Version, name: str) -> bool:
+    """Whether a site is not waited for: it has said nothing for `patience`, nor since the version before."""
+    before = lane.versions.get(-1 if version.parent is None else version.parent, version)
+    return desk.state.sites[name].heard < min(
+        desk.state.now - desk.state.rules.patience, before.made
+    )
 
 
 def _kept(desk: Desk, lane: Lane, version: Version, verdict: str) -> None:

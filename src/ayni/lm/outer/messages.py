@@ -51,10 +51,12 @@ class Joined(Message):
 
 
 class Left(Message):
-    """A site leaves; what it brought stays."""
+    """A site's task is over before the run is, as the network says; what it brought stays."""
 
     kind: Literal["left"] = "left"
     site: Name
+    task: Name | None = None
+    reason: Text = ""
 
 
 class Held(Message):
@@ -140,7 +142,7 @@ class Progressed(Message):
     kind: Literal["progressed"] = "progressed"
     site: Name
     seq: Count
-    doing: Literal["queued", "fetching", "training", "sending", "waiting", "evaluating"]
+    doing: Literal["training", "waiting", "evaluating"]
     step: Count = 0
     of: Count = 0
 

@@ -15,6 +15,8 @@ from ayni.lm.outer.state import Gift, GiftState, Lane, Site, State
 
 SILENT = 900.0  # seconds after which a site that says nothing is called silent
 
+LEFT = "it left the run"
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -52,7 +54,7 @@ def _gift(lane: Lane, site: str) -> Gift | None:
 def _why(state: State, lane: Lane, site: Site, gift: Gift | None, now: float) -> str:
     habit = site.habits[lane.fragment]
     if not site.here:
-        return "it left the run"
+        return LEFT
     if site.suspended is not None:
         return f"suspended: {site.suspended}"
     if gift is not None and gift.state is GiftState.REFUSED:

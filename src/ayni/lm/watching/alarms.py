@@ -53,6 +53,7 @@ class Watch:
     def __init__(self) -> None:
         self._losses: dict[tuple[str, str], deque[float]] = defaultdict(_recent)
         self._heard: dict[str, deque[float]] = defaultdict(_recent)
+        self._judged = True  # the version before
 
     def report(self, report: Report) -> list[Alarm]:
         """A loss that is out of line: one alarm to a report, however many languages it is of."""
@@ -102,6 +103,13 @@ class Watch:
     def record(self, record: Record) -> list[Alarm]:
         """What the books hold that should be seen."""
         text = _text(record)
+        if record.what == "judged":
+            before, self._judged = self._judged, record.data["verdict"] != "not judged"
+            if before and not self._judged:  # told once, until one is judged again
+                text = (
+                    f"version {record.data['version']} was not judged: fewer than two sites said what "
+                    "it did to their losses, and nobody looks after the run until two do"
+                )
         if text is None:
             return []
         site = record.data.get("site")
@@ -130,6 +138,8 @@ def _text(record: Record) -> str | None:
             return f"a message in the name of {site} was refused: {data['reason']}"
         case "failed":
             return f"{site} cannot contribute: {data['reason']}"
+        case "left":
+            return f"{site} is not here any more: {data.get('reason') or 'it left'}"
         case "discarded":
             return f"{site} came back too late and discarded {data['tokens']} tokens"
         case "judged" if data["verdict"] == "harm":

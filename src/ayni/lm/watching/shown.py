@@ -38,8 +38,17 @@ def line(found: Mapping[str, Any]) -> str:
     each = f" of {parts} fragments" if parts > 1 else ""
     return (
         f"{found['run']}: {found['status']}, version {found['version']}{each}, "
-        f"step {found['step']} of {found['steps']}" + (f", {span(left)} left" if left else "")
+        f"step {found['step']} of {found['steps']}"
+        + (f", {span(left)} left" if left else "")
+        + (f"; not joined: {', '.join(away)}" if (away := absent(found)) else "")
     )
+
+
+def absent(found: Mapping[str, Any]) -> list[str]:
+    """The sites that have not joined a run that goes on."""
+    if found["status"] == "done":
+        return []
+    return [one["site"] for one in found["sites"] if not one["joined"]]
 
 
 def shown(found: Mapping[str, Any], console: Console) -> Group:
@@ -72,24 +81,25 @@ def shown(found: Mapping[str, Any], console: Console) -> Group:
 @contextmanager
 def showing(*, as_json: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Gives a function that shows a status: a table that lives on a terminal; elsewhere a line for each
-    version (with `as_json` all of it) and, on stderr, one for each alarm that is new.
+    version and whenever a site has joined (with `as_json` all of it) and, on stderr, one for each alarm
+    that is new.
     """
     if on_terminal() and not as_json:
         console = out()
         with Live(console=console, auto_refresh=False) as live:
             yield lambda found: live.update(shown(found, console), refresh=True)
         return
-    version: int | None = None
+    news: tuple[int, list[str]] | None = None  # told last: the version, and who has not joined
     told: set[str] = set()
 
     def show(found: Mapping[str, Any]) -> None:
-        nonlocal version
+        nonlocal news
         new = [alarm for alarm in found["alarms"] if alarm["key"] not in told]
         told.update(alarm["key"] for alarm in new)
-        for alarm in new if version is not None else ():  # what was there before is no news
+        for alarm in new if news is not None else ():  # what was there before is no news
             say(alarm_line(alarm))
-        if found["version"] != version:
-            version = found["version"]
+        if (found["version"], absent(found)) != news:
+            news = found["version"], absent(found)
             print(json.dumps(found) if as_json else plain(line(found)).plain, flush=True)
 
     yield show

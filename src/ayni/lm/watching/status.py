@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.lineage import head as head_of
 from ayni.lm.outer.messages import Record
 from ayni.lm.outer.state import Lane, Site, State
-from ayni.lm.outer.watch import Standing, Tally, standings
+from ayni.lm.outer.watch import LEFT, Standing, Tally, standings
+from ayni.lm.tasks import SiteTask
 from ayni.lm.watching.alarms import Alarm
 from ayni.lm.watching.record import Report, mean_by_language
 
@@ -77,11 +79,15 @@ def status(
     *,
     offered: int,
     now: float,
+    sites: Sequence[str] = (),
+    tasks: Mapping[str, SiteTask] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Where the run is, who is late and why, what each site brought, how fast it goes.
 
     Args:
         offered: bytes of weights and updates put up for the sites, each once.
+        sites: all of the run, also those that have not joined.
+        tasks: of the sites, where they are known.
         now: in seconds, of the coordinator's clock.
     """
     lane = _lane(state)
@@ -111,14 +117,14 @@ def status(
         "sites": [
             _site(
                 one,
-                state.sites[one.site],
+                state.sites.get(one.site),
                 tallies.get(one.site, Tally()),
                 paces.get(one.site, pace(())),
                 pulse.reports[one.site][-1].losses if pulse.reports.get(one.site) else {},
                 len(state.lanes),
                 now,
             )
-            for one in one_to_a_site(standings(state, now))
+            for one in _all(one_to_a_site(standings(state, now)), sites, tasks)
         ],
         "alarms": [asdict(alarm) for alarm in alarms[-SHOWN:]],
     }
@@ -133,6 +139,21 @@ def _lane(state: State) -> Lane:
     )
 
 
+def _all(
+    found: Sequence[Standing], sites: Sequence[str], tasks: Mapping[str, SiteTask]
+) -> list[Standing]:
+    """The standings with those of sites that have not joined; what is known of the tasks of the others."""
+    by_site = {one.site: one for one in found}
+    for name in sorted(set(sites) - set(by_site)):
+        task = tasks.get(name)
+        why = f"has not joined; {task.said}" if task else "has not joined"
+        by_site[name] = Standing("", name, False, False, None, why)
+    for name, one in by_site.items():
+        if one.why == LEFT and name in tasks and tasks[name].final:
+            by_site[name] = replace(one, why=f"{LEFT}; {tasks[name].said}")
+    return [by_site[name] for name in sorted(by_site)]
+
+
 def one_to_a_site(found: Iterable[Standing]) -> list[Standing]:
     """Of a site's fragments the one that is waited for, if any."""
     by_site: dict[str, Standing] = {}
@@ -145,15 +166,17 @@ def one_to_a_site(found: Iterable[Standing]) -> list[Standing]:
 
 def _site(
     one: Standing,
-    site: Site,
+    site: Site | None,  # None: it has not joined
     tally: Tally,
     speed: Pace,
     losses: Mapping[str, float],
     fragments: int,
     now: float,
 ) -> dict[str, Any]:
+    joined, site = site is not None, site or Site(one.site, 0, doing="")
     return {
         "site": one.site,
+        "joined": joined,
         "why": one.why,
         "brought": one.brought,
         "awaited": one.awaited,
@@ -161,7 +184,7 @@ def _site(
         "doing": site.doing,
         "step": site.step,
         "of": site.of,
-        "heard_seconds_ago": max(0.0, now - site.heard),
+        "heard_seconds_ago": max(0.0, now - site.heard) if joined else None,
         "rounds": tally.merged // fragments,
         "late": tally.late,
         "clipped": tally.clipped,
