@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ayni.lm.exchange import Exchange, Link, Streaming, link
 from ayni.lm.inner.settings import Data, Optimiser, Shape, Training
 from ayni.lm.outer.codec import Codec, encode
-from ayni.lm.outer.schedule import Phase, Schedule
+from ayni.lm.outer.schedule import Phase, Schedule, warmed_up
 from ayni.lm.plan import (
-    Link,
     Machine,
-    Streaming,
     Waiting,
     flops_per_token,
     memory,
@@ -122,20 +121,78 @@ def test_all_wait_for_the_slowest_and_are_charged_for_it() -> None:
 def test_hours_are_compute_and_exchanges() -> None:
     found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [machine()])
     step = flops_per_token(BILLION, 4096) * 64 * 4096 / (0.4 * 989e12)
-    exchange = found.round_bytes * 8 / 1e8 + 2 * 0.12
-    assert found.hours * 3600 == pytest.approx(1000 * step + found.rounds * exchange)
+    way = link(found.parameters, found.round_bytes // 2, Codec.INT4, 1e8, 1e8, 0.12, sites=1)
+    assert way.up == way.down == found.round_bytes // 2 * 8 / 1e8
+    assert way.computed > 0 and way.delay > 2 * 0.12
+    assert found.hours * 3600 == pytest.approx(1000 * step + found.rounds * way.piece(1))
+    assert found.sites[0].exchange_seconds == pytest.approx(found.exchange.seconds)
+    assert sum(found.exchange.parts.values()) == pytest.approx(found.exchange.seconds)
 
 
 @pytest.mark.parametrize(("overlap", "seen"), [(0, 64.0), (4, 32.0), (8, 0.0), (100, 0.0)])
 def test_what_is_exchanged_while_a_site_trains_is_not_waited_for(overlap: int, seen: float) -> None:
     """Eight fragments, eight seconds each, of a round of 50 steps in 50 seconds."""
-    link, streaming = Link(up=40.0, down=20.0, delay=4.0), Streaming(8, overlap)
-    assert streaming.needed(link.exchange, 1.0) == 8
-    assert streaming.seen(link, 1.0, 50) == pytest.approx(seen)
+    way, streaming = Link(up=40.0, down=20.0, delay=0.5), Streaming(8, overlap)
+    assert Exchange(way, streaming, "cl", pace=1.0, length=50).needed() == 8
+    assert streaming.seen(way, 1.0, 50) == pytest.approx(seen)
+
+
+def test_fragments_that_are_brought_together_queue_and_are_waited_for_together() -> None:
+    """A way that is busy with each for five seconds, and one fragment a second."""
+    way = Link(up=40.0, down=20.0, delay=0.5)
+    assert Streaming(8, 10, apart=5).queue(way, 1.0) == 0
+    together = Streaming(8, 10, apart=1)
+    assert together.queue(way, 1.0) == 7 * 4
+    assert together.seen(way, 1.0, 50) == pytest.approx(8 + 28 - 10)
+    assert Exchange(way, together, "cl", pace=1.0, length=50).needed() == 36
+
+
+#: `python -m bench.outer_clock` played the same exchanges one by one: docs/performance.md.
+@pytest.mark.parametrize(
+    ("rate", "delay", "warm", "streaming", "clock"),
+    [
+        (100e6, 0.12, None, Streaming(), 0.345),
+        (100e6, 0.12, None, Streaming(8, 15), 0.996),
+        (100e6, 0.12, 2, Streaming(), 0.323),
+        (100e6, 0.12, 2, Streaming(8, 15), 0.605),
+        (100e6, 0.12, 2, Streaming(8, 50), 0.92),
+        (10e9, 0.06, None, Streaming(), 0.474),
+        (10e9, 0.06, 2, Streaming(8, 15), 0.672),
+    ],
+)
+def test_sites_train_as_much_of_the_time_as_on_the_clock(
+    rate: float, delay: float, warm: int | None, streaming: Streaming, clock: float
+) -> None:
+    shape = Shape(
+        vocab_size=32768,
+        hidden_size=2048,
+        intermediate_size=5632,
+        layers=20,
+        heads=16,
+        context=4096,
+    )
+    training = Training(data=Data(length=4096, batch=32, micro_batch=1))
+    steady = Schedule(steps=2000, phases=(Phase(from_step=0, inner_steps=50),))
+    schedule = steady if warm is None else warmed_up(2000, warm=2000 * warm // 100)
+    sites = [
+        machine(name, up=rate, down=rate, delay=delay, efficiency=0.45) for name in ("a", "b", "c")
+    ]
+    found = plan(shape, training, schedule, Codec.INT4_DEFLATE, sites, streaming=streaming)
+    assert found.sites[0].utilisation == pytest.approx(clock, rel=0.1)
+
+
+def test_an_exchange_is_measured_in_steps_of_the_slowest_site_that_is_waited_for() -> None:
+    fast, slow = machine("cl"), machine("mx", flops=989e12 / 2)
+    late = machine("co", flops=989e10, up=1e5)
+    waiting = Waiting(2, 5.0, 0.25, 2)
+    found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [fast, slow, late], waiting).exchange
+    assert (found.site, found.length) == ("mx", 50)
+    assert found.needed() == -(-found.seconds // found.pace)
+    assert found.link.up < 100
 
 
 def test_no_overlap_outruns_a_link() -> None:
-    link = Link(up=80.0, down=20.0, delay=4.0)
+    link = Link(up=80.0, down=20.0, delay=0.5)
     assert Streaming(8, 50).seen(link, 1.0, 50) == pytest.approx(30.0)
 
 
@@ -160,7 +217,7 @@ def test_who_is_much_slower_does_less_and_is_said_to_be_late() -> None:
     slow = machine("co", flops=989e10)
     waiting = Waiting(2, 5.0, 0.25, 2)
     found = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [*fast, slow], waiting)
-    alone = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, fast)
+    alone = plan(BILLION, TRAINING, SCHEDULE, Codec.INT4, [*fast, machine("co")])
     assert found.hours == pytest.approx(alone.hours)
     cl, _, co = found.sites
     assert (cl.behind, cl.tokens) == (0, 1000 * 64 * 4096)

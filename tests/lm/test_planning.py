@@ -10,8 +10,9 @@ import pytest
 
 from ayni.lm import config
 from ayni.lm.inner.settings import Training
+from ayni.lm.obstacles import remedy
 from ayni.lm.plan import memory
-from ayni.lm.planning import Facts, make, remedy, shape_of
+from ayni.lm.planning import Facts, make, shape_of
 from tests.lm.test_commands import ayni, mistake, said
 
 BILLION = """
@@ -29,11 +30,13 @@ context = 8192
 
 [training.data]
 length = 4096
-batch = 64
+batch = {batch}
 {training}
 
 [outer]
 steps = {steps}
+warm = {warm}
+{outer}
 codec = "{codec}"
 quorum = 2
 
@@ -61,7 +64,7 @@ time = "24h"
 def written(folder: Path, text: str = BILLION, **changed: Any) -> Path:
     plain = {
         "steps": 2000, "training": "micro_batch = 1", "codec": "int4_deflate", "more": "",
-        "retention": 30,
+        "retention": 30, "batch": 4096, "warm": 20, "outer": "",
     }  # fmt: skip
     path = folder / "run.toml"
     path.write_text(text.format(**(plain | changed)))
@@ -78,7 +81,7 @@ def test_a_sound_run_has_a_plan_without_a_warning(tmp_path: Path) -> None:
     assert found["warnings"] == []
     assert found["parameters"] == 1_235_814_400
     assert [one["site"] for one in found["sites"]] == ["santiago", "mexico"]
-    assert found["tokens"] == 2 * 2000 * 64 * 4096
+    assert found["tokens"] == 2 * 2000 * 4096 * 4096
     for one in found["sites"]:
         assert one["fits"] and one["machine"]["name"] == "4 × H100"
         assert one["gpu_hours"] == pytest.approx(4 * found["hours"])
@@ -185,8 +188,58 @@ def test_a_slow_link_is_named_with_what_helps(tmp_path: Path, codec: str) -> Non
 
 
 def test_where_a_link_is_slow_it_is_proposed_to_train_on_meanwhile(tmp_path: Path) -> None:
-    (found, *_) = warnings(written(tmp_path), link={"": "100M"})
-    assert "; or train on meanwhile: fragments = 8, overlap = " in found
+    (found, *_) = warnings(written(tmp_path, batch=1024), link={"": "100M"})
+    _, _, proposed = found.partition("; or train on meanwhile: ")
+    keys = proposed.replace(", ", "\n")
+    assert keys.startswith("fragments = 8\noverlap = ")
+    assert not warnings(written(tmp_path, batch=1024, outer=keys), link={"": "100M"})
+
+
+# --- the overlap ------------------------------------------------------------------------------
+
+
+def overlapped(folder: Path, overlap: int, **changed: Any) -> list[str]:
+    path = written(folder, outer=f"fragments = 8\noverlap = {overlap}", **changed)
+    return [one for one in warnings(path, link={"": "100M"}) if "outer.overlap" in one]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "said_of"),
+    [(1, "is shorter than an exchange"), (50, "is longer than an exchange")],
+)
+def test_an_overlap_that_does_not_fit_the_exchange_is_told_with_the_one_that_does(
+    tmp_path: Path, overlap: int, said_of: str
+) -> None:
+    (found,) = overlapped(tmp_path, overlap, batch=512)
+    assert f"outer.overlap = {overlap} {said_of}" in found and "inner steps of santiago" in found
+    assert ("sites wait" in found) == (overlap == 1)
+    _, _, better = found.partition("write overlap = ")
+    assert overlapped(tmp_path, int(better.split(",")[0]), batch=512) == []
+
+
+def test_where_an_exchange_takes_longer_than_a_round_no_overlap_helps(tmp_path: Path) -> None:
+    (found,) = overlapped(tmp_path, 50, batch=16)
+    assert "whatever outer.overlap is: write a larger outer.last" in found
+
+
+def test_more_fragments_are_proposed_where_an_answer_would_be_merged_very_late(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, batch=512, warm=0, outer="first = 50\nfragments = 2\noverlap = 1")
+    (found,) = (one for one in warnings(path, link={"": "100M"}) if "outer.overlap" in one)
+    assert ", or fragments = " in found and "costs the loss less" in found
+
+
+def test_what_an_exchange_takes_is_said_to_people_and_to_programs(tmp_path: Path) -> None:
+    path = written(tmp_path, outer="fragments = 8\noverlap = 2")
+    shown = " ".join(ayni("plan", path).stdout.split())
+    found = said("plan", path)["exchange"]
+    assert f"an exchange of one of 8 fragments: encode {found['encode']:.1f} s, send" in shown
+    assert f"{found['needed']} inner steps of santiago (outer.overlap = 2;" in shown
+    parts = (found[name] for name in ("encode", "send", "merge", "bring", "queue"))
+    assert found["seconds"] == pytest.approx(sum(parts))
+    assert found["needed"] >= found["seconds"] / found["step_seconds"] > found["needed"] - 1
+    assert (found["fragments"], found["overlap"], found["length"]) == (8, 2, 50)
 
 
 def test_who_waits_for_slower_sites_is_told(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ayni.lm.exchange import Exchange, Link, Streaming, link
 from ayni.lm.inner.settings import Shape, Training
 from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.schedule import Schedule
@@ -67,7 +68,7 @@ class SitePlan:
     """One site's share of a run.
 
     `hours` it computes; it is charged for the whole run's, waiting included. An exchange is one
-    round's, both ways.
+    round's, from bringing to the answer, all fragments one after the other.
     """
 
     site: str
@@ -104,41 +105,6 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Link:
-    """Seconds of one round's exchange at a site: sending, being told, and going there and back."""
-
-    up: float
-    down: float
-    delay: float
-
-    @property
-    def exchange(self) -> float:
-        return self.up + self.down + self.delay
-
-
-@dataclass(frozen=True)
-class Streaming:
-    """A model in fragments, and the inner steps between bringing one and merging its answer."""
-
-    fragments: int = 1
-    overlap: int = 0
-
-    def seen(self, link: Link, pace: float, length: int) -> float:
-        """The seconds of a round of `length` steps in which a site exchanges and does not train.
-
-        Each fragment's exchange is hidden behind the steps that it may be late; and no link carries
-        more than it can, in either direction.
-        """
-        hidden = min(self.overlap, length) * pace
-        waits = self.fragments * max(0.0, link.exchange / self.fragments - hidden)
-        return max(waits, max(link.up, link.down) - length * pace)
-
-    def needed(self, exchange: float, pace: float) -> int:
-        """The overlap, in inner steps, at which nobody waits for a round's exchange of so many seconds."""
-        return math.ceil(exchange / self.fragments / pace)
-
-
-@dataclass(frozen=True)
 class Plan:
     """A whole run. `sent`: a site's bytes in both directions; `parallel`: those of fp32 data-parallel."""
 
@@ -149,6 +115,7 @@ class Plan:
     sent: int
     parallel: int
     hours: float
+    exchange: Exchange
     sites: tuple[SitePlan, ...]
 
     @property
@@ -243,9 +210,14 @@ def plan(
         waiting: for whom a round waits; None: for all.
         streaming: how the model is exchanged; None: whole, and nothing is overlapped.
     """
-    count, streaming = parameters(shape), streaming or Streaming()
-    blob = streaming.fragments * blob_size(math.ceil(count / streaming.fragments), codec)
-    paces = [_pace(shape, training, blob, machine, streaming) for machine in machines]
+    count, given = parameters(shape), streaming or Streaming()
+    fragments = given.fragments
+    streaming = replace(given, apart=schedule.inner_steps(0) / fragments)
+    blob = fragments * blob_size(math.ceil(count / fragments), codec)
+    links = [
+        link(count, blob, codec, one.up, one.down, one.delay, len(machines)) for one in machines
+    ]
+    paces = list(zip((_step(shape, training, one) for one in machines), links, strict=True))
     trained = [0.0] * len(machines)
     seconds, rounds = 0.0, 0
     behind = [0] * len(machines)
@@ -256,6 +228,12 @@ def plan(
             trained[place] += times_over * length * min(1.0, lasts / took)
             behind[place] = math.ceil(took / lasts) - 1
         seconds, rounds = seconds + times_over * lasts, rounds + times_over
+    sites = tuple(
+        _site(
+            shape, training, machine, (pace, fragments * link.piece(fragments)), done, seconds, late
+        )
+        for machine, (pace, link), done, late in zip(machines, paces, trained, behind, strict=True)
+    )
     return Plan(
         parameters=count,
         flops_per_token=flops_per_token(shape, training.data.length),
@@ -264,27 +242,33 @@ def plan(
         sent=rounds * 2 * blob,
         parallel=schedule.steps * 2 * 4 * count,
         hours=seconds / 3600,
-        sites=tuple(
-            _site(shape, training, machine, (pace, link.exchange), steps, seconds, late)
-            for machine, (pace, link), steps, late in zip(
-                machines, paces, trained, behind, strict=True
-            )
-        ),
+        exchange=_exchange(sites, links, schedule, streaming),
+        sites=sites,
     )
 
 
-def _pace(
-    shape: Shape, training: Training, blob: int, machine: Machine, streaming: Streaming
-) -> tuple[float, Link]:
-    """Seconds of a step, and of what is sent and told."""
+def _exchange(
+    sites: Sequence[SitePlan], links: Sequence[Link], schedule: Schedule, streaming: Streaming
+) -> Exchange:
+    """What a fragment's exchange takes, among those for whom a round waits."""
+    waited = [pair for pair in zip(sites, links, strict=True) if not pair[0].behind]
+    slowest = max((site for site, _ in waited), key=lambda site: site.step_seconds)
+    return Exchange(
+        link=max((link for _, link in waited), key=lambda link: link.piece(streaming.fragments)),
+        streaming=streaming,
+        site=slowest.site,
+        pace=slowest.step_seconds,
+        length=min(schedule.steps, max(phase.inner_steps for phase in schedule.phases)),
+    )
+
+
+def _step(shape: Shape, training: Training, machine: Machine) -> float:
+    """Seconds of an inner step."""
     data = training.data
     flops = flops_per_token(shape, data.length) * data.batch * data.length
     if training.recompute:
         flops *= 4 / 3
-    step = flops / (machine.count * machine.flops * machine.efficiency)
-    return step, Link(
-        8 * blob / machine.up, 8 * blob / machine.down, 2 * machine.delay * streaming.fragments
-    )
+    return flops / (machine.count * machine.flops * machine.efficiency)
 
 
 def _site(

@@ -132,9 +132,22 @@ def show(planned: Planned) -> None:
             f"{found.saving:,.0f} times less than data-parallel in float32"
         )
     )
+    console.print(plain(_exchange(planned)))
     console.print(table(_COLUMNS, rows, console))
     for warning in planned.warnings:
         say(warning)
+
+
+def _exchange(planned: Planned) -> str:
+    """What an exchange takes, and the overlap that hides it."""
+    one = planned.plan.exchange
+    ours = one.streaming
+    parts = ", ".join(f"{name} {seconds:,.1f} s" for name, seconds in one.parts.items() if seconds)
+    what = f"one of {ours.fragments} fragments" if ours.fragments > 1 else "the whole model"
+    return (
+        f"an exchange of {what}: {parts}; in all {one.seconds:,.1f} s, {one.needed():,} inner steps of "
+        f"{one.site} (outer.overlap = {ours.overlap:,}; a round has up to {one.length:,})"
+    )
 
 
 def _by_site(given: Iterable[str] | None, name: str) -> dict[str, str]:
