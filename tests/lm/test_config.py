@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,22 @@ def test_a_charter_is_the_same_text_each_time_and_all_of_it_is_in_it(tmp_path: P
 def test_a_charter_that_leaves_something_out_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"charter\.holders: is missing"):
         config.load(written(tmp_path, GOOD + CHARTER.replace("holders =", "more =")))
+
+
+def test_the_run_that_is_kept_names_its_tokenizer_by_its_content(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "words", tmp_path / "kept"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text("{}")
+    run = config.load(written(tmp_path, f"tokenizer = '{folder}'\n{GOOD}"))
+    path = config.keep(run, kept)
+    known = config.load(path).tokenizer_sha256
+    assert known == hashlib.sha256(b"{}").hexdigest()
+    (folder / "tokenizer.json").write_text("{ }")
+    with pytest.raises(UserError, match="told otherwise"):
+        config.keep(run, kept)
+    with pytest.raises(UserError, match=r"tokenizer: .* holds another"):
+        config.with_tokenizer(config.load(path))
+    (folder / "tokenizer.json").unlink()
+    assert config.load(config.keep(run, kept)).tokenizer_sha256 == known, (
+        "and a restart needs it not"
+    )

@@ -65,6 +65,21 @@ def test_shards_with_more_tokens_than_the_model_are_refused_by_their_sizes(
     assert "tokens and the model 200 (vocab_size)" in capsys.readouterr().err
 
 
+def test_shards_of_another_tokenizer_of_the_same_size_are_refused(
+    channels: Path,
+    tmp_path: Path,
+    shards: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    own = (shards.parent / "tokenizer" / "tokenizer.json").read_text()
+    (tokenizer / "tokenizer.json").write_text(own + " ")
+    assert begun(tmp_path, shards, f"tokenizer = '{tokenizer}'\n{GOOD}") == 2
+    assert said(channels) == [("failed", UNREADY)]
+    assert "pack the texts again with that one" in capsys.readouterr().err
+
+
 def test_a_site_that_shall_judge_and_holds_nothing_out_says_how_it_would(
     channels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch, shards: Path,  # noqa: F811

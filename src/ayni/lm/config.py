@@ -20,7 +20,7 @@ from ayni.client.errors import InvalidTask
 from ayni.errors import UserError
 from ayni.lm import devices
 from ayni.lm.faults import NO_SUCH_KEY, explained
-from ayni.lm.files import written
+from ayni.lm.files import sha256_of, written
 from ayni.lm.inner.schedule import resolved
 from ayni.lm.inner.settings import Count, Fraction, Section, Shape, Start, Steps, Training
 from ayni.lm.outer.codec import MAX_COUNT, Codec
@@ -178,6 +178,7 @@ class Run(Section):
     sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=1000, strict=False)]
     project: str | None = None  # if given, the token must be of it
     # its folder; a release takes it along
+    tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # of its file
     tokenizer: Annotated[Path, Field(strict=False)] | None = None
     retention: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30  # days, of the channels' messages
     charter: Charter | None = None
@@ -344,6 +345,21 @@ def check_here(run: Run) -> None:
             raise UserError(f"{key}: there is no folder {folder}; name the one that holds it")
 
 
+def with_tokenizer(run: Run) -> Run:
+    """The run with the SHA-256 of its tokenizer, where its folder is at hand.
+
+    Raises:
+        UserError: it is another one than the run says.
+    """
+    folder = run.tokenizer or run.model.checkpoint
+    found = sha256_of(folder / "tokenizer.json") if folder else None
+    if found is None or run.tokenizer_sha256 in (None, found):
+        return run.model_copy(update={"tokenizer_sha256": found or run.tokenizer_sha256})
+    raise UserError(
+        f"tokenizer: {folder} holds another than tokenizer_sha256 says; name the run's own"
+    )
+
+
 def keep(run: Run, folder: Path) -> Path:
     """Put the resolved configuration with the run; the same again changes nothing.
 
@@ -351,8 +367,11 @@ def keep(run: Run, folder: Path) -> Path:
         UserError: another one is there.
     """
     path = folder / RESOLVED
+    run = with_tokenizer(run)
     if path.exists():
-        if load(path) != run:
+        there = load(path)
+        known = run.tokenizer_sha256 or there.tokenizer_sha256  # its folder may be gone by now
+        if there != run.model_copy(update={"tokenizer_sha256": known}):
             raise UserError(
                 f"{folder} holds a run that was told otherwise ({path}): give back what it had, or "
                 "name the run anew"

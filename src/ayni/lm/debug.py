@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ayni.lm.config import Run
+from ayni.lm.config import Run, with_tokenizer
 from ayni.lm.inner import model
 from ayni.lm.inner.progress import Loss, Round
 from ayni.lm.inner.train import Trainer
@@ -51,6 +51,7 @@ def debug(
     Raises:
         UserError: what is missing or does not fit; a loss that is not finite.
     """
+    run = with_tokenizer(run)
     trainer = _trainer(run, site, data, state)
     shape, training = shape_of(run), run.training
     heldout = heldout_of(run, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,3 +68,12 @@ def unwritten(path: Path, error: OSError) -> UserError:
     """What a person is told of a file, or of a folder, in which nothing can be written."""
     kind = NoRoom if is_full(error) else UserError
     return kind(f"{path}: cannot be written ({error.strerror}); make room, or name another place")
+
+
+def sha256_of(path: Path) -> str | None:
+    """Of a file's content; None: it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

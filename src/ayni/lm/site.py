@@ -56,7 +56,7 @@ def build_trainer(
     config = model.config_of(shape) if shape else model.read_config(checkpoint)
     attention = "flex_attention" if here.device.type == "cuda" else "sdpa"
     shards = Shards(data)
-    _check_words(shards, config.vocab_size)
+    _check_tokens(run, shards, config.vocab_size)
     order = Order(
         shards,
         seed=settings.seed,
@@ -77,12 +77,17 @@ def build_trainer(
     return trainer
 
 
-def _check_words(shards: Shards, words: int) -> None:
-    """Raises UserError: the shards have tokens that the model does not know."""
-    size = shards.manifest.tokenizer.size
-    if size > words:
+def _check_tokens(run: Run, shards: Shards, words: int) -> None:
+    """Raises UserError: the shards are of another tokenizer than the run's, or the model's."""
+    made = shards.manifest.tokenizer
+    if run.tokenizer_sha256 not in (None, made.sha256):
         raise UserError(
-            f"{shards.folder}: its tokenizer has {size} tokens and the model {words} (vocab_size): pack "
+            f"{shards.folder}: made with another tokenizer ({made.sha256[:12]}…) than the run's "
+            f"({str(run.tokenizer_sha256)[:12]}…): pack the texts again with that one"
+        )
+    if made.size > words:
+        raise UserError(
+            f"{shards.folder}: its tokenizer has {made.size} tokens and the model {words} (vocab_size): pack "
             "the texts with the run's tokenizer, or give the model as many"
         )
 

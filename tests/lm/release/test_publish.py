@@ -140,9 +140,25 @@ def test_what_cannot_be_released_is_refused_and_leaves_nothing(
     changed = world.run.model_copy(update={"model": model.Start(shape=other)})
     with pytest.raises(UserError, match="values, the model of the configuration"):
         publish(changed, world.hub.folder, tmp_path / "out", Wanted(tokenizer=words))
+    known = world.run.model_copy(update={"tokenizer_sha256": "a" * 64})
+    with pytest.raises(UserError, match=r"holds another tokenizer .* than the run was trained with"):
+        publish(known, world.hub.folder, tmp_path / "out", Wanted(tokenizer=words))
     with pytest.raises(UserError, match=r"tokenizer in run\.toml, or --tokenizer"):
         publish(world.run, world.hub.folder, tmp_path / "out", Wanted())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
+
+
+def test_the_card_names_the_tokenizer_that_was_trained_with(
+    world: World, words: Path, tmp_path: Path
+) -> None:
+    own = tokenizers.load(words).sha256
+    assert released(world, tmp_path / "out", words).tokenizer == own
+    said = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{own}`, and the record does not say" in said
+    known = world.run.model_copy(update={"tokenizer_sha256": own})
+    publish(known, world.hub.folder, tmp_path / "known", Wanted(tokenizer=words))
+    said = (tmp_path / "known" / "README.md").read_text()
+    assert f"`{own}`, with which all sites' texts were packed" in said
 
 
 def test_a_damaged_update_is_found_by_its_digest(

@@ -69,9 +69,21 @@ def _opening(facts: Facts) -> str:
     return (
         f"A language model of {facts.parameters:,} parameters in {facts.precision}, trained by Ayni "
         f"over {len(_sites(facts))} sites: {places}. This is version {facts.version}{step}; the "
-        f"coordinator had it as *{facts.state}*. {licence} All figures here are from the run's record "
-        "and stand in `facts.json`; `SHA256SUMS` lists the files."
+        f"coordinator had it as *{facts.state}*. {_tokenizer(facts)}{licence} All figures here are "
+        "from the run's record and stand in `facts.json`; `SHA256SUMS` lists the files."
     )
+
+
+def _tokenizer(facts: Facts) -> str:
+    if facts.tokenizer is None:
+        return ""
+    known = facts.configuration.get("tokenizer_sha256") == facts.tokenizer
+    how = (
+        "with which all sites' texts were packed"
+        if known
+        else "and the record does not say with which the sites' texts were packed"
+    )
+    return f"Its tokenizer is that of the SHA-256 `{facts.tokenizer}`, {how}. "
 
 
 def _use() -> str:

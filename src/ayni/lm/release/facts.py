@@ -115,6 +115,7 @@ class Facts(_Facts):
     exposures: tuple[Exposure, ...] = ()
     energy: dict[str, float] = {}
     licence: Annotated[str, Field(max_length=200)] | None = None
+    tokenizer: str | None = None  # the SHA-256 of its file
     configuration: dict[str, Any]
     made_with: dict[str, str]
 

@@ -16,13 +16,14 @@ import transformers
 from ayni.client.errors import AyniError
 from ayni.client.network import Network
 from ayni.errors import UserError
-from ayni.lm.config import Run
+from ayni.lm.config import RESOLVED, Run, load, with_tokenizer
 from ayni.lm.inner import model
 from ayni.lm.outer.journal import FILE as JOURNAL
 from ayni.lm.release import card, facts, sums
 from ayni.lm.release.export import Precision, check_empty, export, write_card
 from ayni.lm.release.facts import Facts, Given
 from ayni.lm.release.held import Held, InFolder, OnChannel, Way, chosen, ranges, weights
+from ayni.lm.tokenizer import model as tokenizers
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,13 @@ def publish(
         raise UserError(
             "name the folder of the run's tokenizer: tokenizer in run.toml, or --tokenizer"
         )
+    run = _with_tokenizer(run, folder)
+    words = tokenizers.load(tokenizer).sha256
+    if run.tokenizer_sha256 not in (None, words):
+        raise UserError(
+            f"{tokenizer} holds another tokenizer ({words[:12]}…) than the run was trained with "
+            f"({str(run.tokenizer_sha256)[:12]}…): name that one with --tokenizer"
+        )
     config = _config(run)
     with torch.device("meta"):
         empty = model.named(model.build(config, seed=0))
@@ -68,13 +76,14 @@ def publish(
         number = chosen(held, wanted.number)
         if wanted.number is None and held.numbers[-1] > number:
             log.warning("version %s is provisional still: --round takes it", held.numbers[-1])
+        found = _facts(run, held.ways(number), folder, network, wanted.precision)
         export(
             out,
             config,
             weights(held, number, shapes, scratch / "made"),
             tokenizer,
             precision=wanted.precision,
-            facts=_facts(run, held.ways(number), folder, network, wanted.precision),
+            facts=found.model_copy(update={"tokenizer": words}),
             given=wanted.given,
         )
     return facts.load(out)
@@ -91,6 +100,14 @@ def amend(folder: Path, given: Given) -> Facts:
     found = write_card(folder, known, given)
     sums.write(folder)
     return found
+
+
+def _with_tokenizer(run: Run, folder: Path) -> Run:
+    """The run with its tokenizer's SHA-256: as it was begun, where that is at hand."""
+    if not (folder / RESOLVED).exists():
+        return with_tokenizer(run)
+    begun = load(folder / RESOLVED).tokenizer_sha256
+    return run.model_copy(update={"tokenizer_sha256": begun or run.tokenizer_sha256})
 
 
 def _config(run: Run) -> Any:
