@@ -24,6 +24,7 @@ WANTED = {
     "H=5, plain mean": 4.0,
     "H=5 to step 400, then 50, plain mean": 10.0,
     "the default schedule": 10.0,
+    "the default schedule, Muon": 10.0,
     "H=30, plain mean": 1.5,
 }
 FIRST_CASES = [case.name for case in CASES if "H=30" not in case.name and case.fragments == 1]
