@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from ayni.lm import wire
+from ayni.lm.inner.progress import Loss, Progress
 from ayni.lm.outer.messages import (
     Compared,
     Contributed,
@@ -30,6 +31,8 @@ from ayni.lm.outer.messages import (
 )
 from ayni.lm.outer.schedule import warmed_up
 from ayni.lm.outer.state import Rules
+from ayni.lm.tags import MAX_TAG
+from ayni.lm.voice import Voice
 from ayni.protocol.channels import Schema, Unfit, read_schema
 
 HEX = "0123456789abcdef" * 4
@@ -141,3 +144,25 @@ def test_what_is_not_whole_or_another_s_to_say_is_not_heard(
 def test_no_site_may_send_much_more_than_its_contributions() -> None:
     rounds = RULES.schedule.rounds()
     assert UP.max_bytes < (1 << 27) + 2 * (rounds + RULES.keep) * (1 << 20)
+
+
+def test_losses_of_more_languages_than_a_message_holds_are_told_the_smallest_as_one() -> None:
+    """Also with tags as long as a corpus may have."""
+    count = wire.LANGUAGES + 88
+    names = [f"x-{'abcdefgh-' * 6}{number:08}" for number in range(count)]
+    assert max(map(len, names)) == MAX_TAG
+    progress = Progress(losses={n: Loss(2.0 * (i + 1), i + 1) for i, n in enumerate(names)})
+    told: list[dict[str, Any]] = []
+
+    class Up:
+        def send(self, kind: str, body: dict[str, Any]) -> str:
+            told.append(UP.check(kind, body, None))
+            return "1"
+
+    Voice("norte", Up()).losses(progress)  # type: ignore[arg-type]
+    (body,) = told
+    assert len(body["languages"]) == wire.LANGUAGES
+    assert sum(body["tokens"]) == sum(range(count + 1))
+    found = dict(zip(body["languages"], body["tokens"], strict=True))
+    assert found["mul"] == sum(range(1, 90)) and names[89] in found and names[88] not in found
+    assert set(body["losses"]) == {2.0}

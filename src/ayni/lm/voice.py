@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ayni.lm import wire
-from ayni.lm.inner.progress import Progress
+from ayni.lm.inner.progress import Loss, Progress
 from ayni.lm.outer.messages import Failed, Progressed, SiteEvent
+from ayni.lm.tags import POOLED, smallest_apart
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,10 @@ class Voice:
 
     def losses(self, progress: Progress) -> None:
         """Of the first fragment's round, which ends: the run's. Losses are counted anew from here."""
-        found = sorted(progress.take_losses().items())
+        kept, small = smallest_apart(progress.take_losses(), wire.LANGUAGES)
+        if small:
+            kept[POOLED] = Loss(sum(x.nats for x in small), sum(x.tokens for x in small))
+        found = sorted(kept.items())
         body = {
             "base": progress.version,
             "languages": [name for name, _ in found],

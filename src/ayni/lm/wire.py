@@ -35,6 +35,7 @@ from ayni.lm.outer.messages import (
     Wish,
 )
 from ayni.lm.outer.state import Rules
+from ayni.lm.tags import MAX_TAG, TAG
 
 UP = (Joined, Held, Contributed, Failed, Discarded, Evaluated, Compared, Progressed)
 WISHES = (Pause, Resume, RollBack, Set, Readmit)
@@ -49,7 +50,7 @@ _ADDRESS = "[0-9a-f]{64}"  # of a contribution's blob
 _MOST = 1000  # of a list: as many as a run may have sites
 #: What a head has lists of, which travel as lists of their fields.
 _LISTS: Mapping[str, type[BaseModel]] = {"chain": Link, "variants": Variant}
-_LANGUAGES = 512
+LANGUAGES = 512  # in one message
 _BODY = 64 << 10
 _LARGE = 1e300
 BLOB, HEAD, LOSSES = "blob", "head", "losses"
@@ -131,14 +132,14 @@ def _columns(model: type[BaseModel]) -> dict[str, Any]:
 
 def _losses() -> dict[str, Any]:
     """A round's training losses by language, and the seconds that it trained: what people watch."""
-    language = {"type": "string", "pattern": "[A-Za-z0-9-]+", "max_length": 35}
+    language = {"type": "string", "pattern": TAG, "max_length": MAX_TAG}
     loss = {"type": "number", "minimum": 0, "maximum": 1e6}
     count = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
     return {
         "base": count,
-        "languages": language | {"many": _LANGUAGES},
-        "losses": loss | {"many": _LANGUAGES},
-        "tokens": count | {"many": _LANGUAGES},
+        "languages": language | {"many": LANGUAGES},
+        "losses": loss | {"many": LANGUAGES},
+        "tokens": count | {"many": LANGUAGES},
         "seconds": {"type": "number", "minimum": 0, "maximum": 1e9, "optional": True},
     }
 

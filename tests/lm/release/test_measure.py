@@ -21,8 +21,10 @@ from ayni.lm.corpus.shards import Origin, Shards
 from ayni.lm.inner import model
 from ayni.lm.inner.settings import Shape
 from ayni.lm.release import sums
+from ayni.lm.release.evidence import LANGUAGES, Loss, Losses, bounded, load, save
 from ayni.lm.release.export import export
 from ayni.lm.release.measure import exposure, losses
+from ayni.lm.tags import MAX_TAG
 from ayni.lm.tokenizer import model as tokenizers
 
 SHAPE = Shape(vocab_size=264, hidden_size=32, intermediate_size=64, layers=2, heads=2, context=32)
@@ -156,3 +158,19 @@ def test_mistakes_are_told(place: Path, tmp_path: Path) -> None:
     for given, why in mistakes.items():
         done = ayni(*given)
         assert isinstance(done.exception, UserError) and why in str(done.exception), done.exception
+
+
+def test_more_languages_than_a_file_holds_are_pooled_and_long_tags_are_taken(
+    tmp_path: Path,
+) -> None:
+    long = "es-x-" + "abcdefgh-" * 5 + "abcdefghijklmn"
+    assert len(long) == MAX_TAG
+    many = {f"l{number:05}": Loss(loss=1.0, tokens=1, bytes=2) for number in range(5000)}
+    found = bounded({long: Loss(loss=3.0, tokens=9, bytes=9), **many})
+    assert len(found) == LANGUAGES
+    assert found["mul"] == Loss(loss=1.0, tokens=5002 - LANGUAGES, bytes=2 * (5002 - LANGUAGES))
+    losses = Losses(
+        weights="a" * 64, tokenizer="b" * 64, sites=("norte",), length=9, languages=found
+    )
+    save(losses, tmp_path / "losses.json")
+    assert load(Losses, tmp_path / "losses.json").languages[long].loss == 3.0

@@ -141,7 +141,9 @@ def test_what_cannot_be_released_is_refused_and_leaves_nothing(
     with pytest.raises(UserError, match="values, the model of the configuration"):
         publish(changed, world.hub.folder, tmp_path / "out", Wanted(tokenizer=words))
     known = world.run.model_copy(update={"tokenizer_sha256": "a" * 64})
-    with pytest.raises(UserError, match=r"holds another tokenizer .* than the run was trained with"):
+    with pytest.raises(
+        UserError, match=r"holds another tokenizer .* than the run was trained with"
+    ):
         publish(known, world.hub.folder, tmp_path / "out", Wanted(tokenizer=words))
     with pytest.raises(UserError, match=r"tokenizer in run\.toml, or --tokenizer"):
         publish(world.run, world.hub.folder, tmp_path / "out", Wanted())

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import langcodes
 
-MAX_TAG = 64  # characters
+from ayni.lm.tags import MAX_TAG
+
 UNDETERMINED = "und"
 
 

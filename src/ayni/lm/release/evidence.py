@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -17,12 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ayni.errors import UserError
 from ayni.lm.faults import first_fault
 from ayni.lm.files import written
+from ayni.lm.tags import POOLED, TAG, smallest_apart
 from ayni.terminal import one_line
 
+LANGUAGES = 1 << 12  # of one model
 _MOST = 1 << 20  # bytes of a file
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Whole = Annotated[int, Field(ge=0, le=1 << 53)]
-Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,35}$")]
+Tag = Annotated[str, Field(pattern=rf"^{TAG}$")]
 Place = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Nats = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Bits = Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)]
@@ -58,7 +60,7 @@ class Losses(Evidence):
 
     format: Literal["ayni-losses/1"] = "ayni-losses/1"
     length: Annotated[int, Field(ge=1, le=1 << 24)]
-    languages: Annotated[dict[Tag, Loss], Field(min_length=1, max_length=1 << 12)]
+    languages: Annotated[dict[Tag, Loss], Field(min_length=1, max_length=LANGUAGES)]
 
 
 class Spread(BaseModel):
@@ -147,6 +149,12 @@ def pooled(parts: Iterable[Losses]) -> dict[str, Loss]:
         for name, one in part.languages.items():
             found.setdefault(name, []).append(one)
     return {name: _sum(found[name]) for name in sorted(found)}
+
+
+def bounded(found: Mapping[str, Loss]) -> dict[str, Loss]:
+    """At most so many languages as a file holds: the smallest of more are one, `mul`."""
+    kept, small = smallest_apart(found, LANGUAGES)
+    return kept | ({POOLED: _sum(small)} if small else {})
 
 
 def _sum(parts: list[Loss]) -> Loss:

@@ -17,7 +17,7 @@ from ayni.lm.corpus.shards import Joined
 from ayni.lm.inner import model, packing
 from ayni.lm.inner.evaluate import evaluate
 from ayni.lm.release import sums
-from ayni.lm.release.evidence import Exposure, Loss, Losses, Planted, spread
+from ayni.lm.release.evidence import Exposure, Loss, Losses, Planted, bounded, spread
 from ayni.lm.release.opened import opened
 
 LENGTH = 1024  # tokens in a row, where the model reads so many
@@ -55,11 +55,13 @@ def losses(folder: Path, shards: Sequence[Path], *, length: int | None = None) -
         tokenizer=words.sha256,
         sites=tuple(sorted(sites)),
         length=rows,
-        languages={
-            name: Loss(loss=one.mean, tokens=one.tokens, bytes=_bytes(documents, name))
-            for name, one in found.items()
-            if one.tokens
-        },
+        languages=bounded(
+            {
+                name: Loss(loss=one.mean, tokens=one.tokens, bytes=_bytes(documents, name))
+                for name, one in found.items()
+                if one.tokens
+            }
+        ),
     )
 
 
