@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 
 from ayni.errors import NoRoom, UserError
-from ayni.lm import participant, wire
+from ayni.lm import inbox, participant, wire
 from ayni.lm.coordinate import Coordination
 from ayni.lm.inner import checkpoint
 from ayni.lm.inner.progress import Paused
@@ -232,8 +232,10 @@ def contributed(up: Line) -> list[int]:
 
 
 def test_a_contribution_whose_blob_never_comes_is_refused_and_the_run_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inbox, "_PAUSE", 0.0)
+    monkeypatch.setattr(inbox, "_TRIES", 2)
     world, up = offered(tmp_path)
     up.lost.add(contributed(up)[-1])
     world.to_the_end()

@@ -20,11 +20,11 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from ayni.client.channels import ChannelMessage
-from ayni.client.errors import TransferFailed
 from ayni.errors import NoRoom, UserError, is_full
 from ayni.lm import wire
 from ayni.lm.config import Run, keep
 from ayni.lm.files import add_lines, written
+from ayni.lm.inbox import Inbox
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore, is_address
 from ayni.lm.outer.fragments import split
@@ -44,10 +44,7 @@ from ayni.lm.watching.told import Told
 log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
-_ABREAST = 4  # contributions that are brought at a time
-_TRIES = 5  # to bring a blob, before a contribution is taken to be without one
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
-_ARRIVING = ".part-arriving"  # swept, like all that a killed process leaves
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -123,7 +120,8 @@ class Coordination:
             self._reported.add((report.site, report.base))
             self._pulse.report(report)
             self._alarms.tell(self._watch.report(report))
-        self._tries: dict[int, int] = {}
+        self._inbox = Inbox(self.lines.up, self.store, self._of_site)
+        self._inbox.last = self.coordinator.cursor.get("up", 0)
         self._there: dict[str, int] = {}  # blobs that the sites can have, and their bytes
         self._told: dict[str, Head] = {}  # by fragment
         self._read_back()
@@ -153,6 +151,7 @@ class Coordination:
             events, cursor = self._listen()
             events += self._left(cursor["up"])
             self.coordinator.hear(time.time(), events, cursor)
+            self._inbox.taken()
             self.coordinator.work()
             for head in self.coordinator.heads():
                 self._tell(head)
@@ -167,23 +166,19 @@ class Coordination:
 
     def wait(self, seconds: float) -> None:
         """Until a site says something, but no longer: clocks run on, and people may wish."""
-        after = self.coordinator.cursor.get("up", 0)
-        next(self.lines.up.receive(after, timeout=seconds), None)
+        next(self.lines.up.receive(self._inbox.last, timeout=seconds), None)
 
     # --- hearing ---------------------------------------------------------------------------
 
     def _listen(self) -> tuple[list[Event], dict[str, int]]:
         events: list[Event] = []
         cursor = {name: self.coordinator.cursor.get(name, 0) for name in ("up", "wishes")}
-        messages = list(islice(self.lines.up.messages(cursor["up"]), _AT_ONCE))
-        with ThreadPoolExecutor(_ABREAST, thread_name_prefix="contribution") as pool:
-            came = dict(pool.map(self._bring, [one for one in messages if one.blob is not None]))
-        for message in messages:
-            event, here = came.get(message.sequence) or (self._of_site(message), True)
-            if not here:
-                break  # and no further: the order of messages is kept
-            events += [event] if event else []
-            cursor["up"] = message.sequence
+        said, cursor["up"] = self._inbox.take(cursor["up"])
+        for one in said:
+            if isinstance(one, Report):
+                self._note_losses(one)
+            else:
+                events.append(one)
         for message in islice(self.lines.wishes.messages(cursor["wishes"]), _AT_ONCE):
             events += self._of_person(message)
             cursor["wishes"] = message.sequence
@@ -197,7 +192,7 @@ class Coordination:
         self._over.update(task.id for _, task in new)
         return [Left(site=s, task=task.id, reason=task.said[:500]) for s, task in new]
 
-    def _of_site(self, message: ChannelMessage) -> Event | None:
+    def _of_site(self, message: ChannelMessage) -> Event | Report:
         """What a site says. Its signature says who it is; what it says is believed as far as it fits."""
         site = message.sender.site
         known = message.sender.task is not None and site in {one.site for one in self.run.sites}
@@ -206,8 +201,7 @@ class Coordination:
                 raise ValueError("it is no task of a site of this run")
             self.lines.check(message)
             if message.kind == wire.LOSSES:
-                self._note_losses(site, message.body)
-                return None
+                return Report.of(site, message.body, time.time())
             event = wire.heard(message.kind, message.body, run=self.run.run, site=site)
             self._check(event, message)
             return event
@@ -233,38 +227,13 @@ class Coordination:
             log.warning("wish %s of %s: %s", message.sequence, message.sender, error)
             return []
 
-    def _bring(self, message: ChannelMessage) -> tuple[int, tuple[Event | None, bool]]:
-        """A message's number, what it says, and whether its blob is here now."""
-        event = self._of_site(message)
-        here = not isinstance(event, Contributed) or self._brought(message, event)
-        return message.sequence, (event, here)
-
-    def _brought(self, message: ChannelMessage, said: Contributed) -> bool:
-        """Bring a contribution's blob to the store, under the address of what is in it.
-
-        False: it did not come, and will be tried again. Where it never comes, the message is heard
-        without it: the inspection then finds no blob.
-        """
-        if self.store.path(said.blob).exists():
-            return True
-        try:
-            aside = self.store.folder / f"{_ARRIVING}-{message.sequence}"
-            self.store.adopt(self.lines.up.fetch(message, aside), said.blob)
-        except TransferFailed as error:
-            if is_full(error):
-                raise NoRoom(f"{self.store.folder}: {error}; make room there") from error
-            tries = self._tries[message.sequence] = self._tries.get(message.sequence, 0) + 1
-            log.warning("the contribution of %s has not arrived: %s", said.site, error)
-            return tries >= _TRIES
-        return True
-
-    def _note_losses(self, site: str, body: Mapping[str, Any]) -> None:
+    def _note_losses(self, report: Report) -> None:
         """Once for each version that there is: what is said again changes nothing."""
-        report = Report.of(site, body, time.time())
+        key = report.site, report.base
         known = max(lane.next for lane in self.coordinator.state.lanes.values())
-        if report.base >= known or (site, report.base) in self._reported:
+        if report.base >= known or key in self._reported:
             return
-        self._reported.add((site, report.base))
+        self._reported.add(key)
         add_lines(self.folder / LOSSES, [report.to_json()])
         self._pulse.report(report)
         self._alarms.tell(self._watch.report(report))
