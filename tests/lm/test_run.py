@@ -208,8 +208,8 @@ def test_what_is_not_finite_is_not_sent(tmp_path: Path) -> None:
 def test_who_is_no_site_of_the_run_is_not_heard(tmp_path: Path) -> None:
     world = World(tmp_path, run(quorum=2)).begin("bogota", "cdmx")
     assert world.lines is not None
-    Up(world.lines.up, "elsewhere").send("left", {})  # type: ignore[arg-type]
-    world.lines.up.send("left", {})
+    Up(world.lines.up, "elsewhere").send("joined", {"tokens_per_step": 1})  # type: ignore[arg-type]
+    world.lines.up.send("joined", {"tokens_per_step": 1})
     world.turn()
     reasons = [one["reason"] for one in world.books("rejected")]
     assert reasons == ["it is no task of a site of this run"] * 2
