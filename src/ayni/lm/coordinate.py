@@ -149,7 +149,7 @@ class Coordination:
         try:
             self._tasks = self._ask_tasks()
             events, cursor = self._listen()
-            events += self._left(cursor["up"])
+            events += self._left()
             self.coordinator.hear(time.time(), events, cursor)
             self._inbox.taken()
             self.coordinator.work()
@@ -184,10 +184,10 @@ class Coordination:
             cursor["wishes"] = message.sequence
         return events, cursor
 
-    def _left(self, heard: int) -> list[Left]:
+    def _left(self) -> list[Left]:
         """The sites whose task is over before the run is, once all that they said was heard."""
         new = [(s, t) for s, t in self._tasks.items() if t.final and t.id not in self._over]
-        if not new or self.done or next(self.lines.up.messages(heard), None) is not None:
+        if not new or self.done or next(self.lines.up.messages(self._inbox.last), None):
             return []
         self._over.update(task.id for _, task in new)
         return [Left(site=s, task=task.id, reason=task.said[:500]) for s, task in new]
