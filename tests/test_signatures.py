@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ayni.signatures import KEY, SIZE, Said, Signer, holds, new_secret
+from ayni.signatures import KEY, SIZE, Said, Signer, Wished, holds, new_secret
 
 SIGNER = Signer(new_secret())
 SAID = Said(
     project="quinua", channel="prueba-up", site="norte", task="t1", attempt="a1", number=7,
     kind="part", body={"count": 3, "total": 4.0, "word": "ñandú"}, blob="ab" * 32,
 )  # fmt: skip
+WISHED = Wished("quinua", "prueba-steering", 7, "set", {"name": "lr", "value": 0.5})
 VALUES = st.one_of(
     st.integers(-(1 << 53), 1 << 53),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -44,6 +45,21 @@ def test_nothing_of_it_can_be_changed(name: str) -> None:
     }.get(name, [f"{value}x", ""])  # fmt: skip
     for other in others:
         assert not holds(replace(SAID, **{name: other}), signature, SIGNER.public), other
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Wished)])
+def test_nothing_of_a_wish_can_be_changed(name: str) -> None:
+    signature = SIGNER.sign(WISHED)
+    assert holds(WISHED, signature, SIGNER.public)
+    other: Any = {"at": 8, "body": {**WISHED.body, "value": 5}}.get(name, "another")
+    assert not holds(replace(WISHED, **{name: other}), signature, SIGNER.public)
+
+
+def test_what_sites_and_what_people_sign_begins_with_words_of_its_own() -> None:
+    """Or a task could say what its site's key makes a wish of."""
+    of_site, of_person = (one.signed_bytes().partition(b"\n")[0] for one in (SAID, WISHED))
+    assert b"site" in of_site and b"person" in of_person
+    assert not of_site.startswith(of_person) and not of_person.startswith(of_site)
 
 
 @pytest.mark.parametrize(

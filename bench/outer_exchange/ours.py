@@ -197,7 +197,7 @@ class World:
         import shutil
 
         run = configuration(codec, list(SITES))
-        for name in (run.up, run.down, run.wishes):
+        for name in (run.up, run.down, run.steering):
             self.network.channel(name).delete()
         shutil.rmtree(self.folder / f"{run.run}-{count}")
 

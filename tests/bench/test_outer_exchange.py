@@ -23,7 +23,7 @@ from ayni.lm import wire
 from ayni.lm.coordinate import Coordination, Lines
 from ayni.lm.outer.codec import Codec
 from ayni.lm.participant import Participant
-from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
+from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys, steering
 
 COUNT = 1 << 16
 SITES = ["bogota", "mexico", "santiago"]
@@ -36,7 +36,8 @@ def test_three_vectors_are_exchanged_and_all_hold_the_same_weights(tmp_path: Pat
         wire.up_schema(run.outer, COUNT), wire.down_schema(COUNT), wire.wishes_schema()
     ]  # fmt: skip
     up, down, wishes = (Line(schema) for schema in schemas)
-    lines = Lines(up, down, wishes, partial(keys(tmp_path).check, PROJECT, CHANNEL))
+    check = partial(keys(tmp_path).check, PROJECT, CHANNEL)
+    lines = Lines(up, down, wishes, check, steering(run, tmp_path))
     coordination = Coordination(run, tmp_path / "run", lambda count: lines)
     held: list[str] = []
     sites = []

@@ -87,7 +87,7 @@ class Countries:
         token = self.stage.secrets["tokens"]["researcher"]
         return {
             **self.stage.base_env(), "AYNI_HUB": self.stage.url, "AYNI_TOKEN": token,
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1", "XDG_CONFIG_HOME": str(self.stage.folder / "config"),
         }  # fmt: skip
 
     def permit(self, run: str) -> None:

@@ -23,7 +23,7 @@ from ayni.lm.parameters import arrays
 from ayni.lm.participant import Participant
 from ayni.lm.site import build_trainer
 from tests.joint.configuration import Plan
-from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
+from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys, steering
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def train(run: Run, folder: Path, shards: Mapping[str, Path]) -> Result:
     def connect(count: int) -> Lines:
         up, down = Line(wire.up_schema(run.outer, count)), Line(wire.down_schema(count))
         check = partial(keys(folder).check, PROJECT, CHANNEL)
-        lines.append(Lines(up, down, Line(wire.wishes_schema()), check))
+        lines.append(Lines(up, down, Line(wire.wishes_schema()), check, steering(run, folder)))
         return lines[0]
 
     with closing(Coordination(run, folder / "run", connect)) as hub:

@@ -12,7 +12,9 @@ from uuid import uuid4
 from ayni.channel import Message
 from ayni.client.channels import BlobInfo, ChannelMessage, ChannelSender
 from ayni.client.errors import TransferFailed
-from ayni.client.keys import SiteKeys
+from ayni.client.keys import SiteKeys, write_keys
+from ayni.lm.config import Run
+from ayni.lm.steering import KEYS, Steering
 from ayni.protocol.channels import canonical, read_schema
 from ayni.signatures import Said, Signer, new_secret
 
@@ -72,6 +74,7 @@ class Line:
 
 
 PROJECT, CHANNEL = "quinua", "prueba-up"
+PERSON = Signer(new_secret())  # who may steer
 SIGNERS: dict[str, Signer] = {}  # of the sites
 
 
@@ -82,6 +85,13 @@ def signer(site: str) -> Signer:
 def keys(folder: Path) -> SiteKeys:
     """A coordinator's, which pins what the hub says."""
     return SiteKeys(folder / "site-keys.json", lambda site: signer(site).public)
+
+
+def steering(run: Run, folder: Path) -> Steering:
+    """A coordinator's, whose file names one person."""
+    path = folder / KEYS
+    write_keys(path, {"ana": PERSON.public})
+    return Steering(PROJECT, run, path)
 
 
 class Up:

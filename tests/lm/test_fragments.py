@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ayni.lm import wire
 from ayni.lm.inner.progress import Paused
 from ayni.lm.outer.messages import Pause, Resume, RollBack
 from ayni.lm.participant import Participant
@@ -154,15 +153,14 @@ def test_what_was_out_and_is_gone_is_counted_as_discarded_and_the_run_goes_on(
 def test_people_pause_resume_and_roll_back_all_fragments(tmp_path: Path) -> None:
     world = World(tmp_path, run_of(2)).begin()
     until(world, 2)
-    assert world.lines is not None
-    world.lines.wishes.send(*wire.said(Pause()))
+    world.wish(Pause())
     for _ in range(3):
         world.turn()
     held = world.version
     world.turn()
     assert (world.version, world.hub.status()["status"]) == (held, "paused")
-    world.lines.wishes.send(*wire.said(RollBack(order="back", to=1)))
-    world.lines.wishes.send(*wire.said(Resume()))
+    world.wish(RollBack(order="back", to=1))
+    world.wish(Resume())
     world.to_the_end()
     assert {one["fragment"] for one in world.books("rolled back")} == set(PARTS)
     assert all_hold_the_same(world)

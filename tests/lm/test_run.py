@@ -161,9 +161,7 @@ def test_a_late_site_is_counted(tmp_path: Path) -> None:
 def test_what_is_alarming_is_written_down_once_whoever_is_killed(tmp_path: Path) -> None:
     world = World(tmp_path, run()).begin()
     world.until(3)
-    assert world.lines is not None
-    wish = RollBack(order="one", to=1)
-    world.lines.wishes.send(*wire.said(wish))
+    world.wish(RollBack(order="one", to=1))
     world.to_the_end()
     told = world.hub.status()["alarms"]
     assert [one["what"] for one in told] == ["rolled back"]
@@ -246,13 +244,12 @@ def test_a_contribution_whose_blob_never_comes_is_refused_and_the_run_goes_on(
 def test_people_pause_resume_and_roll_back(tmp_path: Path) -> None:
     world = World(tmp_path, run()).begin()
     world.until(2)
-    assert world.lines is not None
-    world.lines.wishes.send(*wire.said(Pause()))
+    world.wish(Pause())
     for _ in range(3):
         world.turn()
     assert (world.version, world.hub.status()["status"]) == (2, "paused")
-    world.lines.wishes.send(*wire.said(RollBack(order="back", to=1)))
-    world.lines.wishes.send(*wire.said(Resume()))
+    world.wish(RollBack(order="back", to=1))
+    world.wish(Resume())
     world.to_the_end()
     assert len(world.books("rolled back")) == 1
     assert {site.trainer.digest() for site in world.sites.values()} == {
@@ -297,8 +294,7 @@ def test_a_site_that_harms_is_found_by_the_others_and_suspended_until_readmitted
     with pytest.raises(Suspended, match=r"ayni lm readmit run\.toml santiago"):
         while bad.step():
             pass
-    assert world.lines is not None
-    world.lines.wishes.send(*wire.said(Readmit(site="santiago", order="one")))
+    world.wish(Readmit(site="santiago", order="one"))
     back = world.version
     world.to_the_end()
     again = {one["site"] for one in world.books("merged") if int(one["version"]) > back}

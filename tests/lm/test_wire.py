@@ -80,8 +80,12 @@ def test_what_a_site_says_arrives_and_its_name_comes_from_the_network(event: Sit
 
 @pytest.mark.parametrize("event", WISHED, ids=lambda e: e.kind)
 def test_what_a_person_wishes_arrives(event: Wish) -> None:
-    kind, body = passed(WISHES, event)
+    kind, body = wire.said(event)
+    signed = {**body, "key": HEX, "at": 1 << 50, "signature": 2 * HEX}
+    assert WISHES.check(kind, signed, None) == signed
     assert wire.heard(kind, body, run="prueba") == event
+    with pytest.raises(Unfit, match="key: Field required"):
+        WISHES.check(kind, body, None)
 
 
 def test_every_kind_of_message_of_a_site_and_of_a_person_has_its_place() -> None:

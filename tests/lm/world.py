@@ -15,11 +15,14 @@ from ayni.lm.inner.checkpoint import Checkpoints
 from ayni.lm.inner.lead import Leader
 from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
+from ayni.lm.outer.messages import Wish
 from ayni.lm.outer.schedule import Phase, Schedule
 from ayni.lm.outer.state import Rules
 from ayni.lm.participant import Participant
+from ayni.lm.steering import sign
+from ayni.signatures import Signer
 from tests.lm.inner import small
-from tests.lm.lines import CHANNEL, PROJECT, Down, Line, Up, keys
+from tests.lm.lines import CHANNEL, PERSON, PROJECT, Down, Line, Up, keys, steering
 
 NAMES = ("bogota", "cdmx", "santiago")
 
@@ -85,8 +88,14 @@ class World:
             Line(wire.down_schema(count)),
             Line(wire.wishes_schema()),
             partial(keys(self.folder).check, PROJECT, CHANNEL),
+            steering(self.run, self.folder),
         )
         return self.lines
+
+    def wish(self, wish: Wish, signer: Signer = PERSON) -> int:
+        """As a person does, by a key of theirs."""
+        assert self.lines is not None
+        return self.lines.wishes.send(*sign(signer, PROJECT, self.run, wish))
 
     def site(self, name: str, stop: Any = lambda: False, **changed: Any) -> Participant:
         """A new attempt at a site: what its volume has is all that it knows."""

@@ -142,7 +142,10 @@ class World:
     def env(self) -> dict[str, str]:
         stage = self.net.stage
         token = stage.secrets["tokens"]["ana"]
-        return {**os.environ, "AYNI_HUB": stage.url, "AYNI_TOKEN": token, "OMP_NUM_THREADS": "1"}
+        return {
+            **os.environ, "AYNI_HUB": stage.url, "AYNI_TOKEN": token, "OMP_NUM_THREADS": "1",
+            "XDG_CONFIG_HOME": str(stage.folder / "ana"),
+        }  # fmt: skip
 
     def lm(self, *arguments: str) -> str:
         done = ayni("lm", *arguments, env=self.env)
@@ -242,6 +245,22 @@ def process_of(world: World, task: str, module: bytes) -> int:
     return found
 
 
+def steer(world: World, toml: Path, who: str, word: str) -> str:
+    """Somebody, with a key of their own, wishes something; what they are told, once they are answered."""
+    env = {
+        **world.env, "AYNI_TOKEN": world.net.stage.secrets["tokens"][who],
+        "XDG_CONFIG_HOME": str(world.net.stage.folder / who),
+    }  # fmt: skip
+
+    def answer() -> str | None:
+        done = ayni("lm", word, str(toml), "--json", env=env)
+        if done.returncode:
+            return done.stderr
+        return "heard" if json.loads(done.stdout)["heard"] else None
+
+    return until(answer, f"an answer to {who}")
+
+
 def tasks_of(folder: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((folder / "tasks.json").read_text())
     return found
@@ -268,6 +287,7 @@ class Trained:
     toml: Path
     first: dict[str, str]
     last: dict[str, str]
+    told: list[str]  # … Ana, who pauses it, Eva, who may not resume it, and Ana again
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +305,10 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     try:
         for site in WORDS:
             accept(world, site, first)
-        until(lambda: version(folder) >= 2 or first.poll() is not None or None, "two versions")
+        until(lambda: version(folder) >= 1 or first.poll() is not None or None, "a version")
         assert first.poll() is None, first.communicate()
+        wished = (("ana", "pause"), ("eva", "resume"), ("ana", "resume"))
+        told = [steer(world, toml, who, word) for who, word in wished]
     finally:
         first.kill()
         first.communicate()
@@ -298,7 +320,7 @@ def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     world.net.wait(tasks["sur"], "EXECUTOR_ERROR")
     world.lm("set", str(toml), "lr", "0.002", "--from", "3")
     world.lm("train", str(toml), "--json")
-    return Trained(folder, toml, tasks, tasks_of(folder))
+    return Trained(folder, toml, tasks, tasks_of(folder), told)
 
 
 def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
@@ -329,6 +351,16 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     for site in WORDS:
         own = [one["losses"]["es"] for one in losses if one["site"] == site]
         assert own[-1] < 0.8 * own[0]
+
+
+def test_only_those_steer_whose_keys_the_coordinator_has(world: World, trained: Trained) -> None:
+    """Ana's is there since she coordinates; Eva is of the project, and has a token."""
+    pause, refused, resume = trained.told
+    assert (pause, resume) == ("heard", "heard")
+    assert "is not in the coordinator's steering-keys.json" in refused
+    alarms = json.loads(world.lm("status", str(trained.toml), "--json"))["alarms"]
+    (told,) = {one["text"] for one in alarms if one["what"] == "rejected"}
+    assert "resume, by key" in told
 
 
 # --- every byte that leaves a site ------------------------------------------------------------

@@ -4,14 +4,12 @@ say, each in a file of its own."""
 from __future__ import annotations
 
 import json
-import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 
 from ayni.agent.config import Config
 from ayni.errors import UserError
-from ayni.signatures import Signer, new_secret
+from ayni.signatures import Signer, new_secret, signer_at, write_secret
 
 _FILE = "site.json"
 SIGNING = "signing.key"
@@ -59,8 +57,8 @@ def save(config: Config, site: str, key: str) -> None:
     try:
         config.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         config.key_path.parent.mkdir(parents=True, exist_ok=True)
-        _write(config.key_path, key + "\n")
-        _write(config.state / _FILE, json.dumps({"site": site, "hub": config.hub}) + "\n")
+        write_secret(config.key_path, key)
+        write_secret(config.state / _FILE, json.dumps({"site": site, "hub": config.hub}))
     except OSError as error:
         raise UserError(f"the site's key cannot be kept: {error}") from error
 
@@ -71,18 +69,7 @@ def signer(config: Config) -> Signer:
     Raises:
         UserError: the key is damaged, cannot be kept, or others may read it.
     """
-    path = config.state / SIGNING
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(path, new_secret() + "\n")
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise UserError(f"others may read the site's signing key: chmod 600 {path}")
-        return Signer(path.read_text().strip())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be used ({error}): mend it, or make a new key with 'ayni site key new'"
-        ) from error
+    return signer_at(config.state / SIGNING, "make a new key with 'ayni site key new'")
 
 
 def renew_signer(config: Config) -> Signer:
@@ -92,20 +79,9 @@ def renew_signer(config: Config) -> Signer:
         UserError: it cannot be kept.
     """
     try:
-        _write(config.state / SIGNING, new_secret() + "\n")
+        write_secret(config.state / SIGNING, new_secret())
     except OSError as error:
         raise UserError(
             f"{config.state} cannot be written ({error.strerror}); are you the agent's user?"
         ) from error
     return signer(config)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write durably, whole or not at all, readable by this user only."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,34 +122,49 @@ class SiteKeys:
             AyniError: the file cannot be read or written.
         """
         with self._lock:
-            pinned = self._read()
+            pinned = read_keys(self.path)
             if site not in pinned:
                 found = self.ask(site)
                 if found is None or not _KEY.fullmatch(found):
                     raise Unsigned(f"{site} has published no key; its operator updates the agent")
                 pinned[site] = found
-                self._write(pinned)
+                write_keys(self.path, pinned)
             return pinned[site]
 
-    def _read(self) -> dict[str, str]:
-        try:
-            found = json.loads(self.path.read_text())
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise AyniError(f"{self.path} cannot be read: {error}; mend or remove it") from error
-        keys = list(found.values()) if isinstance(found, dict) else [None]
-        if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
-            raise AyniError(f'{self.path}: write {{"SITE": "64 hexadecimal digits", …}}')
-        return dict(found)
 
-    def _write(self, pinned: dict[str, str]) -> None:
-        part = self.path.with_name(f".{self.path.name}.part")
-        try:
-            part.write_text(json.dumps(pinned, indent=2, sort_keys=True) + "\n")
-            part.replace(self.path)
-        except OSError as error:
-            raise AyniError(f"{self.path} cannot be written: {error.strerror}") from error
+# --- the file of public keys ------------------------------------------------------------------
+
+
+def read_keys(path: Path) -> dict[str, str]:
+    """Public keys by the name of who has them, as a file says; none where there is no file.
+
+    Raises:
+        AyniError: it cannot be read, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise AyniError(f"{path} cannot be read: {error}; mend or remove it") from error
+    keys = list(found.values()) if isinstance(found, dict) else [None]
+    if not all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys):
+        raise AyniError(f'{path}: write {{"NAME": "64 hexadecimal digits", …}}')
+    return dict(found)
+
+
+def write_keys(path: Path, keys: Mapping[str, str]) -> None:
+    """Put public keys into a file, whole or not at all.
+
+    Raises:
+        AyniError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(json.dumps(keys, indent=2, sort_keys=True) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise AyniError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _mark(path: Path) -> tuple[int, ...] | None:

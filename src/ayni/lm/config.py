@@ -296,9 +296,9 @@ class Run(Section):
         return f"{self.run}-down"
 
     @property
-    def wishes(self) -> str:
+    def steering(self) -> str:
         """The channel of people who steer; no task is given it."""
-        return f"{self.run}-wishes"
+        return f"{self.run}-steering"
 
     def at(self, site: str) -> Site:
         """Raises UserError: the run has no such site."""

@@ -6,7 +6,6 @@ it reads back when it starts: killed anywhere, it goes on where it was when it i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
-
-from pydantic import TypeAdapter, ValidationError
 
 from ayni.client.channels import ChannelMessage
 from ayni.errors import NoRoom, UserError, is_full
@@ -31,10 +28,11 @@ from ayni.lm.outer.fragments import split
 from ayni.lm.outer.journal import Journal
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.machine import Origin, begin
-from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Left, Name, Record, Rejected
+from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Left, Record
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
+from ayni.lm.steering import LAST, READ, Answer, Steering, clock
 from ayni.lm.tasks import SiteTask
 from ayni.lm.watching.alarms import Watch
 from ayni.lm.watching.record import LOSSES, Report, read_reports
@@ -45,7 +43,6 @@ log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class Line(Protocol):
@@ -66,13 +63,15 @@ class Line(Protocol):
 class Lines:
     """A run's channels: from the sites, to them, and from people.
 
-    `check` raises ValueError for what a site is said to have sent and has not signed.
+    `check` raises ValueError for what a site is said to have sent and has not signed; `steering` knows
+    whose wishes are heard.
     """
 
     up: Line
     down: Line
     wishes: Line
     check: Callable[[ChannelMessage], None]
+    steering: Steering
 
 
 class Coordination:
@@ -103,7 +102,11 @@ class Coordination:
         self._courier = ThreadPoolExecutor(1, thread_name_prefix="update")
         self._coming: dict[str, Future[int]] = {}  # blobs that are being sent to the sites
         self.coordinator = Coordinator(
-            self.journal, self.store, lambda: first(run, self.store), self._send_ahead
+            self.journal,
+            self.store,
+            lambda: first(run, self.store),
+            self._send_ahead,
+            {LAST: clock()},
         )
         lanes = self.coordinator.state.lanes.values()
         self.lines = connect(sum(lane.count for lane in lanes))
@@ -148,10 +151,12 @@ class Coordination:
         """
         try:
             self._tasks = self._ask_tasks()
-            events, cursor = self._listen()
+            events, cursor, answers = self._listen()
             events += self._left()
             self.coordinator.hear(time.time(), events, cursor)
             self._inbox.taken()
+            for answer in answers:
+                self.lines.wishes.send(wire.ANSWER, answer)
             self.coordinator.work()
             for head in self.coordinator.heads():
                 self._tell(head)
@@ -170,19 +175,19 @@ class Coordination:
 
     # --- hearing ---------------------------------------------------------------------------
 
-    def _listen(self) -> tuple[list[Event], dict[str, int]]:
+    def _listen(self) -> tuple[list[Event], dict[str, int], list[Answer]]:
+        """What was said, how far it was read, and what people are to be answered."""
         events: list[Event] = []
-        cursor = {name: self.coordinator.cursor.get(name, 0) for name in ("up", "wishes")}
+        cursor = {"up": 0, READ: 0, **self.coordinator.cursor}
         said, cursor["up"] = self._inbox.take(cursor["up"])
         for one in said:
             if isinstance(one, Report):
                 self._note_losses(one)
             else:
                 events.append(one)
-        for message in islice(self.lines.wishes.messages(cursor["wishes"]), _AT_ONCE):
-            events += self._of_person(message)
-            cursor["wishes"] = message.sequence
-        return events, cursor
+        wishes = islice(self.lines.wishes.messages(cursor[READ]), _AT_ONCE)
+        wished, answers = self.lines.steering.hear(wishes, cursor)
+        return [*events, *wished], cursor, answers
 
     def _left(self) -> list[Left]:
         """The sites whose task is over before the run is, once all that they said was heard."""
@@ -206,7 +211,7 @@ class Coordination:
             self._check(event, message)
             return event
         except ValueError as error:
-            return _rejected(message, str(error))
+            return wire.rejected(message, str(error))
 
     def _check(self, event: Event, message: ChannelMessage) -> None:
         """Raises ValueError: what is said does not fit what came, or what this run's sites train."""
@@ -219,13 +224,6 @@ class Coordination:
                 f"joined: {event.tokens_per_step} tokens a step, where the run's batch has "
                 f"{self.run.tokens_per_step}"
             )
-
-    def _of_person(self, message: ChannelMessage) -> list[Event]:
-        try:
-            return [wire.heard(message.kind, message.body, run=self.run.run)]
-        except ValueError as error:
-            log.warning("wish %s of %s: %s", message.sequence, message.sender, error)
-            return []
 
     def _note_losses(self, report: Report) -> None:
         """Once for each version that there is: what is said again changes nothing."""
@@ -340,16 +338,6 @@ def _belonging(members: Mapping[str, str]) -> list[Record]:
         )
         for site, member in sorted(members.items())
     ]
-
-
-def _rejected(message: ChannelMessage, reason: str) -> Rejected:
-    text = json.dumps([message.kind, message.body, message.sequence], sort_keys=True)
-    try:
-        claimed = _NAME.validate_python(message.sender.site or "person")
-    except ValidationError:
-        claimed = "unknown"
-    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    return Rejected(claimed=claimed, digest=digest, reason=reason[:500])
 
 
 def read_status(folder: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from ayni.lm import wire
 from ayni.lm.config import RESOLVED, Run, Site
 from ayni.lm.coordinate import Lines
 from ayni.lm.files import written
+from ayni.lm.steering import KEYS as STEERING_KEYS
+from ayni.lm.steering import Steering
 from ayni.lm.tasks import TAG, name_of
 
 TASKS = "tasks.json"
@@ -37,25 +39,29 @@ def connect(network: Network, run: Run, count: int, folder: Path) -> Lines:
 
     Args:
         count: the model's values, which bound what may be sent.
-        folder: the run's, where the sites' keys are pinned.
+        folder: the run's, where the keys of sites and of people who may steer are pinned.
 
     Raises:
         AyniError: there are others of these names; the remedy is to name the run anew.
+        UserError: who coordinates has no key that can be used.
     """
     up, down = wire.up_schema(run.outer, count), wire.down_schema(count)
     keys = SiteKeys(folder / KEYS, network.signing_key)
+    steering = Steering(network.project, run, folder / STEERING_KEYS)
+    steering.begin()
     kept, charter = run.retention, run.charter_text
     return Lines(
         up=network.make_channel(run.up, up, retention=kept, charter=charter),
         down=network.make_channel(run.down, down, retention=kept, charter=charter),
         wishes=wishes(network, run),
         check=partial(keys.check, network.project, run.up),
+        steering=steering,
     )
 
 
 def wishes(network: Network, run: Run) -> Channel:
     """The channel of people who steer."""
-    return network.make_channel(run.wishes, wire.wishes_schema(), retention=run.retention)
+    return network.make_channel(run.steering, wire.wishes_schema(), retention=run.retention)
 
 
 def members(network: Network, run: Run) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`ayni lm train`, and what steers a run: coordinate, pause, resume, set, rollback, readmit."""
+"""`ayni lm train`, and what steers a run: coordinate, pause, resume, set, rollback, readmit, key."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ayni.client.commands.console import (
     open_network,
     say,
 )
+from ayni.errors import UserError
 
 if TYPE_CHECKING:
     from ayni.lm.config import Run
@@ -52,6 +53,7 @@ def register(lm: typer.Typer) -> None:
     lm.command("set", epilog=examples("ayni lm set run.toml lr 0.0002 --from 40"))(set_value)
     lm.command(epilog=examples("ayni lm rollback run.toml --to 12"))(rollback)
     lm.command(epilog=examples("ayni lm readmit run.toml bogota"))(readmit)
+    lm.command(epilog=examples("ayni lm key"))(key)
 
 
 def train(
@@ -169,6 +171,14 @@ def readmit(
     _wish(configuration, Readmit(site=name, order=secrets.token_hex(8)), as_json)
 
 
+def key(as_json: Json = False) -> None:
+    """Print the public key by which you steer runs. Give it to who coordinates, not by the hub."""
+    from ayni.lm import steering
+
+    public = steering.own_key().public
+    typer.echo(json.dumps({"key": public}) if as_json else public)
+
+
 # --- what they share --------------------------------------------------------------------------
 
 
@@ -198,16 +208,22 @@ def _coordination(run: Run, folder: Path) -> Coordination:
 
 
 def _wish(configuration: Path, wish: Wish, as_json: bool) -> None:
-    from ayni.lm import config, launch, wire
+    from ayni.lm import config, launch, steering
 
     run = config.load(configuration)
+    signer = steering.own_key()
     network = open_network()
     launch.check_project(network, run)
-    number = launch.wishes(network, run).send(*wire.said(wish))
+    channel = launch.wishes(network, run)
+    number = channel.send(*steering.sign(signer, network.project, run, wish))
+    answer = steering.answer_to(channel, number)
+    if answer is not None and "refused" in answer:
+        raise UserError(f"wish {number} of run {run.run} was refused: {answer['refused']}")
     if as_json:
-        typer.echo(json.dumps({"run": run.run, "wish": number}))
+        typer.echo(json.dumps({"run": run.run, "wish": number, "heard": answer is not None}))
         return
-    say(f"wish {number} of run {run.run}: its coordinator will hear it")
+    later = "its coordinator does not answer now, and will hear it within a day, or not at all"
+    say(f"wish {number} of run {run.run}: {'heard' if answer is not None else later}")
 
 
 def _watch(coordination: Coordination, as_json: bool) -> None:

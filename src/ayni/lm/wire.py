@@ -6,10 +6,12 @@ What people read is left out, too: a reason is one of a list, so that no text ca
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ayni.lm.outer.codec import Codec, blob_size
 from ayni.lm.outer.messages import (
@@ -24,9 +26,11 @@ from ayni.lm.outer.messages import (
     Held,
     Joined,
     Link,
+    Name,
     Pause,
     Progressed,
     Readmit,
+    Rejected,
     Resume,
     RollBack,
     Set,
@@ -37,6 +41,9 @@ from ayni.lm.outer.messages import (
 from ayni.lm.outer.state import Rules
 from ayni.lm.tags import MAX_TAG, TAG
 
+if TYPE_CHECKING:
+    from ayni.client.channels import ChannelMessage
+
 UP = (Joined, Held, Contributed, Failed, Discarded, Evaluated, Compared, Progressed)
 WISHES = (Pause, Resume, RollBack, Set, Readmit)
 NOT_FINITE = "a loss, a gradient or a weight is not finite"
@@ -44,6 +51,15 @@ CANNOT = "its trainer cannot go on; its log says why"
 NO_ROOM = "a disk at the site is full"
 UNREADY = "its data, tokenizer or checkpoint does not fit the run; its log says what"
 _REASONS = (NOT_FINITE, CANNOT, NO_ROOM, UNREADY)
+#: Why a wish is not heard.
+UNSIGNED = "it is not signed: give it with a newer Ayni"
+FOREIGN = "its key is not in the coordinator's steering-keys.json; 'ayni lm key' prints it"
+FORGED = "its signature does not hold: it was changed on the way, or is of another run"
+STALE = "it is no newer than the last one heard, or than the run: mind the clock, and give it again"
+LATE = "it was signed more than a day ago: give it again"
+EARLY = "it was signed by a clock more than a minute ahead: set that right, and give it again"
+STRANGE = "it is none that a run knows"
+_REFUSALS = (UNSIGNED, FOREIGN, FORGED, STALE, LATE, EARLY, STRANGE)
 _SAID = ("kind", "site", "run")  # by the network, not by the sender
 _HEX = "[0-9a-f]{32}|[0-9a-f]{64}"  # digests and nonces
 _ADDRESS = "[0-9a-f]{64}"  # of a contribution's blob
@@ -53,7 +69,8 @@ _LISTS: Mapping[str, type[BaseModel]] = {"chain": Link, "variants": Variant}
 LANGUAGES = 512  # in one message
 _BODY = 64 << 10
 _LARGE = 1e300
-BLOB, HEAD, LOSSES = "blob", "head", "losses"
+BLOB, HEAD, LOSSES, ANSWER = "blob", "head", "losses", "answer"
+_NAMES: TypeAdapter[str] = TypeAdapter(Name)
 
 
 # --- schemas ----------------------------------------------------------------------------------
@@ -93,8 +110,17 @@ def down_schema(count: int) -> dict[str, Any]:
 
 
 def wishes_schema() -> dict[str, Any]:
-    """What people may wish."""
-    return {"kinds": {_kind(model): {"fields": _fields(model)} for model in WISHES}}
+    """What people may wish, each with their signature (`ayni.lm.steering`); and what is answered."""
+    count = {"type": "integer", "minimum": 0, "maximum": 1 << 53}
+    signed = {
+        "key": {"type": "string", "pattern": "[0-9a-f]{64}", "max_length": 64},
+        "at": count,
+        "signature": {"type": "string", "pattern": "[0-9a-f]{128}", "max_length": 128},
+    }
+    kinds = {_kind(model): {"fields": _fields(model) | signed} for model in WISHES}
+    refused = {"type": "enumeration", "values": list(_REFUSALS), "optional": True}
+    kinds[ANSWER] = {"fields": {"wish": count, "refused": refused}}
+    return {"kinds": kinds, "rate": 600}
 
 
 def _kind(model: type[BaseModel]) -> str:
@@ -196,6 +222,17 @@ def heard(kind: str, body: Mapping[str, Any], *, run: str, site: str | None = No
         where = ".".join(map(str, fault["loc"][1:]))
         raise ValueError(f"{kind}: {where}: {fault['msg']}") from error
     return event
+
+
+def rejected(message: ChannelMessage, reason: str) -> Rejected:
+    """For the books: a message was refused."""
+    text = json.dumps([message.kind, message.body, message.sequence], sort_keys=True)
+    try:
+        claimed = _NAMES.validate_python(message.sender.site or "person")
+    except ValidationError:
+        claimed = "unknown"
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return Rejected(claimed=claimed, digest=digest, reason=reason[:500])
 
 
 def said_head(head: Head) -> dict[str, Any]:

@@ -231,6 +231,7 @@ class ModelStory:
             "AYNI_HUB": stage.url,
             "AYNI_TOKEN": stage.secrets["tokens"]["researcher"],
             "HF_HOME": str(self.folder / "hf"),  # nothing in the person's home
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",

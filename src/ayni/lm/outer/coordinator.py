@@ -41,11 +41,13 @@ class Coordinator:
         store: Store,
         first: Callable[[], State],
         made: Callable[[str], object] = lambda ref: None,
+        cursor: Mapping[str, int] | None = None,
     ) -> None:
         """Go on from the memory, or begin with `first`.
 
         Args:
             made: see `perform`.
+            cursor: where sources are read from that the memory does not know yet.
         """
         self._memory, self._store, self._made = memory, store, made
         found = memory.state()
@@ -53,7 +55,7 @@ class Coordinator:
             found = first()
             memory.commit(found)
         self.state = found
-        self.cursor = memory.cursor()
+        self.cursor = {**(cursor or {}), **memory.cursor()}
 
     def hear(
         self, now: float, events: Sequence[Event] = (), cursor: Mapping[str, int] | None = None
