@@ -17,7 +17,6 @@ pytest.importorskip("torch")
 
 from ayni.cli.frame import build
 from ayni.client.channels import ChannelSender
-from ayni.client.errors import AyniError
 from ayni.client.keys import read_keys, write_keys
 from ayni.errors import UserError
 from ayni.lm import launch, run_commands, steering, wire
@@ -265,10 +264,17 @@ def test_who_may_steer_can_be_changed_while_the_run_goes_on(world: World) -> Non
     last = world.wish(Resume())
     world.hub.step()
     assert answers(world) == {refused: wire.FOREIGN, heard: None, last: wire.FOREIGN}
-    path.write_text("{")
-    world.wish(Resume(), eva)
-    with pytest.raises(AyniError, match=r"steering-keys\.json cannot be read"):
-        world.hub.step()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"ana": "no key"}'])
+def test_a_file_of_keys_that_somebody_spoilt_lets_nobody_steer_and_ends_no_run(
+    world: World, text: str
+) -> None:
+    (world.folder / steering.KEYS).write_text(text)
+    number = world.wish(Pause())
+    world.hub.step()
+    assert answers(world) == {number: wire.UNREADABLE}
+    assert not world.hub.coordinator.state.paused
 
 
 # --- what a person does -----------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any
 
 from ayni.client import credentials
 from ayni.client.channels import Channel, ChannelMessage
+from ayni.client.errors import AyniError
 from ayni.client.keys import read_keys, write_keys
 from ayni.lm import wire
 from ayni.lm.config import Run
@@ -99,11 +100,7 @@ class Steering:
     def hear(
         self, messages: Iterable[ChannelMessage], cursor: dict[str, int]
     ) -> tuple[list[Event], list[Answer]]:
-        """What people wish, and what they are answered; the cursor is moved on.
-
-        Raises:
-            AyniError: the file of keys cannot be read.
-        """
+        """What people wish, and what they are answered; the cursor is moved on."""
         events: list[Event] = []
         heard: list[Answer] = []
         refused: list[Answer] = []
@@ -130,7 +127,7 @@ class Steering:
         key, at, signature = (body.pop(name, None) for name in ("key", "at", "signature"))
         if not (isinstance(key, str) and type(at) is int and isinstance(signature, str)):
             raise Unheard(wire.UNSIGNED)
-        if key not in read_keys(self.keys).values():
+        if key not in self._known():
             raise Unheard(wire.FOREIGN)
         wished = Wished(self.project, self.run.steering, at, message.kind, body)
         if not holds(wished, signature, key):
@@ -143,3 +140,11 @@ class Steering:
             return wire.heard(message.kind, body, run=self.run.run), at
         except ValueError as error:
             raise Unheard(wire.STRANGE) from error
+
+    def _known(self) -> set[str]:
+        """The keys in the file. One that somebody spoilt ends no run."""
+        try:
+            return set(read_keys(self.keys).values())
+        except AyniError as error:
+            log.warning("%s", error)
+            raise Unheard(wire.UNREADABLE) from error
