@@ -16,7 +16,7 @@ from ayni.lm import config
 
 def test_the_configuration_is_whole_and_ends_with_its_schedule(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
-    path.write_text(tasks.run_toml(1024, 'as its "owner" says'))
+    path.write_text(tasks.run_toml(tmp_path, 1024, 'as its "owner" says'))
     run = config.load(path)
     assert [one.site for one in run.sites] == ["santiago", "mexico", "bogota"]
     assert run.model.shape is not None and run.model.shape.vocab_size == 1024

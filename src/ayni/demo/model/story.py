@@ -185,7 +185,7 @@ class ModelStory:
     def train(self) -> Watch:
         """`ayni lm train`; in mid-run a site is killed, and comes back."""
         toml = self.folder / "run.toml"
-        toml.write_text(tasks.run_toml(self._words(), self.held.licence))
+        toml.write_text(tasks.run_toml(self.tokenizer, self._words(), self.held.licence))
         rounds = f"{tasks.PHASES[0][1]} to {tasks.PHASES[-1][1]}"
         self.story.say(
             f"[bold]ayni lm train run.toml[/bold]: a task at each site, {tasks.STEPS} steps of "

@@ -6,6 +6,8 @@ stand in five documents; the shards stay in a volume, on which its training goes
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from ayni.demo.alliance import PROJECT, SITE_OF
@@ -83,6 +85,7 @@ def pack(site: str, member: str, held_out: float) -> dict[str, Any]:
 _RUN = f"""\
 run = "{RUN}"
 project = "{PROJECT}"
+tokenizer = {{tokenizer}}
 
 [model.shape]
 vocab_size = {{words}}
@@ -131,8 +134,15 @@ mem = "1536M"
 """
 
 
-def run_toml(words: int, licence: str) -> str:
-    """The run's configuration. `words`: of the tokenizer; `licence`: of the texts."""
+def run_toml(tokenizer: Path, words: int, licence: str) -> str:
+    """The run's configuration. `tokenizer`: its folder; `words`: it has; `licence`: of the texts."""
     phases = (_PHASE.format(start=start, length=length) for start, length in PHASES)
     sites = (_SITE.format(site=site) for site in SITE_OF.values())
-    return "".join([_RUN.format(words=words), charter.toml(licence), *phases, *sites])
+    return "".join(
+        [
+            _RUN.format(tokenizer=json.dumps(str(tokenizer)), words=words),
+            charter.toml(licence),
+            *phases,
+            *sites,
+        ]
+    )
