@@ -48,6 +48,24 @@ def test_a_blob_comes_back_as_it_was_sent(network: Network, tmp_path: Path) -> N
         channel.fetch(next(channel.messages(2)), tmp_path / "c")
 
 
+def test_a_blob_may_be_deleted_before_its_time_and_its_message_stays(
+    network: Network, tmp_path: Path
+) -> None:
+    channel = network.make_channel("sums", SCHEMA)
+    for data in (b"quinua", b"maize!"):
+        channel.send("delta", blob=data)
+    first, second = channel.messages()
+    assert first.blob is not None and second.blob is not None
+    assert channel.held() == {first.blob.sha256: 6, second.blob.sha256: 6}
+    for _ in range(2):
+        channel.drop(first.blob.sha256)
+    assert channel.held() == {second.blob.sha256: 6}
+    assert [one.sequence for one in channel.messages()] == [1, 2]
+    with pytest.raises(TransferFailed):
+        channel.fetch(first, tmp_path / "a")
+    assert channel.fetch(second, tmp_path / "b").read_bytes() == b"maize!"
+
+
 def test_a_blob_that_is_another_than_its_message_names_is_not_taken(
     network: Network, tmp_path: Path
 ) -> None:

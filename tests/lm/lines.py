@@ -69,8 +69,19 @@ class Line:
     def fetch(self, message: ChannelMessage, target: Path) -> Path:
         if message.sequence in self.lost:
             raise TransferFailed("the blob is not there")
+        if message.sequence not in self.blobs:
+            raise TransferFailed("there is no such file")
         target.write_bytes(self.blobs[message.sequence])
         return target
+
+    def held(self) -> dict[str, int]:
+        ours = [one for one in self.said if one.blob and one.sequence in self.blobs]
+        return {one.blob.sha256: one.blob.size for one in ours if one.blob}
+
+    def drop(self, sha256: str) -> None:
+        for one in self.said:
+            if one.blob and one.blob.sha256 == sha256:
+                self.blobs.pop(one.sequence, None)
 
 
 PROJECT, CHANNEL = "quinua", "prueba-up"

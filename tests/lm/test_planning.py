@@ -95,6 +95,15 @@ def test_people_get_a_table_and_on_stderr_what_stands_in_the_way(tmp_path: Path)
     assert "a GPU needs" in done.stderr and "a GPU needs" not in done.stdout
 
 
+def test_the_room_at_the_store_is_said(tmp_path: Path) -> None:
+    """Contributions of two rounds and 40 updates in 4 bits, five snapshots in float32."""
+    path = written(tmp_path, codec="int4")
+    found = said("plan", path)
+    blob = found["round_bytes"] / 2
+    assert found["store"] == 44 * blob + 5 * 4 * found["parameters"]
+    assert "at the project's store, which its quota must hold" in ayni("plan", path).stdout
+
+
 def test_what_is_said_of_a_site_counts_before_what_is_said_of_all(tmp_path: Path) -> None:
     path = written(tmp_path)
     found = said(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from uuid import uuid4
 from pydantic import Field, ValidationError
 
 from ayni.client.connection import LONG_PATIENCE, MAX_WAIT
-from ayni.client.errors import AyniError, TransferFailed
+from ayni.client.errors import AyniError, NotFound, TransferFailed
 from ayni.client.models import Answer
 from ayni.transfer import Answer as BlobAnswer
 from ayni.transfer import Described, TransferError
@@ -95,6 +96,7 @@ class Channel:
         self._network = network
         self.name = name
         self._path = f"/channels/{name}"
+        self._blobs = f".ayni/channels/{name}/"  # among the project's files
 
     @property
     def info(self) -> ChannelInfo:
@@ -183,7 +185,7 @@ class Channel:
         if message.blob is None:
             raise AyniError(f"message {message.sequence} of channel {self.name} has no blob")
         local = Path(target)
-        path = f".ayni/channels/{self.name}/{message.blob.sha256}"
+        path = self._blobs + message.blob.sha256
         connection = self._network.connection
         try:
             with connection.mover() as mover:
@@ -192,6 +194,20 @@ class Channel:
         except TransferError as error:
             raise TransferFailed(str(error)) from error
         return local
+
+    def held(self) -> dict[str, int]:
+        """The blobs that are at the store: SHA-256 and bytes."""
+        found = self._network.store.ls(self._blobs)
+        return {file.path.removeprefix(self._blobs): file.size for file in found}
+
+    def drop(self, sha256: str) -> None:
+        """Delete a blob before its time; messages that name it stay. What is not there is no error.
+
+        Raises:
+            NotAllowed: the token lacks the scope `store:write`.
+        """
+        with suppress(NotFound):
+            self._network.connection.delete("/files", path=self._blobs + sha256)
 
     def delete(self) -> None:
         """Delete it with all its messages and blobs."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ayni.client.channels import ChannelMessage
 from ayni.errors import NoRoom, UserError, is_full
@@ -32,6 +32,7 @@ from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Left, Recor
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
+from ayni.lm.room import Line, Room
 from ayni.lm.steering import LAST, READ, Answer, Steering, clock
 from ayni.lm.tasks import SiteTask
 from ayni.lm.watching.alarms import Watch
@@ -43,20 +44,6 @@ log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
-
-
-class Line(Protocol):
-    """A channel from outside, as `ayni.client.channels.Channel` has it."""
-
-    def messages(self, after: int = 0) -> Iterator[ChannelMessage]: ...
-
-    def receive(self, after: int = 0, timeout: float | None = None) -> Iterator[ChannelMessage]: ...
-
-    def send(
-        self, kind: str, body: Mapping[str, Any] | None = None, blob: Path | None = None
-    ) -> int: ...
-
-    def fetch(self, message: ChannelMessage, target: Path) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,7 @@ class Coordination:
             self._alarms.tell(self._watch.report(report))
         self._inbox = Inbox(self.lines.up, self.store, self._of_site)
         self._inbox.last = self.coordinator.cursor.get("up", 0)
-        self._there: dict[str, int] = {}  # blobs that the sites can have, and their bytes
+        self._room = Room(self.lines.up, self.lines.down)
         self._told: dict[str, Head] = {}  # by fragment
         self._read_back()
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
@@ -151,6 +138,7 @@ class Coordination:
         """
         try:
             self._tasks = self._ask_tasks()
+            self._room.make(self.coordinator.state, self.coordinator.cursor.get("up", 0))
             events, cursor, answers = self._listen()
             events += self._left()
             self.coordinator.hear(time.time(), events, cursor)
@@ -241,10 +229,11 @@ class Coordination:
     def _read_back(self) -> None:
         for message in self.lines.down.messages():
             if message.kind == wire.BLOB:
-                self._there[message.body["ref"]] = message.blob.size if message.blob else 0
+                self._room.add(message.body["ref"], message.blob.size if message.blob else 0)
             elif message.kind == wire.HEAD:
                 head = wire.heard_head(message.body, run=self.run.run)
                 self._told[head.fragment] = head
+        self._room.look()
 
     def _tell(self, head: Head) -> None:
         """A head, after all that it names."""
@@ -252,16 +241,16 @@ class Coordination:
             return
         changes = [variant.change for variant in head.variants]
         for ref in (head.snapshot, *(link.update for link in head.chain), *changes):
-            if ref is not None and ref not in self._there:
+            if ref is not None and not self._room.has(ref):
                 coming = self._coming.pop(ref, None)
-                self._there[ref] = self._offer(ref) if coming is None else coming.result()
+                self._room.add(ref, self._offer(ref) if coming is None else coming.result())
         self.lines.down.send(wire.HEAD, wire.said_head(head))
         self._told[head.fragment] = head
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)
 
     def _send_ahead(self, ref: str) -> None:
         """Send an update while the weights after it are still being made."""
-        if ref not in self._there and ref not in self._coming:
+        if not self._room.has(ref) and ref not in self._coming:
             self._coming[ref] = self._courier.submit(self._offer, ref, next=True)
 
     def _offer(self, ref: str, **of_it: Any) -> int:
@@ -283,7 +272,7 @@ class Coordination:
             self._tallies.of,
             self._pulse,
             self._alarms.last,
-            offered=sum(self._there.values()),
+            offered=self._room.offered,
             sites=[one.site for one in self.run.sites],
             tasks=self._tasks,
             now=now,

@@ -128,6 +128,16 @@ class Plan:
         return self.parallel / self.sent
 
 
+def room(count: int, blob: int, sites: int, keep: int, snapshot_every: int) -> int:
+    """The most bytes of a run of `count` parameters at the project's store (`ayni.lm.room`).
+
+    The contributions of two rounds, in encoded blobs; the updates to the versions that are kept, and to
+    those since the snapshot before; their snapshots and the one before, in float32.
+    """
+    updates, snapshots = keep + snapshot_every, keep // snapshot_every + 2
+    return (2 * sites + updates) * blob + snapshots * _FLOAT * count
+
+
 def parameters(shape: Shape) -> int:
     """The number of parameters, tied embeddings once."""
     h, kv = shape.hidden_size, shape.key_value_heads * shape.head_size

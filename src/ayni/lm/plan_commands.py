@@ -133,6 +133,9 @@ def show(planned: Planned) -> None:
         )
     )
     console.print(plain(_exchange(planned)))
+    console.print(
+        plain(f"up to {decimal(planned.store)} at the project's store, which its quota must hold")
+    )
     console.print(table(_COLUMNS, rows, console))
     for warning in planned.warnings:
         say(warning)

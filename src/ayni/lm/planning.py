@@ -19,7 +19,7 @@ from ayni.lm.exchange import Streaming
 from ayni.lm.faults import explained
 from ayni.lm.inner.settings import Shape
 from ayni.lm.obstacles import of_run, of_site, task_memory
-from ayni.lm.plan import Machine, Plan, Waiting, plan
+from ayni.lm.plan import Machine, Plan, Waiting, plan, room
 
 LINK = 100e6  # bits/s, where nothing is said: the slowest that the alliance's centres have
 MFU = 0.35
@@ -58,11 +58,12 @@ class Planned:
     plan: Plan
     machines: tuple[Machine, ...]
     names: tuple[str, ...]  # of the machines
+    store: int  # bytes at the project's store, at most
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         found = asdict(self.plan)
-        found |= {"tokens": self.plan.tokens, "saving": self.plan.saving}
+        found |= {"tokens": self.plan.tokens, "saving": self.plan.saving, "store": self.store}
         one = self.plan.exchange
         found["exchange"] = {
             **one.parts, "seconds": one.seconds, "site": one.site, "step_seconds": one.pace,
@@ -98,7 +99,10 @@ def make(run: Run, facts: Facts | None = None) -> Planned:
         warnings += of_site(site, machine, one, shape, run, found)
     warnings += of_run(run, found, shape.layers)
     names = tuple(name for _, name, _ in known)
-    return Planned(found, tuple(machines), names, tuple(warnings))
+    store = room(
+        found.parameters, found.round_bytes // 2, len(run.sites), rules.keep, rules.snapshot_every
+    )
+    return Planned(found, tuple(machines), names, store, tuple(warnings))
 
 
 def shape_of(run: Run) -> Shape:

@@ -1,14 +1,14 @@
 """The rounds whose weights can still be made, and making them. NumPy only.
 
 The coordinator's folder holds the versions that a run may go back to. The channel to the sites holds
-all that was ever announced, as long as its messages are kept. Either names a snapshot and the updates
+what the coordinator left there of all that was announced. Either names a snapshot and the updates
 after it; what comes out must have the digest that the sites compared.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -145,6 +145,8 @@ class Line(Protocol):
 
     def fetch(self, message: ChannelMessage, target: Path) -> Path: ...
 
+    def held(self) -> Mapping[str, int]: ...
+
 
 class OnChannel:
     """What a run's channel to its sites still holds. Blobs are brought to `scratch` when wanted."""
@@ -154,8 +156,9 @@ class OnChannel:
         self._line, self._scratch = line, FolderStore(scratch)
         self._messages: dict[str, ChannelMessage] = {}
         self._heads: list[Head] = []
+        there = line.held()
         for message in line.messages():
-            if message.kind == wire.BLOB:
+            if message.kind == wire.BLOB and message.blob and message.blob.sha256 in there:
                 self._messages[message.body["ref"]] = message
             elif message.kind == wire.HEAD:
                 try:
