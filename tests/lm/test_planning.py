@@ -96,10 +96,13 @@ def test_people_get_a_table_and_on_stderr_what_stands_in_the_way(tmp_path: Path)
 
 
 def test_the_room_at_the_store_is_said(tmp_path: Path) -> None:
-    """Contributions of two rounds and 40 updates in 4 bits, five snapshots in float32."""
+    """Without history: contributions of two rounds and 40 updates in 4 bits, five snapshots in float32."""
     path = written(tmp_path, codec="int4")
     found = said("plan", path)
-    blob = found["round_bytes"] / 2
+    blob, rounds = found["round_bytes"] / 2, found["rounds"]
+    assert found["store"] == (14 + rounds) * blob + (rounds // 10 + 2) * 4 * found["parameters"]
+    path.write_text("history = false\n" + path.read_text())
+    found = said("plan", path)
     assert found["store"] == 44 * blob + 5 * 4 * found["parameters"]
     assert "at the project's store, which its quota must hold" in ayni("plan", path).stdout
 

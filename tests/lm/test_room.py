@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +11,17 @@ pytest.importorskip("torch")
 
 from ayni.client.errors import NotAllowed
 from ayni.lm import room
+from ayni.lm.config import Run
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.messages import RollBack
 from ayni.lm.release.held import OnChannel
 from tests.lm.lines import Line
-from tests.lm.world import World, run
+from tests.lm.world import World
+from tests.lm.world import run as configured
+
+
+def run(*, history: bool = False, **rules: Any) -> Run:
+    return configured(**rules).model_copy(update={"history": history})
 
 
 @pytest.fixture
@@ -82,6 +89,15 @@ def test_what_was_not_heard_yet_stays(tmp_path: Path) -> None:
     sent = up.held().keys()
     world.hub._room.make(world.hub.coordinator.state, 0)
     assert up.held().keys() == sent and len(sent) == 3
+
+
+@pytest.mark.usefixtures("at_once")
+def test_with_a_history_any_round_can_be_exported_and_only_contributions_go(tmp_path: Path) -> None:
+    world = World(tmp_path, run(history=True, keep=1, snapshot_every=2)).begin().to_the_end()
+    world.hub.step()
+    up, down = lines(world)
+    assert not up.held()
+    assert OnChannel("prueba", down, tmp_path / "scratch").numbers == [*range(7)]
 
 
 @pytest.mark.usefixtures("at_once")

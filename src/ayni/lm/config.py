@@ -181,6 +181,7 @@ class Run(Section):
     tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # of its file
     tokenizer: Annotated[Path, Field(strict=False)] | None = None
     retention: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 30  # days, of the channels' messages
+    history: bool = True  # any round can be exported; else the last `outer.keep`
     charter: Charter | None = None
 
     @model_validator(mode="before")

@@ -112,7 +112,7 @@ class Coordination:
             self._alarms.tell(self._watch.report(report))
         self._inbox = Inbox(self.lines.up, self.store, self._of_site)
         self._inbox.last = self.coordinator.cursor.get("up", 0)
-        self._room = Room(self.lines.up, self.lines.down)
+        self._room = Room(self.lines.up, self.lines.down, history=run.history)
         self._told: dict[str, Head] = {}  # by fragment
         self._read_back()
         self.store.sweep(referenced(self.coordinator.state), time.time() - _OLD)

@@ -133,6 +133,9 @@ def room(count: int, blob: int, sites: int, keep: int, snapshot_every: int) -> i
 
     The contributions of two rounds, in encoded blobs; the updates to the versions that are kept, and to
     those since the snapshot before; their snapshots and the one before, in float32.
+
+    Args:
+        keep: versions: with a history, all of the run.
     """
     updates, snapshots = keep + snapshot_every, keep // snapshot_every + 2
     return (2 * sites + updates) * blob + snapshots * _FLOAT * count

@@ -99,9 +99,9 @@ def make(run: Run, facts: Facts | None = None) -> Planned:
         warnings += of_site(site, machine, one, shape, run, found)
     warnings += of_run(run, found, shape.layers)
     names = tuple(name for _, name, _ in known)
-    store = room(
-        found.parameters, found.round_bytes // 2, len(run.sites), rules.keep, rules.snapshot_every
-    )
+    kept = found.rounds if run.history else min(rules.keep, found.rounds)
+    blob = found.round_bytes // 2
+    store = room(found.parameters, blob, len(run.sites), kept, rules.snapshot_every)
     return Planned(found, tuple(machines), names, store, tuple(warnings))
 
 

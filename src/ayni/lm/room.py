@@ -1,8 +1,9 @@
 """What a run's blobs take of the project's quota: on its channels stay those that somebody can need.
 
 A contribution's only reader is the coordinator, which has it in its own store before it counts as heard.
-What was offered to the sites stays as long as a head can name it (`outer.lineage.referenced`), and a
-while longer for those that are fetching it. Messages stay; they are small.
+What was offered to the sites stays with the messages, since every round can be exported from it; in a run
+without history only as long as a head can name it (`outer.lineage.referenced`), and a while longer for
+those that are fetching it. Messages stay; they are small.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Line(Protocol):
 class Room:
     """The blobs on the channels from and to the sites. `offered`: bytes, each blob once."""
 
-    def __init__(self, up: Line, down: Line) -> None:
-        self._up, self._down = up, down
+    def __init__(self, up: Line, down: Line, *, history: bool) -> None:
+        self._up, self._down, self._history = up, down, history
         self._sent: dict[str, int] = {}
         self._gone: set[str] = set()
         self._spare: dict[str, float] = {}  # to the sites: since when nobody needs it
@@ -91,12 +92,14 @@ class Room:
         self._looked = now
 
     def _clear(self, needed: Set[str], heard: int, now: float) -> None:
-        here = (
-            self._up.held().keys()
-        )  # and only then what was not heard yet: it is of this or newer
+        here = self._up.held().keys()  # and then what was not heard yet, which is of these or newer
         waiting = {one.blob.sha256 for one in self._up.messages(heard) if one.blob is not None}
         for ref in sorted(here - needed - waiting):
             self._up.drop(ref)
+        if not self._history:
+            self._clear_down(needed, now)
+
+    def _clear_down(self, needed: Set[str], now: float) -> None:
         spare = (self._down.held().keys() & self._sent.keys()) - needed
         self._spare = {ref: self._spare.get(ref, now) for ref in sorted(spare)}
         for ref, since in self._spare.items():
