@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from ayni.errors import UserError
+from ayni.lm.outer import coordinator
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore
 from ayni.lm.outer.journal import Journal
@@ -124,6 +125,7 @@ def test_contributions_are_read_through_beside_each_other(tmp_path: Path) -> Non
             yield blob
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coordinator, "_ABREAST", 3)
         patch.setattr(net.store, "open", open_together)
         net.hub.hear(net.now, events)
         assert net.hub.step()

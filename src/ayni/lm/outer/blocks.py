@@ -47,7 +47,7 @@ def tiles(size: int, tile: int = TILE) -> Iterator[slice]:
         yield slice(start, min(start + tile, size))
 
 
-def abreast(streams: Iterable[Chunks]) -> Iterator[tuple[Floats, ...]]:
+def abreast(streams: Iterable[Chunks]) -> Generator[tuple[Floats, ...]]:
     """The chunks of several vectors, side by side.
 
     Raises:

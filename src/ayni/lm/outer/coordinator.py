@@ -6,6 +6,7 @@ coordinator may die at any instant: the next one begins from the journal and doe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
@@ -17,7 +18,8 @@ from ayni.lm.outer.messages import Action, Answer, Event, Head, Inspect, Record
 from ayni.lm.outer.perform import Store, perform
 from ayni.lm.outer.state import State
 
-_ABREAST = 4  # contributions that are read through at a time: five blocks of memory each
+#: Contributions that are read through at a time: five blocks of memory each.
+_ABREAST = min(4, os.cpu_count() or 1)
 
 
 class Memory(Protocol):

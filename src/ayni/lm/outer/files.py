@@ -60,7 +60,7 @@ class FolderStore:
         try:
             with (
                 os.fdopen(descriptor, "wb") as file,
-                ThreadPoolExecutor(1, thread_name_prefix="disk") as disk,
+                ThreadPoolExecutor(2, thread_name_prefix="disk") as disk,
             ):
                 yield FolderWriter(self, file, aside, disk)
         finally:
@@ -103,12 +103,16 @@ class FolderStore:
 
 
 class FolderWriter:
-    """A piece is hashed while the one before is written, and the disk has begun long before `keep`."""
+    """A piece is hashed while the one before is written, and the disk has begun long before `keep`.
+
+    One thread writes; the other waits for the disk.
+    """
 
     def __init__(self, store: FolderStore, file: BinaryIO, aside: Path, disk: Executor) -> None:
         self._store, self._file, self._aside, self._disk = store, file, aside, disk
         self._hash = hashlib.sha256()
         self._coming: Future[None] | None = None
+        self._flushing: Future[None] | None = None
         self._loose = 0  # bytes that the disk has not been asked for
 
     def write(self, data: bytes | memoryview, /) -> None:
@@ -119,10 +123,16 @@ class FolderWriter:
     def _put_down(self, data: bytes | memoryview) -> None:
         self._file.write(data)
         self._loose += len(data)
-        if self._loose >= _FLUSH:
+        if self._loose >= _FLUSH and (self._flushing is None or self._flushing.done()):
+            self._flushed()
             self._file.flush()
-            os.fdatasync(self._file.fileno())
+            self._flushing = self._disk.submit(os.fdatasync, self._file.fileno())
             self._loose = 0
+
+    def _flushed(self) -> None:
+        """Raises OSError: the disk could not take what it was asked for; it says so only once."""
+        if self._flushing is not None:
+            self._flushing.result()
 
     def _wait(self) -> None:
         if self._coming is not None:
@@ -132,6 +142,7 @@ class FolderWriter:
         """Make it durable, under its address."""
         ref = self._hash.hexdigest()
         self._wait()
+        self._flushed()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._store._put(self._aside, ref)

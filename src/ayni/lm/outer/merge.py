@@ -8,13 +8,14 @@ contributions are taken in the order given, which is that of site names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ayni.lm.outer.blocks import TILE, Chunks, Floats, abreast, dot, tiles
+from ayni.lm.outer.blocks import TILE, Chunks, Floats, abreast, ahead, dot, tiles
 
 _SAMPLE = 8
 #: Values that are merged at a time: what a step needs of them stays in the cache.
@@ -53,10 +54,12 @@ def norm(vector: Chunks) -> float:
 
 def merge(
     deltas: Sequence[Chunks], weights: Sequence[float], step: Step, momentum: Chunks | None = None
-) -> Iterator[Stepped]:
+) -> Generator[Stepped]:
     """The update from the sites' pseudo-gradients.
 
-    With g the weighted sum: v ← μ·v + g, and the update is lr·(g + μ·v); without momentum lr·g.
+    With g the weighted sum: v ← μ·v + g, and the update is lr·(g + μ·v); without momentum lr·g. A thread
+    reads all vectors' next chunks meanwhile: one to each would mostly wait for the interpreter. Close it
+    before what it reads.
 
     Args:
         deltas: in the order of site names.
@@ -69,9 +72,10 @@ def merge(
     if len(deltas) != len(weights) or not deltas:
         raise ValueError("each pseudo-gradient has its weight, and there is one at least")
     past = [] if momentum is None or step.momentum == 0 else [momentum]
-    for row in abreast([*deltas, *past]):
-        old = row[-1] if past else None
-        yield _step_chunk(row[: len(deltas)], weights, step, old)
+    with closing(ahead(abreast([*deltas, *past]))) as rows:
+        for row in rows:
+            old = row[-1] if past else None
+            yield _step_chunk(row[: len(deltas)], weights, step, old)
 
 
 def _step_chunk(

@@ -160,23 +160,25 @@ def merge_inputs(
 def _update(action: Merge, store: Store) -> tuple[str, str | None, dict[str, float]]:
     """The addresses of the encoded update and of the momentum after it, and the inputs' cosines.
 
-    Each input is decoded, and the update encoded, by a thread of its own.
+    The inputs are decoded by one thread, and the update encoded by another.
     """
     step = Step(action.lr, action.momentum)
     with ExitStack() as stack:
         out = stack.enter_context(store.create())
         speed = stack.enter_context(store.create()) if step.momentum else None
 
-        deltas = [_ahead(_input(one, action.count, store), stack) for one in action.inputs]
+        deltas = _inputs(action.inputs, action.count, store, stack)
         past = _past(action, store, stack)
         before: Iterator[Floats] | None = None
         if action.before is not None:
             before = _ahead(_own(action.before, action.count, store), stack)
         names = [one.key for one in action.inputs]
         cosines = Cosines([*names, "before"] if before else names)
+        merged = merge(deltas, [one.weight for one in action.inputs], step, past)
+        stack.enter_context(closing(merged))
 
         def updates() -> Iterator[Floats]:
-            for stepped in merge(deltas, [one.weight for one in action.inputs], step, past):
+            for stepped in merged:
                 if speed is not None and stepped.momentum is not None:
                     speed.write(raw_bytes(stepped.momentum))
                 cosines.add([*stepped.row, next(before)] if before else stepped.row)
@@ -192,10 +194,11 @@ def _variant(action: Merge, out: LeaveOut, update: str, store: Store) -> Variant
     """How the update would differ without one site: a vector to be taken from the weights after it."""
     rest = [one for one in action.inputs if one.site != out.site]
     with ExitStack() as stack:
-        deltas = [_ahead(_input(one, action.count, store), stack) for one in rest]
+        deltas = _inputs(rest, action.count, store, stack)
         whole = _ahead(_own(update, action.count, store), stack)
         past = _past(action, store, stack)
         merged = merge(deltas, out.weights, Step(action.lr, action.momentum), past)
+        stack.enter_context(closing(merged))
         changes = (other.update - one for other, one in zip(merged, whole, strict=True))
         blob = stack.enter_context(store.create())
         for piece in encode(changes, action.count, action.codec):
@@ -212,7 +215,13 @@ def _past(action: Merge, store: Store, stack: ExitStack) -> Chunks | None:
     """The momentum that is stepped with, if any."""
     if not action.momentum or action.speed is None:
         return None
-    return _ahead(_raw(action.speed, action.count, store), stack)
+    return stack.enter_context(closing(_raw(action.speed, action.count, store)))
+
+
+def _inputs(
+    inputs: Iterable[Input], count: int, store: Store, stack: ExitStack
+) -> list[Generator[Floats]]:
+    return [stack.enter_context(closing(_input(one, count, store))) for one in inputs]
 
 
 def _input(one: Input, count: int, store: Store) -> Generator[Floats]:
