@@ -183,7 +183,11 @@ class Training:
         """Raises AssertionError: the coordinator ended before, or it took too long."""
         end = time.monotonic() + LIMIT
         while not look():
-            assert self.process.poll() is None, self._log.read_text()[-3000:]
+            over = self.process.poll()
+            assert over != 0, (
+                f"the run was over before what was waited for: {what}; give it more steps"
+            )
+            assert over is None, self._log.read_text()[-3000:]
             assert time.monotonic() < end, f"waited {LIMIT:.0f} s for {what}"
             time.sleep(0.2)
 
