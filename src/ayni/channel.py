@@ -183,16 +183,14 @@ class Channel:
             return message.blob
         self.ask(message)
         end, pause = None if timeout is None else time.monotonic() + timeout, _QUICK
-        while not self._has_blob(message):
-            if not self._is_asked(message):  # answered: it was put down before, or there is none
-                if self._has_blob(message):
-                    break
-                why = self.refusal(str(message.sequence))
-                raise Refused(why or f"message {message.sequence} has no blob")
+        while self._is_asked(message):
             if end is not None and time.monotonic() >= end:
                 raise TimeoutError(f"the blob of message {message.sequence} did not come in time")
             time.sleep(pause)
             pause = min(pause * 1.3, _BRINGING)
+        if not self._has_blob(message):
+            why = self.refusal(str(message.sequence))
+            raise Refused(why or f"message {message.sequence} has no blob")
         return self.folder / "in" / self._blob_name(message)
 
     def _is_asked(self, message: Message) -> bool:

@@ -96,11 +96,11 @@ class SiteKeys:
         looked at once more.
         """
         last, at = self._last.pop(attempt, (number, sequence))
-        self._last[attempt] = max((last, at), (number, sequence))
+        fits = (number > last, number < last) == (sequence > at, sequence < at)
+        self._last[attempt] = max((last, at), (number, sequence)) if fits else (last, at)
         if len(self._last) > _ATTEMPTS:
             del self._last[next(iter(self._last))]
-        if (number > last, number < last) != (sequence > at, sequence < at):
-            self._last[attempt] = last, at
+        if not fits:
             raise Unsigned(
                 f"{attempt[1]} said message {number} of this attempt before, or elsewhere"
             )
