@@ -213,8 +213,7 @@ def disturb(training: Training, *, missed: int, nodes: bool = False) -> None:
     What drains lets the link that runs go on, and no other begin.
 
     Args:
-        missed: versions that the others make without a site that is drained. With 0 it is drained
-            until its link has ended, and the run pauses so long: it may be shorter than a link.
+        missed: versions that the others make without a site that is drained.
     """
     countries = training.countries
     training.reach(2)
@@ -222,12 +221,9 @@ def disturb(training: Training, *, missed: int, nodes: bool = False) -> None:
     training.start()
     training.reach(3)
     countries.operator("bogota", "drain", "--why", "test")
-    if not missed:
-        training.steer("pause")
     _miss(training, "bogota", missed)
     countries.operator("bogota", "undrain")
-    if not missed:
-        training.steer("resume")
+    training.steer("resume")
     if nodes:
         cluster = countries.clusters["mexico"]
         cluster.drain()
@@ -235,20 +231,25 @@ def disturb(training: Training, *, missed: int, nodes: bool = False) -> None:
             _miss(training, "mexico", missed)
         finally:
             cluster.resume()
+        training.steer("resume")
     training.end()
 
 
 def _miss(training: Training, site: str, versions: int) -> None:
-    """Until so many versions were made without a site, whose link has ended."""
+    """Until a site's link has ended and, then, so many versions were made without it.
+
+    The run pauses until the link has ended: on a quick machine a run is shorter than a link.
+    """
 
     def idle() -> bool:
         return training.links(site)[-1] in WAITING
 
-    missed = False
-    while not missed:
-        training.until(idle, f"the link at {site} to end")
+    training.steer("pause")
+    training.until(idle, f"the link at {site} to end")
+    if versions:
+        training.steer("resume")
         training.reach(training.version + versions)
-        missed = idle()
+        assert idle(), f"{site} was to be missed, and a link began there"
 
 
 def _wide(site: SiteSpec) -> SiteSpec:

@@ -347,7 +347,12 @@ def test_a_task_waits_until_the_operator_accepts_its_channels_charter(world: Wor
         assert "Las sumas son de todos." in site("charters")
         site("charter", "accept", digest[:12])
         assert next(carta.receive(timeout=100)).sender.site == "norte"
-        assert [(a.site, a.state) for a in carta.info.answers] == [("norte", "accepted")]
+        until(  # the task's word and the agent's next sync come in any order
+            lambda: (
+                [(a.site, a.state) for a in carta.info.answers] == [("norte", "accepted")] or None
+            ),
+            "the hub to hear that it is accepted",
+        )
         anywhere = world.net.run(sh("true", channels="carta:in"))
         told = {s["site"]: s for s in world.net.get(f"/tasks/{anywhere['id']}/why")["sites"]}
         assert told["norte"]["verdict"] == "chosen", told
