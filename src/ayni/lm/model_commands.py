@@ -23,21 +23,29 @@ _LOSSES = ("LANGUAGE", "TOKENS", "LOSS", "BITS A BYTE")
 Model = Annotated[Path, typer.Argument(help="A folder in the Hugging Face layout.")]
 Measured = Annotated[
     list[Path] | None,
-    typer.Option("--losses", help="What 'ayni lm evaluate' found at a site; may be repeated."),
+    typer.Option(
+        "--losses", metavar="FILE", help="What 'ayni lm evaluate' found at a site; may be repeated."
+    ),
 ]
 Compared = Annotated[
     list[str] | None,
     typer.Option(
-        "--compare", help="The same of another model, as NAME=FILE: where is this one worse?"
+        "--compare",
+        metavar="NAME=FILE",
+        help="The same of another model: where is this one worse? May be repeated.",
     ),
 ]
 Exposed = Annotated[
     list[Path] | None,
-    typer.Option("--exposure", help="What 'ayni lm exposure' found at a site; may be repeated."),
+    typer.Option(
+        "--exposure",
+        metavar="FILE",
+        help="What 'ayni lm exposure' found at a site; may be repeated.",
+    ),
 ]
 Energy = Annotated[
     list[str] | None,
-    typer.Option(help="What a site measured itself, in kWh, as SITE=KWH; may be repeated."),
+    typer.Option(metavar="SITE=KWH", help="What a site measured itself, in kWh; may be repeated."),
 ]
 Licence = Annotated[
     str | None, typer.Option(help="As Hugging Face names it, such as apache-2.0.", metavar="NAME")

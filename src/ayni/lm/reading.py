@@ -27,7 +27,9 @@ Paths = Annotated[
 ]
 Given = Annotated[
     list[str] | None,
-    typer.Option("--rule", help="How to read, as KEY=VALUE, before corpus.toml; may be repeated."),
+    typer.Option(
+        "--rule", metavar="KEY=VALUE", help="How to read, before corpus.toml; may be repeated."
+    ),
 ]
 File = Annotated[
     Path | None,

@@ -115,7 +115,8 @@ def submit(
     site: Annotated[str | None, typer.Option(help="Run at this site only.")] = None,
     partition: Annotated[str | None, typer.Option(help="Run in this partition only.")] = None,
     zone: Annotated[
-        list[str] | None, typer.Option(help="Run in this country or at this site; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Run in this country or at this site; may be repeated."),
     ] = None,
     network: Annotated[
         bool, typer.Option("--network", help="The command needs the network.", show_default=False)
