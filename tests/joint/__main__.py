@@ -35,7 +35,7 @@ def main() -> int:
         prog="python -m tests.joint", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--slurm", type=Path, help="clusters.json: the sites are its clusters")
-    parser.add_argument("--steps", type=int, default=1200, help="of the disturbed run")
+    parser.add_argument("--steps", type=int, default=2400, help="of the disturbed run")
     parser.add_argument("--inner-steps", type=int, default=40, help="of a round")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the undisturbed"
