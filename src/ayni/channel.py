@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 _QUICK = 0.05  # seconds between two looks, at first …
 _SLOW = 1.0  # … and after a while,
-_BRINGING = 0.2  # … but for a blob that is on its way
+_BRINGING = 0.1  # … but for a blob that is on its way
 _READABLE = 0o644  # the site's agent may be another user, and others cannot enter the folder
 
 

@@ -76,17 +76,18 @@ class Inbox:
             map(self.spot.use.rules.is_on_request, self.spot.use.rules.kinds)
         )
 
-    def answer(self, stop: threading.Event) -> None:
-        """Bring the blobs that the task asks for.
+    def answer(self, stop: threading.Event) -> int:
+        """Bring the blobs that the task asks for; how many it asked for.
 
         Raises:
             Later, Stopped: not now.
         """
-        if not self.spot.broken:
-            try:
-                self.spot.guarded(partial(self._answer, stop))
-            except TransferError as error:
-                raise Later(str(error)) from error
+        if self.spot.broken:
+            return 0
+        try:
+            return self.spot.guarded(partial(self._answer, stop))
+        except TransferError as error:
+            raise Later(str(error)) from error
 
     def _answer(self, stop: threading.Event) -> int:
         asked = self.spot.spool.asked()

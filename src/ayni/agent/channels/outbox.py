@@ -37,8 +37,8 @@ class Outbox:
     _missing: dict[str, float] = field(default_factory=dict)  # blobs that are not there yet
     _told: set[str] = field(default_factory=set)
 
-    def send(self, stop: threading.Event, *, last: bool = False) -> None:
-        """Take what the task has written and post it.
+    def send(self, stop: threading.Event, *, last: bool = False) -> int:
+        """Take what the task has written and post it; how often there was something.
 
         Args:
             stop: ends it; what was taken stays noted.
@@ -47,18 +47,20 @@ class Outbox:
         Raises:
             Later, Stopped: it was not all done.
         """
-        end = self.spot.tools.clock() + AFTER_THE_END
+        end, found = self.spot.tools.clock() + AFTER_THE_END, 0
         with self._sending:
             self._recover()
             while not stop.is_set():
                 taken = 0 if self.spot.broken else self.spot.guarded(partial(self._take, last))
                 if self._post(stop) or taken:
+                    found += 1
                     continue
                 if not (last and self._is_left()) or self.spot.tools.clock() > end:
                     break
                 stop.wait(0.2)
             if last:
                 self._leave(stop)
+        return found
 
     def _recover(self) -> None:
         """After a start: finish what a kill left between noting a message and removing its file."""

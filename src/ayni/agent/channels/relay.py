@@ -27,7 +27,9 @@ from ayni.transfer import Stopped
 log = logging.getLogger(__name__)
 
 THREADS = 8
-_PAUSE = 0.2  # seconds between two looks at the spools
+_PAUSE = 0.2  # seconds between two looks at the spools …
+_QUICK = 0.05  # … and while messages move, since an answer often follows
+_MOVING = 5.0  # seconds after a message for which they do
 _WAIT = 5.0  # seconds that the hub may hold a question: a new task is in the next one
 _BUSY_WAIT = 1.0  # … while some desk is at work, and so not in the question
 _LONGEST_PAUSE = 30.0
@@ -69,6 +71,7 @@ class Relay:
         self._works: dict[Key, _Work] = {}
         self._running: set[str] = set()
         self._kept: frozenset[str] | None = None
+        self._moved = float("-inf")  # when a message or a blob last went or came
         self._stop = threading.Event()
         self._some = threading.Event()  # there is an attempt to look after
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ayni-channel")
@@ -138,10 +141,14 @@ class Relay:
         with self._lock:
             return [w for (attempt, _), w in self._works.items() if attempt in self._running]
 
+    @property
+    def _pause(self) -> float:
+        return _QUICK if time.monotonic() - self._moved < _MOVING else _PAUSE
+
     # --- out ---
 
     def _look_out(self) -> None:
-        while not self._stop.wait(_PAUSE):
+        while not self._stop.wait(self._pause):
             self._some.wait()
             works = self._here()
             if not works and not self._stop.is_set():
@@ -218,11 +225,12 @@ class Relay:
                 work.failed(time.monotonic())
 
     def _place(self, messages: list[words.Incoming], work: _Work) -> None:
-        def place_all() -> None:
+        def place_all() -> int:
             for message in messages:
                 if self._stop.is_set():
-                    return
+                    break
                 work.desk.inbox.place(message, self._stop)
+            return len(messages)
 
         try:
             self._patiently(work, place_all)
@@ -237,9 +245,11 @@ class Relay:
         except RuntimeError:  # closed meanwhile
             self._stop.set()
 
-    def _patiently(self, work: _Work, action: Callable[[], None]) -> None:
+    def _patiently(self, work: _Work, action: Callable[[], int]) -> None:
+        """Do it; it says how many messages or blobs it moved. What fails is tried again."""
         try:
-            action()
+            if action():
+                self._moved = time.monotonic()
             work.failures = 0
         except Later as error:
             if work.failures == 0:
