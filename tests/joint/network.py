@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,13 @@ class Training:
 
     def end(self) -> None:
         """Until the run is over, and its tasks are."""
-        assert self.process.wait(LIMIT) == 0, self._log.read_text()[-3000:]
+        version = -1
+        while self.process.poll() is None:
+            assert self.version > version, f"no version after {version} for {LIMIT:.0f} s"
+            version = self.version
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(LIMIT)
+        assert self.process.wait() == 0, self._log.read_text()[-3000:]
         for site, task in self.tasks.items():
             end = time.monotonic() + LIMIT
             while (found := self.countries.task(task))["state"] != "COMPLETE":
