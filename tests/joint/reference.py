@@ -12,9 +12,10 @@ import torch
 
 from ayni.lm import wire
 from ayni.lm.config import Run
-from ayni.lm.coordinate import Coordination, Lines
+from ayni.lm.coordinate import Coordination
 from ayni.lm.corpus.shards import Shards
 from ayni.lm.inner.progress import Loss
+from ayni.lm.lines import Lines
 from ayni.lm.outer.files import FolderStore
 from ayni.lm.outer.fragments import WHOLE
 from ayni.lm.outer.journal import Journal

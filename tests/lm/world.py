@@ -9,12 +9,13 @@ from uuid import uuid4
 
 from ayni.lm import wire
 from ayni.lm.config import Run, Site
-from ayni.lm.coordinate import Coordination, Lines
+from ayni.lm.coordinate import Coordination
 from ayni.lm.inner import model, ranks
 from ayni.lm.inner.checkpoint import Checkpoints
 from ayni.lm.inner.lead import Leader
 from ayni.lm.inner.settings import Start
 from ayni.lm.inner.train import Trainer
+from ayni.lm.lines import Lines
 from ayni.lm.outer.messages import Wish
 from ayni.lm.outer.schedule import Phase, Schedule
 from ayni.lm.outer.state import Rules

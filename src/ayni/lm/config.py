@@ -71,14 +71,20 @@ class Site(Section):
     def _task_can_be(self) -> None:
         """Raises ValueError: what a task cannot have, before a run is begun with it."""
         try:
-            draft(
-                "true",
-                image=self.image, cores=self.cores, mem=self.mem, disk=self.disk, gpus=self.gpus,
-                nodes=self.nodes, time=self.time, warning=self.warning, chain=self.chain,
-                site=self.site, partition=self.partition, volumes=f"{self.volume}:/state",
-            )  # fmt: skip
+            draft("true", **self.task)
         except InvalidTask as error:
             raise ValueError(str(error)) from error
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """What the network is asked for the task that trains here, as `draft` takes it."""
+        return {
+            "image": self.image, "cores": self.cores, "mem": self.mem, "disk": self.disk,
+            "gpus": self.gpus, "nodes": self.nodes if self.nodes > 1 else None,
+            "network": self.nodes > 1,  # ranks on several nodes talk over it
+            "time": self.time, "warning": self.warning, "chain": self.chain, "site": self.site,
+            "partition": self.partition, "volumes": f"{self.volume}:/state",
+        }  # fmt: skip
 
     @property
     def dataset(self) -> bool:

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ayni.lm import wire
 from ayni.lm.config import Run, keep
 from ayni.lm.files import add_lines, written
 from ayni.lm.inbox import Inbox
+from ayni.lm.lines import Lines
 from ayni.lm.outer.coordinator import Coordinator
 from ayni.lm.outer.files import FolderStore, is_address
 from ayni.lm.outer.fragments import split
@@ -32,8 +32,8 @@ from ayni.lm.outer.messages import Contributed, Event, Head, Joined, Left, Recor
 from ayni.lm.outer.perform import BlobError, store_vector
 from ayni.lm.outer.state import State
 from ayni.lm.outer.watch import Tallies, standings
-from ayni.lm.room import Line, Room
-from ayni.lm.steering import LAST, READ, Answer, Steering, clock
+from ayni.lm.room import Room
+from ayni.lm.steering import LAST, READ, Answer, clock
 from ayni.lm.tasks import SiteTask
 from ayni.lm.watching.alarms import Watch
 from ayni.lm.watching.record import LOSSES, Report, read_reports
@@ -44,21 +44,6 @@ log = logging.getLogger(__name__)
 STATUS, ALARMS = "status.json", "alarms.jsonl"
 _AT_ONCE = 100  # messages between two commits
 _OLD = 3600.0  # seconds after which a blob that nobody knows goes
-
-
-@dataclass(frozen=True)
-class Lines:
-    """A run's channels: from the sites, to them, and from people.
-
-    `check` raises ValueError for what a site is said to have sent and has not signed; `steering` knows
-    whose wishes are heard.
-    """
-
-    up: Line
-    down: Line
-    wishes: Line
-    check: Callable[[ChannelMessage], None]
-    steering: Steering
 
 
 class Coordination:

@@ -14,8 +14,8 @@ from ayni.client.network import Network
 from ayni.errors import UserError
 from ayni.lm import wire
 from ayni.lm.config import RESOLVED, Run, Site
-from ayni.lm.coordinate import Lines
 from ayni.lm.files import written
+from ayni.lm.lines import Lines
 from ayni.lm.steering import KEYS as STEERING_KEYS
 from ayni.lm.steering import Steering
 from ayni.lm.tasks import TAG, name_of
@@ -95,19 +95,7 @@ def _draft(run: Run, site: Site, folder: Path) -> Draft:
         inputs=inputs,
         # Else a trainer has as many threads as the node has cores, whatever it was given of them.
         env={"SITE": site.site, "DATA": site.data, "OMP_NUM_THREADS": str(site.cores or 1)},
-        site=site.site,
-        image=site.image,
-        cores=site.cores,
-        mem=site.mem,
-        disk=site.disk,
-        gpus=site.gpus,
-        nodes=site.nodes if site.nodes > 1 else None,
-        network=site.nodes > 1,  # ranks on several nodes talk over it
-        partition=site.partition,
-        time=site.time,
-        chain=site.chain,
-        warning=site.warning,
-        volumes=f"{site.volume}:/state",
+        **site.task,
         channels=[f"{run.up}:out", f"{run.down}:in"],
         tags={TAG: run.run},
     )

@@ -10,36 +10,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Set
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Set
 
-from ayni.client.channels import ChannelMessage
 from ayni.client.errors import NotAllowed
+from ayni.lm.lines import Line
 from ayni.lm.outer.lineage import referenced
 from ayni.lm.outer.state import State
 
 log = logging.getLogger(__name__)
 _EVERY = 60.0  # seconds between two looks
 _GRACE = 900.0  # seconds in which a site may still fetch what the head before named
-
-
-class Line(Protocol):
-    """A channel from outside, as `ayni.client.channels.Channel` has it."""
-
-    def messages(self, after: int = 0) -> Iterator[ChannelMessage]: ...
-
-    def receive(self, after: int = 0, timeout: float | None = None) -> Iterator[ChannelMessage]: ...
-
-    def send(
-        self, kind: str, body: Mapping[str, Any] | None = None, blob: Path | None = None
-    ) -> int: ...
-
-    def fetch(self, message: ChannelMessage, target: Path) -> Path: ...
-
-    def held(self) -> Mapping[str, int]: ...
-
-    def drop(self, sha256: str) -> None: ...
 
 
 class Room:
