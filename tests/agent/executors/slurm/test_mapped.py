@@ -156,6 +156,31 @@ def test_the_queue_is_asked_once_in_a_round_for_all_users(site, slurm, monkeypat
     assert len(asked) <= rounds + 1
 
 
+def test_a_batch_job_that_starts_after_the_queue_was_asked_is_not_taken_for_requeued(
+    site, slurm, monkeypatch
+):
+    slurm.holds = True
+    mine, his = [site.waiting(project=project) for project in ("fisica", "lenguas")]
+    site.submit(mine, his)
+    site.until(lambda: len(slurm.queue) == 2)
+    events = localusers.state_folder(site.folder / "state", site.users["luis"]) / pilot.EVENTS
+
+    def slowly(user: str) -> Any:
+        shown = site.queue.rows()
+        slurm.start()
+        until(lambda: any("started" in path.read_text() for path in events.iterdir()))
+        return shown
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.slurms["ana"], "squeue", slowly)
+        site.skip(60)
+        site.poll()
+    site.running(mine, his)
+    for job in (mine, his):
+        site.release(job)
+    assert [one.reason for one in site.over(mine, his)] == [EndReason.EXITED] * 2
+
+
 def test_a_project_of_nobody_is_refused_and_the_others_run(site):
     nobody, runs = site.task("otra"), site.task("fisica")
     assert site.executor.submit([nobody, runs]) == {

@@ -161,9 +161,18 @@ class SlurmExecutor:
             entry = spec["entry"]
         self._books.add(Task(job.id, str(job.folder), key.name, entry))
 
-    @on_shared_disk
     def poll(self) -> Sequence[JobStatus]:
+        self.hear()
+        return self.look()
+
+    @on_shared_disk
+    def hear(self) -> None:
+        """Take in what the batch jobs have said; before the queue is asked, which is newer then."""
         self._read_events()
+
+    @on_shared_disk
+    def look(self) -> Sequence[JobStatus]:
+        """Look at the queue, if that is due, and submit what is lacking; all news."""
         now = self._clock()
         try:
             if now >= self._next_look:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import subprocess
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ayni.agent.executors.base import (
     Allocation,
@@ -32,6 +33,7 @@ from ayni.agent.runtimes.base import Finding
 from ayni.agent.userhelper import AttemptMaker, Helper, HelperError, Stage
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 #: What reading nonsense raises. Where a site does without the sandbox, tasks may write it, and harm
 #: nobody but those who run as the same local user.
 _DISORDER = (AttributeError, LookupError, TypeError, ValueError)
@@ -173,18 +175,31 @@ class MappedExecutor:
         if any(executor.is_due() for executor in self._executors.values()):
             for executor in self._executors.values():
                 executor.look_soon()
-        news: list[JobStatus] = []
-        failed: list[ExecutorUnavailable] = []
-        for user, executor in self._executors.items():
-            try:
-                news += executor.poll()
-            except ExecutorUnavailable as error:
-                failed.append(error)
-            except _DISORDER as error:
-                failed.append(_disorder(user, error))
+        failed: dict[str, ExecutorUnavailable] = {}
+        # All hear before the first asks for the queue: in an older one a batch job that one has heard of
+        # since would still wait, as if it had been requeued.
+        for _ in self._each(SlurmExecutor.hear, failed):
+            pass
+        news = [one for some in self._each(SlurmExecutor.look, failed) for one in some]
         if failed and not news:
-            raise failed[0]
+            raise next(iter(failed.values()))
         return news
+
+    def _each(
+        self, do: Callable[[SlurmExecutor], T], failed: dict[str, ExecutorUnavailable]
+    ) -> Iterator[T]:
+        """Do something with all executors that have not failed; who fails is written down."""
+        for user, executor in self._executors.items():
+            if user in failed:
+                continue
+            try:
+                found = do(executor)
+            except ExecutorUnavailable as error:
+                failed[user] = error
+            except _DISORDER as error:
+                failed[user] = _disorder(user, error)
+            else:
+                yield found
 
     def states(self, ids: Collection[str]) -> Mapping[str, JobStatus]:
         found: dict[str, JobStatus] = {}
