@@ -80,9 +80,10 @@ beside "joint model" env OMP_NUM_THREADS=1 .venv/bin/pytest "${with_torch[@]}"
 part "live tests" env OMP_NUM_THREADS=1 .venv/bin/pytest tests/live --durations=8 "$@"
 joined
 part "demo over Slurm" .venv/bin/ayni demo --slurm "$clusters" --out out/atlas-slurm
-# A seeded part of the fault runs.
-part "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
+# A seeded part of the fault runs. Both mostly wait, so they go beside each other.
+beside "20 kills of the fault run" .venv/bin/python -m tests.fault --kills 20 --seed 20
 part "20 kills over Slurm" .venv/bin/python -m tests.fault --kills 20 --seed 20 --slurm "$clusters"
+joined
 
 printf '\n'
 printf '%s\n' "${report[@]}"
