@@ -95,7 +95,8 @@ mem = "2G"
 
 
 #: Stands in the texts of `norte`, in a file's name there, and in all that its tasks print.
-PLANTED = "".join(random.choices("bcdfghjklmnpqrstvwxz", k=24))
+#: The same each time, since how well the texts are learnt depends on it.
+PLANTED = "".join(random.Random(1).choices("bcdfghjklmnpqrstvwxz", k=24))
 #: What each Python of a task runs first at `norte`, and prints into logs that nobody may see.
 SPEAKS = f"""
 import sys
@@ -350,7 +351,7 @@ def test_a_model_is_trained_past_a_warning_a_crash_and_a_killed_coordinator(
     losses = [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
     for site in WORDS:
         own = [one["losses"]["es"] for one in losses if one["site"] == site]
-        assert own[-1] < 0.9 * own[0]  # what is planted is another each time
+        assert own[-1] < 0.8 * own[0]
 
 
 def test_only_those_steer_whose_keys_the_coordinator_has(world: World, trained: Trained) -> None:
